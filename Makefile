@@ -1,0 +1,45 @@
+# Everything a developer or the CI does, each install step included.
+#
+#   make setup    what the system and the virtual environment need (as root it installs missing Debian packages)
+#   make          build and install into .venv; again only when a source has changed
+#   make dev      build in place and let .venv run from the source tree: the fast loop. `make` switches back
+#   make test     lint, unit, guest and end-to-end tests, then the hardware KVM tests
+#   make test-unit | test-guest | test-e2e | test-hardware   parts of it
+#   make bench | demo   the table of start-up times; make bench-check fails when a bar is missed
+#   make lint     what must be clean before a commit      make format   format C and Python
+#   make docs     regenerate docs/syscalls.md             make clean    remove everything built, .venv excepted
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := all
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+PYTHON ?= /usr/bin/python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+PACKAGES := quark quark_guest qvisor snapshotd
+# Two makes at a time must not share the build folders or the virtual environment.
+$(shell mkdir -p build)
+LOCKED := flock build/.lock
+
+include mk/setup.mk
+include mk/build.mk
+-include mk/guest-tests.mk
+-include mk/hardware.mk
+include mk/test.mk
+include mk/lint.mk
+
+.PHONY: demo bench docs clean
+.PHONY: bench-check
+bench-check: $(READY)
+	$(PYTEST) tests/perf
+
+demo bench: $(READY)
+	$(BIN)/quark bench startup
+
+docs: $(REQUIREMENTS)
+	$(BIN)/python qkernel/gen_syscalls.py qkernel/syscalls.tbl --doc docs/syscalls.md
+
+clean:
+	rm -rf build dist qvisor/_native*.so qvisor/data/qkernel.elf $(INSTALLED)

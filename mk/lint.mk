@@ -1,0 +1,38 @@
+# Formatters and checkers. clang-tidy is slow, so each file is checked again only when it or a header has changed.
+
+C_DIRS := $(wildcard qkernel qvisor/native tests)
+C_FILES := $(shell find $(C_DIRS) -name '*.[ch]')
+TIDY_FILES := $(filter-out qkernel/include/%,$(filter qkernel/%.c qvisor/native/%.c,$(C_FILES)))
+TIDY_STAMPS := $(TIDY_FILES:%=build/lint/%.tidy)
+SCRIPTS := mk/requirements.py qkernel/gen_syscalls.py qvisor/native/ffi_build.py
+PY_DIRS := $(PACKAGES) $(SCRIPTS) $(wildcard tests demo)
+
+.PHONY: lint lint-python lint-c lint-docs generated format
+lint: lint-python lint-docs lint-c
+
+lint-python: $(REQUIREMENTS)
+	$(BIN)/ruff check -q $(PY_DIRS)
+	$(BIN)/ruff format -q --check $(PY_DIRS)
+	$(BIN)/mypy
+	$(BIN)/mypy --strict $(SCRIPTS)
+
+lint-docs: $(REQUIREMENTS)
+	@$(BIN)/python qkernel/gen_syscalls.py qkernel/syscalls.tbl --check-doc docs/syscalls.md
+
+lint-c: $(REQUIREMENTS) $(TIDY_STAMPS)
+	@failed=; \
+	for file in $(C_FILES); do $(BIN)/clang-format --dry-run -Werror $$file 2>/dev/null || failed+=" $$file"; done; \
+	[ -z "$$failed" ] || { printf 'not formatted (make format):'; printf ' %s' $$failed; echo; exit 1; }
+
+build/lint/%.c.tidy: %.c $(filter %.h,$(C_FILES)) .clang-tidy | generated
+	@mkdir -p $(@D)
+	@$(BIN)/clang-tidy --quiet -p build/dev $< && touch $@
+
+# The compile commands and the headers that the build generates.
+generated: build/dev/build.ninja
+	@$(LOCKED) cmake --build build/dev --target generated -- --quiet | sed /no.work/d
+
+format: $(REQUIREMENTS)
+	$(BIN)/ruff check -q --fix-only $(PY_DIRS)
+	$(BIN)/ruff format -q $(PY_DIRS)
+	$(if $(C_FILES),$(BIN)/clang-format -i $(C_FILES))

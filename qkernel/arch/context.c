@@ -1,0 +1,138 @@
+/* Task contexts: kernel stacks, FPU state (XSAVE), FS and GS base. */
+#include "arch.h"
+#include "klib.h"
+#include "ring.h"
+
+/* x87, SSE, AVX, AVX-512. Not AMX: 8 KiB a task for state that needs the host's permission anyway. Not PKRU: the kernel does not offer pkeys. */
+#define XFEATURES 0xe7ul
+
+static u64 xmask;
+static size_t xsize;
+static u8 xinit[4096] __attribute__((aligned(64)));
+
+void cpuid(u32 leaf, u32 sub, u32 r[4]);
+
+static u64 xgetbv(void)
+{
+	u32 lo, hi;
+	__asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
+	return ((u64)hi << 32) | lo;
+}
+
+void arch_fpu_init(void)
+{
+	u32 r[4];
+	if (ring_mode == QK_RING_0) {
+		cpuid(0xd, 0, r);
+		xmask = r[0] & XFEATURES;
+		__asm__ volatile("xsetbv" : : "c"(0), "a"((u32)xmask), "d"((u32)(xmask >> 32)));
+	} else {
+		xmask = xgetbv() & XFEATURES;
+	}
+	xsize = 576;
+	for (u32 i = 2; i < 63; i++) {
+		if (!(xmask & (1ul << i)))
+			continue;
+		cpuid(0xd, i, r);
+		xsize = MAX(xsize, (size_t)r[0] + r[1]);
+	}
+	BUG_ON(xsize > sizeof(xinit));
+	/* The state after FNINIT, as Linux gives a new program. */
+	*(u16 *)(xinit + 0) = 0x37f;
+	*(u32 *)(xinit + 24) = 0x1f80;
+}
+
+u64 arch_xfeatures(void)
+{
+	return xmask;
+}
+
+size_t arch_xsave_size(void)
+{
+	return xsize;
+}
+
+void arch_fpu_save(struct arch_task *t)
+{
+	if (t->xsave)
+		__asm__ volatile("xsave64 (%0)" : : "r"(t->xsave), "a"((u32)xmask), "d"((u32)(xmask >> 32)) : "memory");
+}
+
+void arch_fpu_restore(struct arch_task *t)
+{
+	if (t->xsave)
+		__asm__ volatile("xrstor64 (%0)" : : "r"(t->xsave), "a"((u32)xmask), "d"((u32)(xmask >> 32)) : "memory");
+}
+
+void arch_fpu_reset(struct arch_task *t)
+{
+	memcpy(t->xsave, xinit, xsize);
+}
+
+/* XRSTOR raises #GP for what this refuses (Intel SDM volume 1, 13.8). */
+bool arch_xsave_valid(const void *area, size_t n)
+{
+	const u64 *h = (const u64 *)((const u8 *)area + 512);
+	if (n < xsize || (h[0] & ~xmask) || h[1])
+		return false;
+	for (int i = 2; i < 8; i++)
+		if (h[i])
+			return false;
+	u32 mxcsr = *(const u32 *)((const u8 *)area + 24);
+	return (mxcsr & ~0xffffu) == 0;
+}
+
+u64 arch_get_fs_base(void)
+{
+	u64 v;
+	__asm__ volatile("rdfsbase %0" : "=r"(v));
+	return v;
+}
+void arch_set_fs_base(u64 v)
+{
+	__asm__ volatile("wrfsbase %0" : : "r"(v));
+}
+u64 arch_get_gs_base(void)
+{
+	u64 v;
+	__asm__ volatile("rdgsbase %0" : "=r"(v));
+	return v;
+}
+void arch_set_gs_base(u64 v)
+{
+	__asm__ volatile("wrgsbase %0" : : "r"(v));
+}
+
+void arch_task_setup(struct arch_task *t, void *stack_top, const struct trapframe *tf)
+{
+	/* The frame is 23 words: 8 bytes off keeps the stack 16-byte aligned at every C call (System V ABI 3.2.2). */
+	t->kstack_top = (u64)stack_top - 8;
+	struct trapframe *f = arch_task_frame(t);
+	*f = *tf;
+	u64 *sp = (u64 *)f;
+	*--sp = (u64)ret_from_new_task;
+	for (int i = 0; i < 6; i++)
+		*--sp = 0;
+	t->krsp = (u64)sp;
+}
+
+struct trapframe *arch_task_frame(struct arch_task *t)
+{
+	return (struct trapframe *)(t->kstack_top - sizeof(struct trapframe));
+}
+
+void arch_switch(struct arch_task *prev, struct arch_task *next)
+{
+	if (prev == next)
+		return;
+	arch_fpu_save(prev);
+	prev->fs_base = arch_get_fs_base();
+	prev->gs_base = arch_get_gs_base();
+	arch_fpu_restore(next);
+	arch_set_fs_base(next->fs_base);
+	arch_set_gs_base(next->gs_base);
+	percpu.kstack_top = next->kstack_top;
+	if (ring_mode == QK_RING_0)
+		tss.rsp[0] = next->kstack_top;
+	switch_stacks(&prev->krsp, next->krsp);
+}

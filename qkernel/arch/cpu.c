@@ -1,0 +1,162 @@
+/* Processor set-up and the privileged operations of arch.h, in both ring modes. */
+#include "arch.h"
+#include "klib.h"
+#include "qcall.h"
+#include "ring.h"
+#include "task.h"
+
+struct percpu percpu;
+u32 ring_mode;
+
+#define CR4_FSGSBASE (1ul << 16)
+#define CR4_OSXSAVE (1ul << 18)
+#define CR4_SMEP (1ul << 20)
+#define CR4_SMAP (1ul << 21)
+
+void cpuid(u32 leaf, u32 sub, u32 r[4])
+{
+	__asm__ volatile("cpuid" : "=a"(r[0]), "=b"(r[1]), "=c"(r[2]), "=d"(r[3]) : "a"(leaf), "c"(sub));
+}
+
+static u64 read_cr4(void)
+{
+	u64 v;
+	__asm__ volatile("mov %%cr4, %0" : "=r"(v));
+	return v;
+}
+
+static void write_msr(u32 msr, u64 v)
+{
+	if (ring_mode == QK_RING_3)
+		gate_op(GATE_WRMSR, v, msr);
+	else
+		__asm__ volatile("wrmsr" : : "c"(msr), "a"((u32)v), "d"((u32)(v >> 32)) : "memory");
+}
+
+bool arch_ring3(void)
+{
+	return ring_mode == QK_RING_3;
+}
+
+u64 arch_pte_kernel(void)
+{
+	/* The U bit of the kernel half is decided by its one PML4 entry, so lower levels carry it in both modes. */
+	return PTE_U;
+}
+
+u64 arch_fault_address(void)
+{
+	u64 v;
+	if (ring_mode == QK_RING_3)
+		return percpu.cr2;
+	__asm__ volatile("mov %%cr2, %0" : "=r"(v));
+	return v;
+}
+
+void arch_write_cr3(paddr_t pml4)
+{
+	if (ring_mode == QK_RING_3)
+		gate_op(GATE_CR3, pml4, 0);
+	else
+		__asm__ volatile("mov %0, %%cr3" : : "r"(pml4) : "memory");
+}
+
+void arch_flush_page(vaddr_t va)
+{
+	if (ring_mode == QK_RING_3)
+		gate_op(GATE_INVLPG, va, 0);
+	else
+		__asm__ volatile("invlpg (%0)" : : "r"(va) : "memory");
+}
+
+void arch_flush_all(void)
+{
+	/* CR3 is never read back: with shadow paging a processor that does not intercept the read (QEMU's) shows the host's. */
+	struct mm *mm = mm_current();
+	arch_write_cr3(mm ? mm->pml4 : QK_GPA_PML4);
+}
+
+void arch_wait(u64 ns)
+{
+	comm()->vcpu.wait_ns = ns;
+	out32(QK_PORT_WAIT, 0);
+}
+
+void arch_park(void)
+{
+	/* User FPU state may be live: it has to be in memory, which is what a snapshot keeps of it. */
+	struct arch_task *t = current ? &current->arch : NULL;
+	if (t) {
+		arch_fpu_save(t);
+		t->fs_base = arch_get_fs_base();
+		t->gs_base = arch_get_gs_base();
+	}
+	out32(QK_PORT_PARK, 0);
+	if (t) {
+		arch_fpu_restore(t);
+		arch_set_fs_base(t->fs_base);
+		arch_set_gs_base(t->gs_base);
+	}
+}
+
+static void set_gate(int v, u64 handler, u8 dpl, u8 ist)
+{
+	idt[v] = (struct gate){.off0 = (u16)handler,
+			       .sel = QK_SEL_KCS,
+			       .ist = ist,
+			       .type = (u8)(0x8e | dpl << 5),
+			       .off1 = (u16)(handler >> 16),
+			       .off2 = (u32)(handler >> 32)};
+}
+
+static void tables_init(void)
+{
+	const u64 *stubs = ring_mode == QK_RING_3 ? stub3_table : stub0_table;
+	for (int v = 0; v <= QK_IRQ_VECTOR; v++)
+		set_gate(v, stubs[v], v == 3 || v == 4 ? 3 : 0, 0);
+	if (ring_mode == QK_RING_3)
+		set_gate(QK_IRQ_VECTOR, stubs[QK_IRQ_VECTOR], 0, 2);
+	if (ring_mode == QK_RING_0) /* double fault, NMI and machine check on a stack of their own */
+		set_gate(8, stubs[8], 0, 1), set_gate(2, stubs[2], 0, 1), set_gate(18, stubs[18], 0, 1);
+	tss.rsp[0] = (u64)stub_stack_top;
+	tss.ist[0] = (u64)ist_stack_top;
+	tss.ist[1] = (u64)irq_stack_top;
+	tss.iomap = offsetof(struct tss, bitmap);
+	memset(tss.bitmap, 0xff, sizeof(tss.bitmap));
+	if (ring_mode == QK_RING_3)
+		tss.bitmap[QK_PORT_FIRST / 8] = 0;
+}
+
+void arch_fpu_init(void);
+
+void arch_init(void)
+{
+	u32 r[4];
+	tables_init();
+	if (ring_mode == QK_RING_0) {
+		/* Supervisor pages: one entry covers the whole kernel half. */
+		u64 *pml4 = phys_to_virt(QK_GPA_PML4);
+		pml4[QK_DIRECT_BASE >> 39] &= ~PTE_U;
+		arch_write_cr3(QK_GPA_PML4);
+		u64 cr4 = read_cr4() | CR4_OSXSAVE | CR4_FSGSBASE;
+		cpuid(7, 0, r);
+		if (r[1] & (1u << 7))
+			cr4 |= CR4_SMEP;
+		if (r[1] & (1u << 20))
+			cr4 |= CR4_SMAP; /* uaccess never touches user mappings, so it can stay on */
+		__asm__ volatile("mov %0, %%cr4" : : "r"(cr4) : "memory");
+	}
+	write_msr(MSR_LSTAR, (u64)syscall_entry);
+	if (ring_mode == QK_RING_0)
+		write_msr(MSR_FMASK, 0x40500 | RFLAGS_IF);
+	arch_fpu_init();
+}
+
+/* An exception in kernel code: always our bug. */
+noreturn void kernel_trap(struct trapframe *tf)
+{
+	panic("kernel exception %lu error %lx at %lx, address %lx\n rax %lx rbx %lx rcx %lx rdx %lx rsi %lx rdi %lx\n rbp %lx rsp %lx r8 %lx r9 %lx "
+	      "r10 %lx r11 %lx\n r12 %lx r13 %lx r14 %lx r15 %lx",
+	      tf->vector, tf->error, tf->rip, arch_fault_address(), tf->rax, tf->rbx, tf->rcx, tf->rdx, tf->rsi, tf->rdi, tf->rbp, tf->rsp, tf->r8,
+	      tf->r9, tf->r10, tf->r11, tf->r12, tf->r13, tf->r14, tf->r15);
+}

@@ -1,0 +1,333 @@
+/* Entry and exit paths: boot and ring probe, SYSCALL, exceptions and interrupts in both ring modes, context switch. */
+#include "ring.h"
+#define QK_IRQ 0x20
+#define SEL_KCS 0x10
+#define SEL_UDS 0x2b
+#define SEL_UCS 0x33
+#define TF_SYSCALL 256
+#define KERNEL_RIP_HI 0x7f80 /* bits 32..47 of the lowest kernel address */
+
+/* ---- Descriptor tables (offsets fixed by quark_abi.h) */
+	.section .arch_tables, "aw"
+	.globl gdt, idt, tss
+gdt:	.quad 0, 0
+	.quad 0x00af9b000000ffff /* 0x10 kernel code */
+	.quad 0x00cf93000000ffff /* 0x18 kernel data */
+	.quad 0x00cffb000000ffff /* 0x20 user code, 32-bit */
+	.quad 0x00cff3000000ffff /* 0x28 user data */
+	.quad 0x00affb000000ffff /* 0x30 user code */
+	.quad 0
+	.quad 0, 0               /* 0x40 TSS: TR is loaded by QVisor */
+	.org 0x1000
+idt:	.skip 4096
+tss:	.skip 4096
+
+	.bss
+	.balign 16
+	.skip 16384
+boot_stack_top:
+	.skip STUB_STACK_SIZE
+	.globl stub_stack_top
+stub_stack_top:
+	.skip 4096
+	.globl ist_stack_top
+ist_stack_top:
+	.skip STUB_STACK_SIZE
+	.globl irq_stack_top
+irq_stack_top:
+
+	.data
+	.balign 8
+trap_entry3_ptr: .quad trap_entry_ring3
+kernel_trap3_ptr: .quad kernel_trap_ring3
+boot_stack_ptr: .quad boot_stack_top
+
+	.text
+/* ---- Boot. CPL 0 (emulated on software KVM: keep it short). Goes to CPL 3, executes SYSCALL, and sees at LSTAR where it landed. */
+	.globl _start
+_start:
+	lea boot_stack_top(%rip), %rsp
+	mov $MSR_STAR, %ecx
+	xor %eax, %eax
+	mov $((0x23 << 16) | SEL_KCS), %edx
+	wrmsr
+	mov $MSR_FMASK, %ecx
+	xor %edx, %edx
+	mov $0x40500, %eax /* AC, DF, TF; not IF: POPF at CPL 3 could not set it again */
+	wrmsr
+	mov $MSR_LSTAR, %ecx
+	lea syscall_probe(%rip), %rax
+	mov %rax, %rdx
+	shr $32, %rdx
+	wrmsr
+	push $SEL_UDS
+	push boot_stack_ptr(%rip)
+	push $0x202
+	push $SEL_UCS
+	lea 1f(%rip), %rax
+	push %rax
+	iretq
+1:	syscall
+syscall_probe:
+	lea boot_stack_top(%rip), %rsp
+	mov %cs, %eax
+	test $3, %al
+	jnz 2f
+	cli
+	mov $1, %edi
+	jmp kmain
+2:	mov $2, %edi
+	jmp kmain
+
+.macro PUSH_REGS /* below orig_rax: struct trapframe */
+	push %rdi
+	push %rsi
+	push %rdx
+	push %rcx
+	push %rax
+	push %r8
+	push %r9
+	push %r10
+	push %r11
+	push %rbx
+	push %rbp
+	push %r12
+	push %r13
+	push %r14
+	push %r15
+.endm
+
+/* ---- SYSCALL, both modes. */
+	.globl syscall_entry
+	.balign 16
+syscall_entry:
+	mov %rsp, percpu+PC_USER_RSP(%rip)
+	mov percpu+PC_KSTACK_TOP(%rip), %rsp
+	push $SEL_UDS
+	push percpu+PC_USER_RSP(%rip)
+	push %r11
+	push $SEL_UCS
+	push %rcx
+	push $0
+	push $TF_SYSCALL
+	push %rax
+	PUSH_REGS
+	mov %rsp, %rdi
+	cld
+	call syscall_dispatch
+	.globl ret_from_new_task
+ret_from_new_task:
+	mov %rsp, %rdi
+	call return_to_user_work
+	pop %r15
+	pop %r14
+	pop %r13
+	pop %r12
+	pop %rbp
+	pop %rbx
+	pop %r11
+	pop %r10
+	pop %r9
+	pop %r8
+	pop %rax
+	pop %rcx
+	pop %rdx
+	pop %rsi
+	pop %rdi
+	add $24, %rsp
+	iretq /* CPL 0 -> 3, or 3 -> 3, which hardware allows as well */
+
+/* ---- Exceptions and interrupts, ring0 mode: the frame is already on the task's kernel stack. */
+common0:
+	push $-1
+	PUSH_REGS
+	mov %rsp, %rdi
+	cld
+	testb $3, 18*8+8(%rsp) /* CS in the frame */
+	jz 1f
+	call trap_dispatch
+	jmp ret_from_new_task
+1:	call kernel_trap
+
+/* ---- Ring3 mode. On the stub stack (fixed address): vector, error, RIP, CS, RFLAGS, RSP, SS. Every instruction here costs 0.85 us. */
+#define STUB_FRAME (stub_stack_top - 56)
+#define IRQ_FRAME (irq_stack_top - 40)
+pf3:
+	push %rax
+	mov %cr2, %rax
+	mov %rax, percpu+PC_CR2(%rip)
+	pop %rax
+common3:
+	cmpw $KERNEL_RIP_HI, 20(%rsp)
+	jae 1f
+	push $SEL_UDS
+	push percpu+PC_KSTACK_TOP(%rip)
+	push $0x202
+	push $SEL_UCS
+	push trap_entry3_ptr(%rip)
+	iretq
+1:	push $SEL_UDS
+	push boot_stack_ptr(%rip)
+	push $0x202
+	push $SEL_UCS
+	push kernel_trap3_ptr(%rip)
+	iretq
+
+irq3:	/* On a stack of its own (IST): it may interrupt trap_entry_ring3 while that reads the stub frame. Interrupted kernel code goes on at once: it looks
+	 * at the event ring before it returns to user mode. From user mode the frame moves to the stub stack. */
+	cmpw $KERNEL_RIP_HI, 4(%rsp)
+	jae 1f
+	lea stub_stack_top(%rip), %rsp
+	push IRQ_FRAME+32(%rip)
+	push IRQ_FRAME+24(%rip)
+	push IRQ_FRAME+16(%rip)
+	push IRQ_FRAME+8(%rip)
+	push IRQ_FRAME(%rip)
+	push $0
+	push $QK_IRQ
+	jmp common3
+1:	iretq
+
+bp3:	/* INT3: the gate for privileged operations when it comes from kernel code */
+	cmpw $KERNEL_RIP_HI, 4(%rsp)
+	jb 9f
+	cmp $GATE_INVLPG, %edi
+	je 2f
+	cmp $GATE_CR3, %edi
+	jne 3f
+	mov %rsi, %cr3
+	iretq
+2:	invlpg (%rsi)
+	iretq
+3:	cmp $GATE_WRMSR, %edi
+	jne 9f
+	wrmsr
+	iretq
+9:	push $0
+	push $3
+	jmp common3
+
+/* CPL 3, on the task's kernel stack: copies the frame from the stub stack. */
+trap_entry_ring3:
+	push 48+STUB_FRAME(%rip)
+	push 40+STUB_FRAME(%rip)
+	push 32+STUB_FRAME(%rip)
+	push 24+STUB_FRAME(%rip)
+	push 16+STUB_FRAME(%rip)
+	push 8+STUB_FRAME(%rip)
+	push STUB_FRAME(%rip)
+	push $-1
+	PUSH_REGS
+	mov %rsp, %rdi
+	cld
+	call trap_dispatch
+	jmp ret_from_new_task
+kernel_trap_ring3:
+	push 48+STUB_FRAME(%rip)
+	push 40+STUB_FRAME(%rip)
+	push 32+STUB_FRAME(%rip)
+	push 24+STUB_FRAME(%rip)
+	push 16+STUB_FRAME(%rip)
+	push 8+STUB_FRAME(%rip)
+	push STUB_FRAME(%rip)
+	push $-1
+	PUSH_REGS
+	mov %rsp, %rdi
+	cld
+	call kernel_trap
+
+/* void gate_op(op rdi, value rsi, msr rdx) */
+	.globl gate_op
+gate_op:
+	mov %rdx, %rcx
+	mov %rsi, %rax
+	mov %rsi, %rdx
+	shr $32, %rdx
+	int3
+	ret
+
+/* ---- Stubs of the vectors 0..31 and QK_IRQ_VECTOR */
+.macro STUB0 v
+stub0_\v:
+	.if (\v != 8) && (\v != 10) && (\v != 11) && (\v != 12) && (\v != 13) && (\v != 14) && (\v != 17) && (\v != 21) && (\v != 29) && (\v != 30)
+	push $0
+	.endif
+	push $\v
+	jmp common0
+.endm
+.macro STUB3 v
+stub3_\v:
+	.if (\v != 8) && (\v != 10) && (\v != 11) && (\v != 12) && (\v != 13) && (\v != 14) && (\v != 17) && (\v != 21) && (\v != 29) && (\v != 30)
+	push $0
+	.endif
+	push $\v
+	.if \v == 14
+	jmp pf3
+	.else
+	jmp common3
+	.endif
+.endm
+	.altmacro
+.macro STUBS0 from, to
+	STUB0 %\from
+	.if \to - \from
+	STUBS0 (\from + 1), \to
+	.endif
+.endm
+.macro STUBS3 from, to
+	STUB3 %\from
+	.if \to - \from
+	STUBS3 (\from + 1), \to
+	.endif
+.endm
+	STUBS0 0, 32
+	STUBS3 0, 31
+.macro ENTRY0 v
+	.quad stub0_\v
+.endm
+.macro ENTRY3 v
+	.quad stub3_\v
+.endm
+.macro ENTRIES0 from, to
+	ENTRY0 %\from
+	.if \to - \from
+	ENTRIES0 (\from + 1), \to
+	.endif
+.endm
+.macro ENTRIES3 from, to
+	ENTRY3 %\from
+	.if \to - \from
+	ENTRIES3 (\from + 1), \to
+	.endif
+.endm
+	.section .rodata
+	.balign 8
+	.globl stub0_table, stub3_table
+stub0_table:
+	ENTRIES0 0, 32
+stub3_table:
+	ENTRIES3 0, 2
+	.quad bp3
+	ENTRIES3 4, 31
+	.quad irq3
+
+/* ---- void switch_stacks(u64 *save_rsp, u64 new_rsp) */
+	.text
+	.globl switch_stacks
+switch_stacks:
+	push %rbp
+	push %rbx
+	push %r12
+	push %r13
+	push %r14
+	push %r15
+	mov %rsp, (%rdi)
+	mov %rsi, %rsp
+	pop %r15
+	pop %r14
+	pop %r13
+	pop %r12
+	pop %rbx
+	pop %rbp
+	ret
+	.section .note.GNU-stack, "", @progbits

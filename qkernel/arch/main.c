@@ -1,0 +1,27 @@
+/* Kernel entry in C: brings the subsystems up and becomes the first process. */
+#include "arch.h"
+#include "fs.h"
+#include "mm.h"
+#include "qcall.h"
+#include "ring.h"
+#include "task.h"
+
+noreturn void kmain(u32 ring)
+{
+	struct qk_comm *c = comm();
+	ring_mode = ring;
+	c->ring = ring;
+	if (c->abi_version != QK_ABI_VERSION)
+		panic("QVisor speaks ABI version %u, this kernel %u", c->abi_version, QK_ABI_VERSION);
+	if (c->boot.ring != QK_RING_AUTO && c->boot.ring != ring)
+		panic("ring%u mode was asked for, but this host's KVM runs SYSCALL in ring %u", c->boot.ring == QK_RING_3 ? 3u : 0u,
+		      ring == QK_RING_3 ? 3u : 0u);
+	arch_init();
+	frame_init();
+	mm_init();
+	random_init();
+	time_init();
+	sched_init();
+	vfs_init();
+	start_init();
+}

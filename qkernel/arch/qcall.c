@@ -1,0 +1,104 @@
+/* Guest side of QCall: the one request of this vCPU, its segments, the event ring. */
+#include "arch.h"
+#include "errno.h"
+#include "fs.h"
+#include "qcall.h"
+#include "task.h"
+
+/* How long to spin for a host thread that says it watches before falling back to an exit, in TSC ticks (about 100 us). */
+#define POLL_TICKS 300000ul
+
+static struct qk_seg *const segs = (struct qk_seg *)(QK_COMM_BASE + QK_OFF_SEGS);
+static u32 nseg;
+static int closing[64];
+static u32 nclosing;
+bool capture_requested;
+
+void seg_begin(void)
+{
+	nseg = 0;
+}
+
+int seg_add(paddr_t gpa, u64 len)
+{
+	if (nseg && segs[nseg - 1].gpa + segs[nseg - 1].len == gpa) {
+		segs[nseg - 1].len += len;
+		return 0;
+	}
+	if (nseg == QK_SEG_MAX)
+		return -E2BIG;
+	segs[nseg++] = (struct qk_seg){gpa, len};
+	return 0;
+}
+
+static s64 issue(enum qk_op op, u32 data_len, u32 n, const u64 a[6])
+{
+	struct qk_comm *c = comm();
+	struct qk_call *q = &c->call;
+	q->op = op;
+	q->data_len = data_len;
+	q->nseg = n;
+	for (int i = 0; i < 6; i++)
+		q->arg[i] = a[i];
+	c->stat_qcalls++;
+	__atomic_store_n(&q->state, QK_CALL_SUBMITTED, __ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&c->poller_awake, __ATOMIC_SEQ_CST)) {
+		u64 until = rdtsc() + POLL_TICKS;
+		while (rdtsc() < until) {
+			if (__atomic_load_n(&q->state, __ATOMIC_ACQUIRE) == QK_CALL_DONE)
+				return q->ret;
+			cpu_relax();
+		}
+	}
+	/* QVisor takes a request once: the exit waits when the poller got there first. */
+	while (__atomic_load_n(&q->state, __ATOMIC_ACQUIRE) != QK_CALL_DONE)
+		out32(QK_PORT_CALL, op);
+	return q->ret;
+}
+
+static void flush_closes(void)
+{
+	while (nclosing) {
+		u64 a[6] = {(u64)closing[--nclosing]};
+		issue(QC_CLOSE, 0, 0, a);
+	}
+}
+
+s64 qcall(enum qk_op op, u32 data_len, u64 a0, u64 a1, u64 a2, u64 a3, u64 a4, u64 a5)
+{
+	u64 a[6] = {a0, a1, a2, a3, a4, a5};
+	u32 n = nseg;
+	nseg = 0;
+	return issue(op, data_len, n, a);
+}
+
+u32 qcall_data_len(void)
+{
+	return comm()->call.data_len;
+}
+
+u64 qcall_out(int i)
+{
+	return comm()->call.out[i];
+}
+
+void qcall_close_later(int handle)
+{
+	if (nclosing == ARRAY_SIZE(closing))
+		flush_closes();
+	closing[nclosing++] = handle;
+}
+
+void events_poll(void)
+{
+	struct qk_comm *c = comm();
+	const struct qk_event *ring = (const struct qk_event *)(QK_COMM_BASE + QK_OFF_EVENTS);
+	while (events_pending()) {
+		struct qk_event e = ring[c->event_tail % QK_EVENT_MAX];
+		__atomic_store_n(&c->event_tail, c->event_tail + 1, __ATOMIC_RELEASE);
+		if (e.handle == QK_EV_CAPTURE)
+			capture_requested = true;
+		else if (e.handle != QK_EV_TICK)
+			host_event(e.handle, e.events);
+	}
+}

@@ -1,0 +1,307 @@
+/* epoll: a set of files that is told of changes instead of asking. */
+#include "poll.h"
+#include "../proc/proc.h"
+#include <linux/eventpoll.h>
+#include <linux/fcntl.h>
+
+#define ALWAYS (POLL_ERR | POLL_HUP)
+#define DEPTH_MAX 5
+#define OPTIONS (EPOLLET | EPOLLONESHOT | EPOLLWAKEUP | EPOLLEXCLUSIVE)
+
+struct epoll {
+	struct list items, ready;
+	struct waitq wait; /* epoll_wait callers and polls of this epoll */
+};
+struct item_wait {
+	struct item_wait *next;
+	struct waiter w;
+	struct item *item;
+};
+struct item {
+	struct list all, ready, of_file; /* epoll.items, epoll.ready (or alone), file.epoll_links */
+	struct epoll *ep;
+	struct file *f;
+	int fd;
+	u32 events;
+	u64 data;
+	struct item_wait *waits;
+};
+struct item_table { /* poll table of one item */
+	struct poll_table pt;
+	struct item *item;
+};
+
+static const struct file_ops epoll_ops;
+
+static bool item_wake(struct waiter *w, u32 events)
+{
+	struct item *it = container_of(w, struct item_wait, w)->item;
+	if (events && !(events & (it->events | ALWAYS)))
+		return false;
+	if (!(it->events & ~OPTIONS))
+		return false; /* one-shot that has fired */
+	if (list_empty(&it->ready))
+		list_add_tail(&it->ready, &it->ep->ready);
+	waitq_wake(&it->ep->wait, POLL_IN, 1);
+	return true;
+}
+
+static void add_wait(struct poll_table *pt, struct file *f, struct waitq *q)
+{
+	struct item *it = ((struct item_table *)pt)->item;
+	struct item_wait *iw = kzalloc(sizeof(*iw));
+	if (!iw)
+		return;
+	iw->item = it;
+	iw->w.wake = item_wake;
+	iw->w.exclusive = it->events & EPOLLEXCLUSIVE;
+	waitq_add(q, &iw->w);
+	iw->next = it->waits;
+	it->waits = iw;
+}
+
+static void item_free(struct item *it)
+{
+	while (it->waits) {
+		struct item_wait *iw = it->waits;
+		it->waits = iw->next;
+		waitq_del(&iw->w);
+		kfree(iw);
+	}
+	list_del(&it->all);
+	list_del(&it->ready);
+	list_del(&it->of_file);
+	kfree(it);
+}
+
+void epoll_forget(struct file *f)
+{
+	while (!list_empty(&f->epoll_links))
+		item_free(list_first(&f->epoll_links, struct item, of_file));
+}
+
+static void release(struct file *f)
+{
+	struct epoll *ep = f->priv;
+	while (!list_empty(&ep->items))
+		item_free(list_first(&ep->items, struct item, all));
+	kfree(ep);
+}
+
+/* Is there something to report? Items that only seemed ready leave the list. */
+static u32 epoll_poll(struct file *f, struct poll_table *pt)
+{
+	struct epoll *ep = f->priv;
+	struct item *it, *next;
+	poll_wait(f, &ep->wait, pt);
+	list_for_each_safe (it, next, &ep->ready, ready) {
+		if (file_poll(it->f, NULL) & (it->events | ALWAYS))
+			return POLL_IN;
+		list_del(&it->ready);
+	}
+	return 0;
+}
+
+static const struct file_ops epoll_ops = {.poll = epoll_poll, .release = release};
+
+static long create(u32 flags)
+{
+	struct epoll *ep = kzalloc(sizeof(*ep));
+	if (!ep)
+		return -ENOMEM;
+	list_init(&ep->items);
+	list_init(&ep->ready);
+	waitq_init(&ep->wait);
+	struct file *f = anon_file(&epoll_ops, 0600, O_RDWR, ep, "anon_inode:[eventpoll]");
+	if (!f) {
+		kfree(ep);
+		return -ENOMEM;
+	}
+	return fd_install(f, flags, 0);
+}
+
+long sys_epoll_create1(u64 flags)
+{
+	return flags & ~(u64)EPOLL_CLOEXEC ? -EINVAL : create((u32)flags);
+}
+
+long sys_epoll_create(u64 size)
+{
+	return (s32)size <= 0 ? -EINVAL : create(0);
+}
+
+/* Would watching `f` from `ep` make a circle, or a chain too long? */
+static bool loops(struct epoll *ep, struct file *f, int depth)
+{
+	if (f->ops != &epoll_ops)
+		return false;
+	struct epoll *inner = f->priv;
+	struct item *it;
+	if (inner == ep || depth >= DEPTH_MAX)
+		return true;
+	list_for_each (it, &inner->items, all)
+		if (loops(ep, it->f, depth + 1))
+			return true;
+	return false;
+}
+
+static struct item *find(struct epoll *ep, struct file *f, int fd)
+{
+	struct item *it;
+	list_for_each (it, &f->epoll_links, of_file)
+		if (it->ep == ep && it->fd == fd)
+			return it;
+	return NULL;
+}
+
+static void check_now(struct item *it, struct poll_table *pt)
+{
+	u32 bits = file_poll(it->f, pt) & (it->events | ALWAYS);
+	if (bits && (it->events & ~OPTIONS)) {
+		if (list_empty(&it->ready))
+			list_add_tail(&it->ready, &it->ep->ready);
+		waitq_wake(&it->ep->wait, POLL_IN, 1);
+	}
+}
+
+static long add(struct epoll *ep, struct file *f, int fd, const struct epoll_event *e)
+{
+	struct item *it = kzalloc(sizeof(*it));
+	if (!it)
+		return -ENOMEM;
+	list_init(&it->ready);
+	it->ep = ep;
+	it->f = f;
+	it->fd = fd;
+	it->events = e->events;
+	it->data = e->data;
+	list_add_tail(&it->all, &ep->items);
+	list_add_tail(&it->of_file, &f->epoll_links);
+	struct item_table t = {.pt.add = add_wait, .item = it};
+	check_now(it, &t.pt);
+	return 0;
+}
+
+static long control(struct file *epf, int op, int fd, struct file *f, const struct epoll_event *e)
+{
+	struct epoll *ep = epf->priv;
+	struct item *it = find(ep, f, fd);
+	if (!f->ops->poll)
+		return -EPERM; /* regular files and directories */
+	if (f == epf)
+		return -EINVAL;
+	switch (op) {
+	case EPOLL_CTL_ADD:
+		if (it)
+			return -EEXIST;
+		return loops(ep, f, 0) ? -ELOOP : add(ep, f, fd, e);
+	case EPOLL_CTL_MOD:
+		if (!it)
+			return -ENOENT;
+		if ((it->events | e->events) & EPOLLEXCLUSIVE)
+			return -EINVAL;
+		it->events = e->events;
+		it->data = e->data;
+		check_now(it, NULL);
+		return 0;
+	case EPOLL_CTL_DEL:
+		if (!it)
+			return -ENOENT;
+		item_free(it);
+		return 0;
+	default:
+		return -EINVAL;
+	}
+}
+
+long sys_epoll_ctl(u64 epfd, u64 op, u64 fd, u64 uev)
+{
+	struct epoll_event e = {0};
+	if (op != EPOLL_CTL_DEL && copy_from_user(&e, UPTR(uev), sizeof(e)))
+		return -EFAULT;
+	struct file *epf = fd_get((int)epfd), *f = epf ? fd_get((int)fd) : NULL;
+	long r = !epf || !f ? -EBADF : epf->ops != &epoll_ops ? -EINVAL : control(epf, (int)op, (int)fd, f, &e);
+	if (f)
+		file_put(f);
+	if (epf)
+		file_put(epf);
+	return r;
+}
+
+/* Hands out at most max events. Level-triggered items go to the end of the list and are looked at again next time. */
+static long collect(struct epoll *ep, u64 uev, u64 max)
+{
+	struct list again = LIST_INIT(again);
+	long n = 0;
+	while (!list_empty(&ep->ready) && n < (long)max) {
+		struct item *it = list_first(&ep->ready, struct item, ready);
+		u32 bits = file_poll(it->f, NULL) & (it->events | ALWAYS);
+		list_del(&it->ready);
+		if (!bits || !(it->events & ~OPTIONS))
+			continue;
+		struct epoll_event e = {.events = bits, .data = it->data};
+		if (copy_to_user(UPTR(uev + (u64)n * sizeof(e)), &e, sizeof(e))) {
+			list_add(&it->ready, &ep->ready);
+			n = n ? n : -EFAULT;
+			break;
+		}
+		n++;
+		if (it->events & EPOLLONESHOT)
+			it->events &= OPTIONS;
+		else if (!(it->events & EPOLLET))
+			list_add_tail(&it->ready, &again);
+	}
+	while (!list_empty(&again)) {
+		struct list *node = again.next;
+		list_del(node);
+		list_add_tail(node, &ep->ready);
+	}
+	return n;
+}
+
+static long wait(u64 epfd, u64 uev, u64 max, u64 deadline)
+{
+	struct file *f = fd_get((int)epfd);
+	if (!f)
+		return -EBADF;
+	long r = -EINVAL;
+	if (f->ops == &epoll_ops && (s32)max > 0 && max <= 0x7fffffff / sizeof(struct epoll_event)) {
+		struct epoll *ep = f->priv;
+		r = collect(ep, uev, max);
+		while (r == 0 && deadline) {
+			long w = wait_event(&ep->wait, !list_empty(&ep->ready), deadline);
+			if (w == -EINTR) {
+				r = w;
+				break;
+			}
+			r = collect(ep, uev, max);
+			if (w)
+				break;
+		}
+	}
+	file_put(f);
+	return r;
+}
+
+long sys_epoll_wait(u64 epfd, u64 uev, u64 max, u64 timeout)
+{
+	return wait(epfd, uev, max, (s32)timeout == 0 ? 0 : deadline_of_ms((s32)timeout));
+}
+
+long sys_epoll_pwait(u64 epfd, u64 uev, u64 max, u64 timeout, u64 umask, u64 size)
+{
+	long r = poll_set_mask(umask, size);
+	return r ? r : poll_end_mask(umask, sys_epoll_wait(epfd, uev, max, timeout));
+}
+
+long sys_epoll_pwait2(u64 epfd, u64 uev, u64 max, u64 uts, u64 umask, u64 size)
+{
+	u64 ns = 0;
+	long r = uts ? timespec_from_user(UPTR(uts), &ns) : 0;
+	if (!r)
+		r = poll_set_mask(umask, size);
+	if (r)
+		return r;
+	u64 deadline = !uts ? UINT64_MAX : ns ? deadline_of_ns(ns) : 0;
+	return poll_end_mask(umask, wait(epfd, uev, max, deadline));
+}

@@ -1,0 +1,170 @@
+/* Descriptor tables. */
+#include "fs.h"
+#include "lock.h"
+#include <linux/fcntl.h>
+
+static bool bit(const struct files *fs, u32 fd)
+{
+	return fs->cloexec[fd / 64] >> fd % 64 & 1;
+}
+static void set_bit(struct files *fs, u32 fd, bool on)
+{
+	if (on)
+		fs->cloexec[fd / 64] |= 1ul << fd % 64;
+	else
+		fs->cloexec[fd / 64] &= ~(1ul << fd % 64);
+}
+
+static int grow(struct files *fs, u32 want)
+{
+	u32 cap = MAX(64u, fs->cap);
+	while (cap <= want)
+		cap *= 2;
+	struct file **fd = kzalloc(cap * sizeof(*fd));
+	u64 *ce = kzalloc(cap / 8);
+	if (!fd || !ce) {
+		kfree(fd);
+		kfree(ce);
+		return -ENOMEM;
+	}
+	if (fs->cap) {
+		memcpy(fd, fs->fd, fs->cap * sizeof(*fd));
+		memcpy(ce, fs->cloexec, fs->cap / 8);
+	}
+	kfree(fs->fd);
+	kfree(fs->cloexec);
+	fs->fd = fd;
+	fs->cloexec = ce;
+	fs->cap = cap;
+	return 0;
+}
+
+struct files *files_new(void)
+{
+	struct files *fs = kzalloc(sizeof(*fs));
+	if (!fs)
+		return NULL;
+	fs->refs = 1;
+	if (grow(fs, 63)) {
+		kfree(fs);
+		return NULL;
+	}
+	return fs;
+}
+
+struct files *files_clone(struct files *src)
+{
+	struct files *fs = files_new();
+	if (!fs || (src->cap > fs->cap && grow(fs, src->cap - 1))) {
+		if (fs)
+			files_put(fs);
+		return NULL;
+	}
+	for (u32 i = 0; i < src->cap; i++) {
+		fs->fd[i] = src->fd[i];
+		if (fs->fd[i])
+			file_get(fs->fd[i]);
+	}
+	memcpy(fs->cloexec, src->cloexec, src->cap / 8);
+	fs->next = src->next;
+	return fs;
+}
+
+static void close_file(struct file *f)
+{
+	locks_release_process(f, current->proc);
+	file_put(f);
+}
+
+void files_put(struct files *fs)
+{
+	if (--fs->refs)
+		return;
+	for (u32 i = 0; i < fs->cap; i++)
+		if (fs->fd[i])
+			close_file(fs->fd[i]);
+	kfree(fs->fd);
+	kfree(fs->cloexec);
+	kfree(fs);
+}
+
+void files_close_exec(struct files *fs)
+{
+	for (u32 i = 0; i < fs->cap; i++)
+		if (fs->fd[i] && bit(fs, i)) {
+			struct file *f = fs->fd[i];
+			fs->fd[i] = NULL;
+			fs->next = MIN(fs->next, i);
+			close_file(f);
+		}
+	memset(fs->cloexec, 0, fs->cap / 8);
+}
+
+struct file *fd_get(int fd)
+{
+	struct files *fs = current->files;
+	if (fd < 0 || (u32)fd >= fs->cap || !fs->fd[fd])
+		return NULL;
+	file_get(fs->fd[fd]);
+	return fs->fd[fd];
+}
+
+int fd_install(struct file *f, u32 oflags, int min)
+{
+	struct files *fs = current->files;
+	u64 limit = current->proc->rlim[7].cur;
+	u32 fd = MAX((u32)min, min ? 0 : fs->next);
+	while (fd < fs->cap && fs->fd[fd])
+		fd++;
+	int r = fd >= limit ? -EMFILE : fd >= fs->cap ? grow(fs, fd) : 0;
+	if (r) {
+		file_put(f);
+		return r;
+	}
+	fs->fd[fd] = f;
+	set_bit(fs, fd, oflags & O_CLOEXEC);
+	if (!min)
+		fs->next = fd + 1;
+	return (int)fd;
+}
+
+int fd_close(int fd)
+{
+	struct files *fs = current->files;
+	if (fd < 0 || (u32)fd >= fs->cap || !fs->fd[fd])
+		return -EBADF;
+	struct file *f = fs->fd[fd];
+	fs->fd[fd] = NULL;
+	set_bit(fs, (u32)fd, false);
+	fs->next = MIN(fs->next, (u32)fd);
+	close_file(f);
+	return 0;
+}
+
+int fd_replace(int fd, struct file *f, bool cloexec)
+{
+	struct files *fs = current->files;
+	int r = (u64)fd >= current->proc->rlim[7].cur ? -EBADF : (u32)fd >= fs->cap ? grow(fs, (u32)fd) : 0;
+	if (r) {
+		file_put(f);
+		return r;
+	}
+	struct file *old = fs->fd[fd];
+	fs->fd[fd] = f;
+	set_bit(fs, (u32)fd, cloexec);
+	if (old)
+		close_file(old);
+	return fd;
+}
+
+bool fd_cloexec(int fd)
+{
+	struct files *fs = current->files;
+	return (u32)fd < fs->cap && bit(fs, (u32)fd);
+}
+
+void fd_set_cloexec(int fd, bool on)
+{
+	if ((u32)fd < current->files->cap)
+		set_bit(current->files, (u32)fd, on);
+}

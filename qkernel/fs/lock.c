@@ -1,0 +1,154 @@
+/* Advisory locks: POSIX record locks, open-file-description locks, flock (fcntl(2), flock(2)). */
+#include "lock.h"
+
+enum kind { POSIX, OFD, FLOCK };
+struct lock {
+	struct list node;
+	enum kind kind;
+	void *owner; /* struct process, or struct file for OFD and FLOCK */
+	s32 pid;
+	bool exclusive;
+	u64 start, end; /* end exclusive */
+};
+struct flock_state {
+	struct list locks;
+	struct waitq changed;
+};
+
+static struct flock_state *state_of(struct inode *i)
+{
+	if (!i->locks) {
+		i->locks = kmalloc(sizeof(struct flock_state));
+		if (!i->locks)
+			return NULL;
+		list_init(&i->locks->locks);
+		waitq_init(&i->locks->changed);
+	}
+	return i->locks;
+}
+
+static struct lock *conflict(struct flock_state *s, enum kind kind, const void *owner, bool exclusive, u64 start, u64 end)
+{
+	struct lock *l;
+	list_for_each (l, &s->locks, node) {
+		if ((l->kind == FLOCK) != (kind == FLOCK) || l->owner == owner || l->start >= end || start >= l->end)
+			continue;
+		if (l->exclusive || exclusive)
+			return l;
+	}
+	return NULL;
+}
+
+static struct lock *add(struct flock_state *s, const struct lock *like, u64 start, u64 end)
+{
+	struct lock *l = kmalloc(sizeof(*l));
+	if (l) {
+		*l = *like;
+		l->start = start;
+		l->end = end;
+		list_add_tail(&l->node, &s->locks);
+	}
+	return l;
+}
+
+/* Removes the owner's locks from [start, end), keeping what sticks out on both sides. */
+static int unlock(struct flock_state *s, enum kind kind, const void *owner, u64 start, u64 end)
+{
+	struct lock *l, *next;
+	list_for_each_safe (l, next, &s->locks, node) {
+		if (l->kind != kind || l->owner != owner || l->start >= end || start >= l->end)
+			continue;
+		if (l->start < start && l->end > end && !add(s, l, end, l->end))
+			return -ENOLCK;
+		if (l->start < start) {
+			l->end = start;
+		} else if (l->end > end) {
+			l->start = end;
+		} else {
+			list_del(&l->node);
+			kfree(l);
+		}
+	}
+	waitq_wake(&s->changed, 0, 0);
+	return 0;
+}
+
+static long set(struct inode *i, enum kind kind, void *owner, s32 pid, int type, u64 start, u64 end, bool wait)
+{
+	struct flock_state *s = state_of(i);
+	if (!s)
+		return -ENOLCK;
+	if (type == F_UNLCK)
+		return unlock(s, kind, owner, start, end);
+	bool exclusive = type == F_WRLCK;
+	/* flock converts by letting go first, as Linux does. */
+	if (kind == FLOCK)
+		(void)unlock(s, kind, owner, start, end);
+	if (conflict(s, kind, owner, exclusive, start, end)) {
+		if (!wait)
+			return -EAGAIN;
+		int r = wait_event(&s->changed, !conflict(s, kind, owner, exclusive, start, end), UINT64_MAX);
+		if (r)
+			return -ERESTARTSYS;
+	}
+	int r = unlock(s, kind, owner, start, end);
+	struct lock l = {.kind = kind, .owner = owner, .pid = pid, .exclusive = exclusive};
+	return r ? r : add(s, &l, start, end) ? 0 : -ENOLCK;
+}
+
+void locks_release_file(struct file *f)
+{
+	if (f->inode && f->inode->locks) {
+		(void)unlock(f->inode->locks, FLOCK, f, 0, UINT64_MAX);
+		(void)unlock(f->inode->locks, OFD, f, 0, UINT64_MAX);
+	}
+}
+
+void locks_release_process(struct file *f, void *who)
+{
+	if (f->inode && f->inode->locks)
+		(void)unlock(f->inode->locks, POSIX, who, 0, UINT64_MAX);
+}
+
+long lock_fcntl(struct file *f, u32 cmd, struct flock *l)
+{
+	bool ofd = cmd == F_OFD_GETLK || cmd == F_OFD_SETLK || cmd == F_OFD_SETLKW;
+	bool get = cmd == F_GETLK || cmd == F_OFD_GETLK;
+	s64 base = 0;
+	if (l->l_whence == 1)
+		base = (s64)f->pos;
+	else if (l->l_whence == 2)
+		base = file_size(f);
+	else if (l->l_whence != 0)
+		return -EINVAL;
+	s64 start = base + l->l_start, end = start + l->l_len;
+	if (l->l_len < 0) {
+		end = start;
+		start += l->l_len;
+	}
+	if (start < 0 || (l->l_type != F_RDLCK && l->l_type != F_WRLCK && l->l_type != F_UNLCK) || (ofd && l->l_pid))
+		return -EINVAL;
+	u64 stop = l->l_len == 0 ? UINT64_MAX : (u64)end;
+	void *owner = ofd ? (void *)f : (void *)current->proc;
+	if (get) {
+		struct flock_state *s = state_of(f->inode);
+		struct lock *c = s ? conflict(s, ofd ? OFD : POSIX, owner, l->l_type == F_WRLCK, (u64)start, stop) : NULL;
+		if (!c) {
+			l->l_type = F_UNLCK;
+			return 0;
+		}
+		*l = (struct flock){c->exclusive ? F_WRLCK : F_RDLCK, 0, (s64)c->start, c->end == UINT64_MAX ? 0 : (s64)(c->end - c->start),
+				    c->kind == POSIX ? c->pid : -1};
+		return 0;
+	}
+	u32 mode = f->flags & O_ACCMODE;
+	if ((l->l_type == F_RDLCK && mode == O_WRONLY) || (l->l_type == F_WRLCK && mode == O_RDONLY))
+		return -EBADF;
+	return set(f->inode, ofd ? OFD : POSIX, owner, current->proc->pid, l->l_type, (u64)start, stop, cmd == F_SETLKW || cmd == F_OFD_SETLKW);
+}
+
+long lock_flock(struct file *f, u32 op)
+{
+	int type = (op & ~4u) == 1 ? F_RDLCK : (op & ~4u) == 2 ? F_WRLCK : (op & ~4u) == 8 ? F_UNLCK : -1;
+	return type < 0 ? -EINVAL : set(f->inode, FLOCK, f, current->proc->pid, type, 0, UINT64_MAX, !(op & 4));
+}

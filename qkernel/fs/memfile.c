@@ -1,0 +1,214 @@
+/* Files in memory: content in the page cache; over a lower file, what is not yet changed is read from there. memfd and shared anonymous memory. */
+#include "memfs.h"
+#include <asm/statfs.h>
+#include <linux/falloc.h>
+#include <linux/fcntl.h>
+#include <linux/memfd.h>
+#include <linux/mman.h>
+#include <linux/stat.h>
+
+#define SIZE_MAX_FILE (1ull << 43)
+
+bool inode_is_lower(const struct inode *i)
+{
+	return i->ops == &memfs_file_ops && memnode_of(i)->lower;
+}
+
+/* Copying up costs nothing by itself: pages are read from the lower file when they are needed. */
+int memfs_copy_up(struct inode *i, u64 valid)
+{
+	if (!inode_is_lower(i))
+		return 0;
+	memnode_of(i)->lower_valid = valid;
+	i->ops = &memfs_copied_ops;
+	return 0;
+}
+
+static int readpages(struct inode *i, u64 index, unsigned n, const paddr_t *frames)
+{
+	struct memnode *m = memnode_of(i);
+	u64 from = index << PAGE_SHIFT, valid = m->lower_valid;
+	unsigned from_lower = from >= valid ? 0 : (unsigned)MIN((u64)n, (valid - from + PAGE_SIZE - 1) >> PAGE_SHIFT);
+	int r = from_lower ? m->lower->ops->readpages(m->lower, index, from_lower, frames) : 0;
+	for (unsigned k = 0; !r && k < n; k++) {
+		u64 at = from + ((u64)k << PAGE_SHIFT);
+		u64 keep = at >= valid ? 0 : MIN(valid - at, PAGE_SIZE);
+		if (keep < PAGE_SIZE)
+			memset((char *)phys_to_virt(frames[k]) + keep, 0, PAGE_SIZE - keep);
+	}
+	return r;
+}
+
+static ssize_t read(struct file *f, struct uio *u, u64 *pos)
+{
+	struct inode *i = f->inode;
+	return pagecache_read_inode(inode_is_lower(i) ? memnode_of(i)->lower : i, u, pos);
+}
+
+static ssize_t write(struct file *f, struct uio *u, u64 *pos)
+{
+	struct inode *i = f->inode;
+	if (i->seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE))
+		return -EPERM;
+	if ((i->seals & F_SEAL_GROW) && *pos + u->resid > i->size)
+		return -EPERM;
+	if (*pos + u->resid > SIZE_MAX_FILE)
+		return -EFBIG;
+	memfs_copy_up(i, i->size);
+	return pagecache_write(f, u, pos);
+}
+
+static int getpage(struct inode *i, u64 index, bool write, paddr_t *out)
+{
+	if (index << PAGE_SHIFT >= i->size)
+		return -EIO;
+	if (inode_is_lower(i)) {
+		if (!write)
+			return pagecache_get(memnode_of(i)->lower, index, false, out);
+		memfs_copy_up(i, i->size);
+	}
+	return pagecache_get(i, index, true, out);
+}
+
+static unsigned getpages_around(struct inode *i, u64 index, unsigned max, paddr_t *out)
+{
+	return pagecache_around(inode_is_lower(i) ? memnode_of(i)->lower : i, index, max, out);
+}
+
+static int truncate(struct inode *i, u64 size)
+{
+	struct memnode *m = memnode_of(i);
+	if (size > SIZE_MAX_FILE)
+		return -EFBIG;
+	if (((i->seals & F_SEAL_GROW) && size > i->size) || ((i->seals & F_SEAL_SHRINK) && size < i->size))
+		return -EPERM;
+	memfs_copy_up(i, i->size);
+	if (size < i->size) {
+		mm_unmap_file(i, PAGE_ALIGN(size) >> PAGE_SHIFT);
+		pagecache_truncate(i, size);
+		m->lower_valid = MIN(m->lower_valid, size);
+	}
+	i->size = size;
+	i->mtime_ns = i->ctime_ns = (s64)real_ns();
+	return 0;
+}
+
+int memfs_setattr(struct inode *i, u32 mask, const struct qk_stat *st)
+{
+	if (mask & QK_ATTR_SIZE) {
+		int r = truncate(i, st->size);
+		if (r)
+			return r;
+	}
+	if (mask & QK_ATTR_MODE)
+		i->mode = (i->mode & S_IFMT) | (st->mode & 07777);
+	if (mask & QK_ATTR_OWNER) {
+		i->uid = st->uid;
+		i->gid = st->gid;
+	}
+	if (mask & QK_ATTR_ATIME)
+		i->atime_ns = st->atime_ns;
+	if (mask & QK_ATTR_MTIME)
+		i->mtime_ns = st->mtime_ns;
+	i->ctime_ns = (s64)real_ns();
+	return 0;
+}
+
+static int fallocate(struct file *f, int mode, u64 off, u64 len)
+{
+	struct inode *i = f->inode;
+	if (mode & ~(FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE))
+		return -EOPNOTSUPP;
+	if ((mode & FALLOC_FL_PUNCH_HOLE) && !(mode & FALLOC_FL_KEEP_SIZE))
+		return -EOPNOTSUPP;
+	if (off + len > SIZE_MAX_FILE)
+		return -EFBIG;
+	if ((i->seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) && (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)))
+		return -EPERM;
+	if ((i->seals & F_SEAL_GROW) && off + len > i->size && !(mode & FALLOC_FL_KEEP_SIZE))
+		return -EPERM;
+	memfs_copy_up(i, i->size);
+	if (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE))
+		pagecache_zero(i, off, len);
+	if (!(mode & FALLOC_FL_KEEP_SIZE))
+		i->size = MAX(i->size, off + len);
+	return 0;
+}
+
+static int mmap(struct file *f, struct vma *v)
+{
+	if ((f->inode->seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) && (v->flags & MAP_SHARED) && (v->prot & PROT_WRITE))
+		return -EPERM;
+	return 0;
+}
+
+static int getattr(struct inode *i, struct qk_stat *st)
+{
+	inode_stat(i, st);
+	if (!inode_is_lower(i))
+		st->blocks = pagecache_pages(i) * 8;
+	return 0;
+}
+
+const struct inode_ops memfs_file_ops = {.getattr = getattr,
+					 .setattr = memfs_setattr,
+					 .statfs = memfs_statfs,
+					 .getpage = getpage,
+					 .getpages_around = getpages_around,
+					 .evict = memfs_evict};
+const struct inode_ops memfs_copied_ops = {.getattr = getattr,
+					   .setattr = memfs_setattr,
+					   .statfs = memfs_statfs,
+					   .getpage = getpage,
+					   .getpages_around = getpages_around,
+					   .evict = memfs_evict,
+					   .readpages = readpages};
+const struct file_ops memfs_file_fops = {.read = read, .write = write, .lseek = generic_lseek, .mmap = mmap, .fallocate = fallocate};
+
+/* ---- memory without a name */
+static struct inode *shmem_inode(u64 size)
+{
+	static struct memsuper *super;
+	if (!super) {
+		super = kzalloc(sizeof(*super));
+		if (!super)
+			return NULL;
+		super->dev = inode_new_dev();
+	}
+	struct inode *i = memfs_new(super, S_IFREG | 0777, 0);
+	if (i) {
+		i->size = size;
+		i->nlink = 0;
+		i->iflags |= I_SHMEM;
+		i->seals = F_SEAL_SEAL;
+	}
+	return i;
+}
+
+struct file *shmem_file_new(u64 size)
+{
+	struct inode *i = shmem_inode(size);
+	struct file *f = i ? file_new(&memfs_file_fops, i, O_RDWR, NULL) : NULL;
+	if (f)
+		f->path.str = kstrdup("/dev/zero (deleted)");
+	return f;
+}
+
+long sys_memfd_create(u64 uname, u64 flags)
+{
+	char name[280] = "/memfd:";
+	if (flags & ~(u64)(MFD_CLOEXEC | MFD_ALLOW_SEALING | 0x18 /* NOEXEC_SEAL, EXEC */))
+		return -EINVAL;
+	long n = strncpy_from_user(name + 7, UPTR(uname), 250);
+	if (n < 0)
+		return n == -ENAMETOOLONG ? -EINVAL : n;
+	strlcpy(name + 7 + n, " (deleted)", sizeof(name) - 7 - (size_t)n);
+	struct file *f = shmem_file_new(0);
+	if (!f)
+		return -ENOMEM;
+	if (flags & MFD_ALLOW_SEALING)
+		f->inode->seals = 0;
+	kfree(f->path.str);
+	f->path.str = kstrdup(name);
+	return fd_install(f, flags & MFD_CLOEXEC ? O_CLOEXEC : 0, 0);
+}

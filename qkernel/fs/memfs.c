@@ -1,0 +1,384 @@
+/* Names of the file system in memory, and how a lower tree shows through them. */
+#include "memfs.h"
+#include <asm/statfs.h>
+#include <linux/stat.h>
+
+static const struct inode_ops dir_ops, link_ops, special_ops;
+static const struct file_ops dir_fops = {.lseek = dir_lseek};
+
+struct inode *memfs_new(struct memsuper *s, u32 mode, u64 rdev)
+{
+	struct memnode *m = kzalloc(sizeof(*m));
+	const struct inode_ops *ops = S_ISDIR(mode) ? &dir_ops : S_ISREG(mode) ? &memfs_file_ops : S_ISLNK(mode) ? &link_ops : &special_ops;
+	const struct file_ops *fops = S_ISDIR(mode) ? &dir_fops : S_ISREG(mode) ? &memfs_file_fops : NULL;
+	struct inode *i = m ? inode_new(ops, fops, mode, m) : NULL;
+	if (!i) {
+		kfree(m);
+		return NULL;
+	}
+	m->super = s;
+	names_init(&m->kids);
+	i->dev = s->dev;
+	i->rdev = rdev;
+	i->ino |= 1ull << 48; /* apart from the numbers of a lower tree */
+	if (S_ISDIR(mode))
+		i->nlink = 2;
+	return i;
+}
+
+void memfs_evict(struct inode *i)
+{
+	struct memnode *m = memnode_of(i);
+	names_free(&m->kids);
+	if (m->lower)
+		inode_put(m->lower);
+	kfree(m->link);
+	kfree(m);
+}
+
+/* The inode over a lower one; takes its reference over. */
+static struct inode *wrap(struct memsuper *s, struct inode *lower)
+{
+	struct inode *i = memfs_new(s, lower->mode, lower->rdev);
+	if (!i) {
+		inode_put(lower);
+		return NULL;
+	}
+	memnode_of(i)->lower = lower;
+	i->ino = lower->ino;
+	i->nlink = lower->nlink;
+	i->uid = lower->uid;
+	i->gid = lower->gid;
+	i->size = lower->size;
+	i->blocks = lower->blocks;
+	i->atime_ns = lower->atime_ns;
+	i->mtime_ns = lower->mtime_ns;
+	i->ctime_ns = lower->ctime_ns;
+	return i;
+}
+
+static struct inode *lookup_path(struct inode *dir, const char *name, const char *rest, int *err)
+{
+	struct memnode *d = memnode_of(dir);
+	struct entry *e = names_find(&d->kids, name);
+	*err = 0;
+	if (e && e->state == ENTRY_INODE) {
+		inode_get(e->inode);
+		return e->inode;
+	}
+	if ((e && e->state == ENTRY_GONE) || !d->lower || (!e && d->complete)) {
+		*err = -ENOENT;
+		return NULL;
+	}
+	struct inode *l = d->lower->ops->lookup_path(d->lower, name, rest, err);
+	if (!l)
+		return NULL;
+	struct inode *i = wrap(d->super, l);
+	if (!i || !names_set(&d->kids, name, i)) {
+		*err = -ENOMEM;
+		return NULL;
+	}
+	inode_get(i);
+	return i;
+}
+
+static struct inode *lookup(struct inode *dir, const char *name, int *err)
+{
+	return lookup_path(dir, name, name, err);
+}
+
+static void touch(struct inode *dir)
+{
+	dir->mtime_ns = dir->ctime_ns = (s64)real_ns();
+}
+
+static int add(struct inode *dir, const char *name, struct inode *i)
+{
+	if (!dir->nlink) { /* removed while a program was in it */
+		inode_put(i);
+		return -ENOENT;
+	}
+	if (!names_set(&memnode_of(dir)->kids, name, i))
+		return -ENOSPC;
+	if (S_ISDIR(i->mode))
+		dir->nlink++;
+	dir->size += 32;
+	touch(dir);
+	return 0;
+}
+
+/* Takes the entry away; over a lower directory it must keep hiding the name there. */
+static void take_away(struct inode *dir, const char *name)
+{
+	struct memnode *d = memnode_of(dir);
+	struct entry *e = names_find(&d->kids, name);
+	if (!e)
+		return;
+	if (e->inode && S_ISDIR(e->inode->mode) && dir->nlink > 2)
+		dir->nlink--;
+	dir->size -= MIN(dir->size, 32u);
+	if (d->lower)
+		names_set(&d->kids, name, NULL);
+	else
+		names_del(&d->kids, e);
+	touch(dir);
+}
+
+static int create(struct inode *dir, const char *name, u32 mode, u64 rdev, struct inode **out)
+{
+	struct inode *i = memfs_new(memnode_of(dir)->super, mode, rdev);
+	if (!i)
+		return -ENOSPC;
+	if (dir->mode & S_ISGID)
+		i->gid = dir->gid;
+	inode_get(i);
+	int r = add(dir, name, i);
+	if (r)
+		inode_put(i);
+	else
+		*out = i;
+	return r;
+}
+
+static int mkdir(struct inode *dir, const char *name, u32 mode)
+{
+	struct inode *i = memfs_new(memnode_of(dir)->super, S_IFDIR | mode, 0);
+	if (!i)
+		return -ENOSPC;
+	if (dir->mode & S_ISGID) {
+		i->gid = dir->gid;
+		i->mode |= S_ISGID;
+	}
+	return add(dir, name, i);
+}
+
+static int unlink(struct inode *dir, const char *name)
+{
+	int err;
+	struct inode *i = lookup(dir, name, &err);
+	if (!i)
+		return err;
+	if (i->nlink)
+		i->nlink--;
+	i->ctime_ns = (s64)real_ns();
+	take_away(dir, name);
+	inode_put(i);
+	return 0;
+}
+
+static bool merge_one(void *ctx, const char *name, u64 ino, u8 type, u64 next_pos)
+{
+	struct names *t = ctx;
+	if (strcmp(name, ".") && strcmp(name, "..") && !names_find(t, name))
+		names_set_named(t, name, ino, type);
+	return true;
+}
+
+/* Brings in all names of the lower directory. */
+static int merge(struct inode *dir)
+{
+	struct memnode *d = memnode_of(dir);
+	u64 pos = 0;
+	if (!d->lower || d->complete)
+		return 0;
+	int r = d->lower->ops->readdir(d->lower, &pos, merge_one, &d->kids);
+	d->complete = r == 0;
+	return r;
+}
+
+static int empty(struct inode *dir)
+{
+	struct entry *e;
+	int r = merge(dir);
+	if (r)
+		return r;
+	list_for_each (e, &memnode_of(dir)->kids.order, order)
+		if (e->state != ENTRY_GONE)
+			return -ENOTEMPTY;
+	return 0;
+}
+
+static int rmdir(struct inode *dir, const char *name)
+{
+	int err;
+	struct inode *i = lookup(dir, name, &err);
+	if (!i)
+		return err;
+	err = empty(i);
+	if (!err) {
+		i->nlink = 0;
+		take_away(dir, name);
+	}
+	inode_put(i);
+	return err;
+}
+
+static int rename(struct inode *od, const char *on, struct inode *nd, const char *nn, u32 flags)
+{
+	int err, err2;
+	struct inode *i = lookup(od, on, &err), *target = i ? lookup(nd, nn, &err2) : NULL;
+	if (!i)
+		return err;
+	if ((flags & 2) && !target) {
+		inode_put(i);
+		return -ENOENT;
+	}
+	int r = target && S_ISDIR(target->mode) && !(flags & 2) ? empty(target) : 0;
+	if (!r && (flags & 2)) { /* RENAME_EXCHANGE */
+		inode_get(i);
+		inode_get(target);
+		names_set(&memnode_of(nd)->kids, nn, i);
+		names_set(&memnode_of(od)->kids, on, target);
+		if (S_ISDIR(target->mode) && target->parent) {
+			struct inode *old = target->parent;
+			kfree(target->name);
+			target->name = kstrdup(on);
+			target->parent = od;
+			inode_get(od);
+			inode_put(old);
+		}
+		touch(od);
+		touch(nd);
+	} else if (!r) {
+		if (target) {
+			if (S_ISDIR(target->mode))
+				target->nlink = 0;
+			else if (target->nlink)
+				target->nlink--;
+			take_away(nd, nn);
+		}
+		inode_get(i);
+		take_away(od, on);
+		r = add(nd, nn, i);
+		i->ctime_ns = (s64)real_ns();
+	}
+	if (target)
+		inode_put(target);
+	inode_put(i);
+	return r;
+}
+
+static int link(struct inode *target, struct inode *dir, const char *name)
+{
+	if (memnode_of(target)->super != memnode_of(dir)->super)
+		return -EXDEV;
+	inode_get(target);
+	int r = add(dir, name, target);
+	if (!r)
+		target->nlink++;
+	target->ctime_ns = (s64)real_ns();
+	return r;
+}
+
+static int symlink(struct inode *dir, const char *name, const char *target)
+{
+	struct inode *i = memfs_new(memnode_of(dir)->super, S_IFLNK | 0777, 0);
+	if (!i)
+		return -ENOSPC;
+	memnode_of(i)->link = kstrdup(target);
+	i->size = strlen(target);
+	if (!memnode_of(i)->link) {
+		inode_put(i);
+		return -ENOSPC;
+	}
+	return add(dir, name, i);
+}
+
+static int tmpfile(struct inode *dir, u32 mode, struct inode **out)
+{
+	*out = memfs_new(memnode_of(dir)->super, mode, 0);
+	if (*out)
+		(*out)->nlink = 0;
+	return *out ? 0 : -ENOSPC;
+}
+
+static int readdir(struct inode *dir, u64 *pos, bool (*emit)(void *ctx, const char *name, u64 ino, u8 type, u64 next_pos), void *ctx)
+{
+	struct names *t = &memnode_of(dir)->kids;
+	struct entry *e;
+	int r = merge(dir);
+	if (r)
+		return r;
+	if (*pos == 0) {
+		if (!emit(ctx, ".", dir->ino, 4, 1))
+			return 0;
+		*pos = 1;
+	}
+	if (*pos == 1) {
+		if (!emit(ctx, "..", dir->parent ? dir->parent->ino : dir->ino, 4, 2))
+			return 0;
+		*pos = 2;
+	}
+	list_for_each (e, &t->order, order) {
+		if (e->cookie < NAMES_FIRST || e->cookie <= *pos || e->state == ENTRY_GONE)
+			continue;
+		if (!emit(ctx, e->name, e->ino, e->type, e->cookie))
+			return 0;
+		*pos = e->cookie;
+	}
+	return 0;
+}
+
+static long readlink(struct inode *i, char *buf, size_t size)
+{
+	struct memnode *m = memnode_of(i);
+	if (!m->link)
+		return m->lower ? m->lower->ops->readlink(m->lower, buf, size) : -EINVAL;
+	return (long)MIN(strlcpy(buf, m->link, size), size - 1);
+}
+
+int memfs_statfs(struct inode *i, void *out)
+{
+	struct statfs *s = out;
+	*s = (struct statfs){
+		.f_type = memnode_of(i)->super->lower ? 0x794c7630 : 0x01021994, .f_bsize = PAGE_SIZE, .f_frsize = PAGE_SIZE, .f_namelen = 255};
+	s->f_blocks = frames_limit();
+	s->f_bfree = s->f_bavail = frames_limit() - (frames_total() - frames_free());
+	s->f_files = frames_limit();
+	s->f_ffree = s->f_bfree;
+	return 0;
+}
+
+static const struct inode_ops dir_ops = {
+	.lookup = lookup,
+	.lookup_path = lookup_path,
+	.create = create,
+	.mkdir = mkdir,
+	.unlink = unlink,
+	.rmdir = rmdir,
+	.rename = rename,
+	.link = link,
+	.symlink = symlink,
+	.tmpfile = tmpfile,
+	.readdir = readdir,
+	.setattr = memfs_setattr,
+	.statfs = memfs_statfs,
+	.evict = memfs_evict,
+};
+static const struct inode_ops link_ops = {.readlink = readlink, .setattr = memfs_setattr, .statfs = memfs_statfs, .evict = memfs_evict};
+static const struct inode_ops special_ops = {.setattr = memfs_setattr, .statfs = memfs_statfs, .evict = memfs_evict};
+
+struct inode *tmpfs_root(u32 mode)
+{
+	struct memsuper *s = kzalloc(sizeof(*s));
+	if (!s)
+		return NULL;
+	s->dev = inode_new_dev();
+	struct inode *i = memfs_new(s, S_IFDIR | mode, 0);
+	if (i)
+		i->parent = i;
+	return i;
+}
+
+struct inode *overlay_root(struct inode *lower)
+{
+	struct memsuper *s = kzalloc(sizeof(*s));
+	if (!s)
+		return NULL;
+	s->dev = inode_new_dev();
+	s->lower = lower;
+	struct inode *i = wrap(s, lower);
+	if (i)
+		i->parent = i;
+	return i;
+}

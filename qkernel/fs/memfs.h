@@ -1,0 +1,30 @@
+/* The file system in memory (fs/memfs.c: names, fs/memfile.c: content): tmpfs, devtmpfs, and the overlay over a tree that never changes,
+ * which is a tmpfs whose directories and files are filled from a lower inode when they are first used. */
+#ifndef MEMFS_H
+#define MEMFS_H
+#include "names.h"
+
+struct memsuper {
+	u64 dev;
+	struct inode *lower; /* root of the lower tree; NULL: none */
+};
+struct memnode {
+	struct memsuper *super;
+	struct inode *lower; /* directory: its entries show through. File: its content, until `copied`. Symlink: its text. Referenced */
+	u64 lower_valid;     /* of a copied file: bytes whose content is the lower file's until a page is in the own cache */
+	bool complete;       /* directory: all names of `lower` are among `kids` */
+	struct names kids;
+	char *link;
+};
+static inline struct memnode *memnode_of(const struct inode *i)
+{
+	return i->priv;
+}
+struct inode *memfs_new(struct memsuper *s, u32 mode, u64 rdev);
+int memfs_copy_up(struct inode *i, u64 valid);
+int memfs_setattr(struct inode *i, u32 mask, const struct qk_stat *st);
+int memfs_statfs(struct inode *i, void *out);
+void memfs_evict(struct inode *i);
+extern const struct inode_ops memfs_file_ops, memfs_copied_ops;
+extern const struct file_ops memfs_file_fops;
+#endif

@@ -1,0 +1,366 @@
+/* Pages of file content in memory: of host files, read in clusters, and of files that live in memory. */
+#include "fs.h"
+#include "task.h"
+#include <linux/fcntl.h>
+#include <asm/signal.h>
+
+#define PER_CHUNK 512u /* page pointers in one frame */
+#define CLUSTER 64u    /* pages read around a missing one */
+#define RUN_MAX 256u   /* pages of one host read at most */
+#define WHOLE_FILE 64u /* pages: a file this small is read at once */
+
+struct pagecache {
+	paddr_t *chunk; /* frames of PER_CHUNK page addresses; 0 = none */
+	u64 chunks, pages;
+	struct inode *inode;
+	struct list all;
+};
+static struct list caches = LIST_INIT(caches);
+
+struct pagecache *pagecache_new(struct inode *i)
+{
+	struct pagecache *c = kzalloc(sizeof(*c));
+	if (c) {
+		c->inode = i;
+		list_add_tail(&c->all, &caches);
+	}
+	return c;
+}
+
+static paddr_t *slot(struct pagecache *c, u64 index, bool make)
+{
+	u64 k = index / PER_CHUNK;
+	if (k >= c->chunks) {
+		u64 n = MAX(k + 1, MIN(c->chunks * 2, k + 64));
+		paddr_t *grown = make ? kzalloc(n * sizeof(paddr_t)) : NULL;
+		if (!grown)
+			return NULL;
+		if (c->chunk)
+			memcpy(grown, c->chunk, c->chunks * sizeof(paddr_t));
+		kfree(c->chunk);
+		c->chunk = grown;
+		c->chunks = n;
+	}
+	if (!c->chunk[k] && make)
+		c->chunk[k] = frame_alloc(FRAME_ZERO);
+	return c->chunk[k] ? (paddr_t *)phys_to_virt(c->chunk[k]) + index % PER_CHUNK : NULL;
+}
+
+static paddr_t find(struct inode *i, u64 index)
+{
+	paddr_t *s = i->cache ? slot(i->cache, index, false) : NULL;
+	return s ? *s : 0;
+}
+
+bool pagecache_has(struct inode *i, u64 index)
+{
+	return find(i, index) != 0;
+}
+
+u64 pagecache_pages(struct inode *i)
+{
+	return i->cache ? i->cache->pages : 0;
+}
+
+static void drop(struct pagecache *c, paddr_t *s)
+{
+	frame_put(*s);
+	*s = 0;
+	c->pages--;
+}
+
+/* Drops all pages from index `from` on. */
+static void drop_from(struct pagecache *c, u64 from)
+{
+	for (u64 k = from / PER_CHUNK; k < c->chunks; k++) {
+		if (!c->chunk[k])
+			continue;
+		paddr_t *s = phys_to_virt(c->chunk[k]);
+		u64 first = k == from / PER_CHUNK ? from % PER_CHUNK : 0;
+		for (u64 j = first; j < PER_CHUNK; j++)
+			if (s[j])
+				drop(c, &s[j]);
+		if (!first) {
+			frame_put(c->chunk[k]);
+			c->chunk[k] = 0;
+		}
+	}
+}
+
+void pagecache_free(struct pagecache *c)
+{
+	drop_from(c, 0);
+	list_del(&c->all);
+	kfree(c->chunk);
+	kfree(c);
+}
+
+static int use(struct inode *i)
+{
+	if (!i->cache)
+		i->cache = pagecache_new(i);
+	return i->cache ? 0 : -ENOMEM;
+}
+
+/* Reads the missing pages [index, index + n) from the back end; stops before one that is there. */
+static int fill(struct inode *i, u64 index, u64 n)
+{
+	paddr_t frames[RUN_MAX];
+	unsigned got = 0;
+	n = MIN(n, RUN_MAX);
+	while (got < n && !find(i, index + got)) {
+		paddr_t p = frame_alloc(0);
+		if (!p)
+			break;
+		frames[got++] = p;
+	}
+	if (!got)
+		return -ENOMEM;
+	int r = i->ops->readpages(i, index, got, frames);
+	for (unsigned k = 0; k < got; k++) {
+		paddr_t *s = r ? NULL : slot(i->cache, index + k, true);
+		if (s && !*s) {
+			*s = frames[k];
+			i->cache->pages++;
+		} else {
+			frame_put(frames[k]);
+			if (!r && k == 0)
+				return -ENOMEM;
+		}
+	}
+	return r;
+}
+
+/* Reads page `index` and neighbours that are missing too. */
+static int fill_around(struct inode *i, u64 index, unsigned want)
+{
+	u64 pages = (i->size + PAGE_SIZE - 1) >> PAGE_SHIFT, from = index, to;
+	u64 low = pages <= WHOLE_FILE ? 0 : index & ~(u64)(CLUSTER - 1);
+	while (from > low && !find(i, from - 1))
+		from--;
+	to = pages <= WHOLE_FILE ? pages : MIN(pages, MAX((index & ~(u64)(CLUSTER - 1)) + CLUSTER, index + want));
+	if (frames_free() < 4 * RUN_MAX) { /* short of memory: only what is asked for */
+		from = index;
+		to = index + 1;
+	}
+	return fill(i, from, to > from ? to - from : 1);
+}
+
+static int get(struct inode *i, u64 index, unsigned want, bool create, paddr_t *out)
+{
+	int r = use(i);
+	if (r)
+		return r;
+	paddr_t p = find(i, index);
+	if (!p && i->ops->readpages) {
+		r = fill_around(i, index, want);
+		if (r)
+			return r;
+		p = find(i, index);
+		if (!p)
+			return -ENOMEM;
+	} else if (!p) {
+		if (!create)
+			return -ENOENT;
+		paddr_t *s = slot(i->cache, index, true);
+		p = s ? frame_alloc(FRAME_ZERO) : 0;
+		if (!p)
+			return -ENOMEM;
+		*s = p;
+		i->cache->pages++;
+	}
+	frame_get(p);
+	*out = p;
+	return 0;
+}
+
+int pagecache_get(struct inode *i, u64 index, bool create, paddr_t *out)
+{
+	return get(i, index, 1, create, out);
+}
+
+int pagecache_get_run(struct inode *i, u64 index, unsigned want, paddr_t *out)
+{
+	return get(i, index, want, false, out);
+}
+
+unsigned pagecache_around(struct inode *i, u64 index, unsigned max, paddr_t *out)
+{
+	unsigned n = 0;
+	for (unsigned k = 0; i->cache && k < max; k++) {
+		paddr_t p = out[k] ? 0 : find(i, index + k);
+		if (p && index + k < (i->size + PAGE_SIZE - 1) >> PAGE_SHIFT) {
+			frame_get(p);
+			out[k] = p;
+			n++;
+		}
+	}
+	return n;
+}
+
+void pagecache_zero(struct inode *i, u64 off, u64 len)
+{
+	while (len && off < i->size) {
+		u64 in = off & (PAGE_SIZE - 1), part = MIN(len, PAGE_SIZE - in);
+		paddr_t p;
+		bool whole = part == PAGE_SIZE;
+		if (whole && !i->ops->readpages) {
+			paddr_t *s = i->cache ? slot(i->cache, off >> PAGE_SHIFT, false) : NULL;
+			if (s && *s && frame_refs(*s) == 1)
+				drop(i->cache, s);
+			else if (s && *s)
+				memset(phys_to_virt(*s), 0, PAGE_SIZE);
+		} else if (pagecache_get(i, off >> PAGE_SHIFT, false, &p) == 0) {
+			memset((char *)phys_to_virt(p) + in, 0, part);
+			frame_put(p);
+		}
+		off += part;
+		len -= part;
+	}
+}
+
+void pagecache_truncate(struct inode *i, u64 size)
+{
+	if (!i->cache)
+		return;
+	paddr_t p = size & (PAGE_SIZE - 1) ? find(i, size >> PAGE_SHIFT) : 0;
+	if (p)
+		memset((char *)phys_to_virt(p) + (size & (PAGE_SIZE - 1)), 0, PAGE_SIZE - (size & (PAGE_SIZE - 1)));
+	drop_from(i->cache, (size + PAGE_SIZE - 1) >> PAGE_SHIFT);
+}
+
+u64 pagecache_shrink(u64 want)
+{
+	struct pagecache *c;
+	u64 freed = 0;
+	list_for_each (c, &caches, all) {
+		if (!(c->inode->iflags & I_CLEAN))
+			continue;
+		for (u64 k = 0; k < c->chunks && freed < want; k++) {
+			paddr_t *s = c->chunk[k] ? phys_to_virt(c->chunk[k]) : NULL;
+			for (u64 j = 0; s && j < PER_CHUNK && freed < want; j++)
+				if (s[j] && frame_refs(s[j]) == 1) {
+					drop(c, &s[j]);
+					freed++;
+				}
+		}
+		if (freed >= want)
+			break;
+	}
+	return freed;
+}
+
+ssize_t pagecache_read_inode(struct inode *i, struct uio *u, u64 *pos)
+{
+	ssize_t done = 0;
+	while (u->resid && *pos < i->size) {
+		u64 in = *pos & (PAGE_SIZE - 1), part = MIN(MIN(u->resid, PAGE_SIZE - in), i->size - *pos);
+		u64 left = (MIN(u->resid, i->size - *pos) + in + PAGE_SIZE - 1) >> PAGE_SHIFT;
+		paddr_t p;
+		int r = pagecache_get_run(i, *pos >> PAGE_SHIFT, (unsigned)MIN(left, RUN_MAX), &p);
+		if (r && r != -ENOENT)
+			return done ? done : r;
+		ssize_t n = r ? uio_zero(u, part) : uio_write(u, (char *)phys_to_virt(p) + in, part);
+		if (!r)
+			frame_put(p);
+		if (n < 0)
+			return done ? done : n;
+		*pos += (u64)n;
+		done += n;
+		if ((u64)n < part)
+			break;
+	}
+	return done;
+}
+
+ssize_t pagecache_read(struct file *f, struct uio *u, u64 *pos)
+{
+	return pagecache_read_inode(f->inode, u, pos);
+}
+
+/* A new page needs no reading when all of it that the file has is overwritten. */
+static int page_for_write(struct inode *i, u64 index, u64 in, u64 part, paddr_t *out)
+{
+	bool whole = in == 0 && (part == PAGE_SIZE || (index << PAGE_SHIFT) + part >= i->size);
+	if (!i->ops->readpages || !whole || find(i, index))
+		return pagecache_get(i, index, true, out);
+	int r = use(i);
+	paddr_t *s = r ? NULL : slot(i->cache, index, true), p = s ? frame_alloc(FRAME_ZERO) : 0;
+	if (!p)
+		return -ENOMEM;
+	*s = p;
+	i->cache->pages++;
+	frame_get(p);
+	*out = p;
+	return 0;
+}
+
+ssize_t pagecache_write(struct file *f, struct uio *u, u64 *pos)
+{
+	struct inode *i = f->inode;
+	ssize_t done = 0;
+	if (f->flags & O_APPEND)
+		*pos = i->size;
+	u64 limit = current->proc->rlim[1].cur; /* FSIZE */
+	if (u->resid && *pos >= limit) {
+		send_signal(current->proc, SIGXFSZ, NULL);
+		return -EFBIG;
+	}
+	while (u->resid && *pos < limit) {
+		u64 in = *pos & (PAGE_SIZE - 1), part = MIN(MIN(u->resid, PAGE_SIZE - in), limit - *pos);
+		paddr_t p;
+		int r = page_for_write(i, *pos >> PAGE_SHIFT, in, part, &p);
+		if (r)
+			return done ? done : r == -ENOMEM ? -ENOSPC : r;
+		ssize_t n = uio_read(u, (char *)phys_to_virt(p) + in, part);
+		frame_put(p);
+		if (n < 0)
+			return done ? done : n;
+		*pos += (u64)n;
+		done += n;
+		i->size = MAX(i->size, *pos);
+		if ((u64)n < part)
+			break;
+	}
+	if (done)
+		i->mtime_ns = i->ctime_ns = (s64)real_ns();
+	return done;
+}
+
+s64 generic_lseek(struct file *f, s64 off, int whence)
+{
+	struct inode *i = f->inode;
+	s64 size = (s64)i->size;
+	switch (whence) {
+	case 0:
+		break;
+	case 1:
+		off += (s64)f->pos;
+		break;
+	case 2:
+		off += size;
+		break;
+	case 3: /* SEEK_DATA: files count as without holes */
+	case 4: /* SEEK_HOLE */
+		if (off < 0 || off >= size)
+			return -ENXIO;
+		off = whence == 3 ? off : size;
+		break;
+	default:
+		return -EINVAL;
+	}
+	if (off < 0)
+		return -EINVAL;
+	f->pos = (u64)off;
+	return off;
+}
+
+s64 dir_lseek(struct file *f, s64 off, int whence)
+{
+	if (whence == 1)
+		off += (s64)f->pos;
+	if (whence > 1 || off < 0)
+		return -EINVAL;
+	f->pos = (u64)off;
+	return off;
+}

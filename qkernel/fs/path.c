@@ -1,0 +1,500 @@
+/* The path walk, and opening files by name. */
+#include "fs.h"
+#include <linux/fcntl.h>
+#include <linux/openat2.h>
+#include <linux/stat.h>
+
+#define LINKS_MAX 40
+#define NAME_MAX 255
+
+int copy_path_from_user(char dst[PATH_MAX], uptr src)
+{
+	long n = strncpy_from_user(dst, src, PATH_MAX);
+	return n < 0 ? (int)n : 0;
+}
+
+static struct mount *mount_over(const struct inode *dir)
+{
+	struct mount *m;
+	list_for_each (m, &all_mounts, node)
+		if (m->covers == dir)
+			return m;
+	return NULL;
+}
+
+/* Moves *cur onto whatever is mounted over it. */
+static void cross(struct path *cur)
+{
+	while (cur->inode->iflags & I_MOUNTPOINT) {
+		struct mount *m = mount_over(cur->inode);
+		if (!m)
+			return;
+		inode_get(m->root);
+		inode_put(cur->inode);
+		cur->inode = m->root;
+		cur->mnt = m;
+	}
+}
+
+static void up(struct path *cur)
+{
+	const struct inode *root = current->fs->root.inode;
+	while (cur->inode != root && cur->inode == cur->mnt->root && cur->mnt->covers) {
+		struct inode *over = cur->mnt->covers;
+		inode_get(over);
+		inode_put(cur->inode);
+		cur->inode = over;
+		cur->mnt = cur->mnt->parent;
+	}
+	struct inode *p = cur->inode->parent;
+	if (cur->inode == root || !p || p == cur->inode)
+		return;
+	inode_get(p);
+	inode_put(cur->inode);
+	cur->inode = p;
+	cross(cur);
+}
+
+/* Builds the text backwards from the end of buf. */
+static char *build_path(const struct inode *i, const struct mount *m, char *buf, char *end)
+{
+	const struct inode *root = current ? current->fs->root.inode : NULL;
+	char *at = end;
+	*--at = 0;
+	while (i != root) {
+		if (m && i == m->root) {
+			if (!m->covers)
+				break;
+			i = m->covers;
+			m = m->parent;
+			continue;
+		}
+		if (!i->name || !i->parent || i->parent == i)
+			break;
+		size_t n = strlen(i->name);
+		if ((size_t)(at - buf) < n + 2)
+			return NULL;
+		at -= n;
+		memcpy(at, i->name, n);
+		*--at = '/';
+		i = i->parent;
+	}
+	if (!*at)
+		*--at = '/';
+	return at;
+}
+
+static char *path_of(const struct inode *dir, const struct mount *m, const char *name)
+{
+	char *buf = kmalloc(PATH_MAX);
+	char *at = buf ? build_path(dir, m, buf, buf + PATH_MAX) : NULL;
+	char *out = NULL;
+	if (at) {
+		size_t n = strlen(at), extra = name ? strlen(name) + 1 : 0;
+		out = kmalloc(n + extra + 1);
+		if (out) {
+			memcpy(out, at, n + 1);
+			if (name) {
+				if (n == 1)
+					n = 0;
+				out[n] = '/';
+				memcpy(out + n + 1, name, extra);
+			}
+		}
+	}
+	kfree(buf);
+	return out;
+}
+
+char *path_string(const struct path *p)
+{
+	return path_of(p->inode, p->mnt, NULL);
+}
+
+/* Component `name` of directory cur, with the mount over it. */
+static int lookup(const struct path *dir, const char *name, const char *rest, struct path *out)
+{
+	struct inode *d = dir->inode;
+	int err = 0;
+	struct inode *i = d->ops->lookup_path ? d->ops->lookup_path(d, name, rest, &err) : d->ops->lookup ? d->ops->lookup(d, name, &err) : NULL;
+	if (!i)
+		return err ? err : -ENOENT;
+	if (S_ISDIR(i->mode) && !i->parent) {
+		i->name = kstrdup(name);
+		i->parent = d;
+		inode_get(d);
+	}
+	*out = (struct path){.mnt = dir->mnt, .inode = i};
+	cross(out);
+	return 0;
+}
+
+/* The state of a walk: where it is, what is left of the path, and the buffers of links met on the way. */
+struct walk {
+	struct path cur;
+	struct inode *dir; /* referenced: the directory cur was found in, for its path text */
+	struct mount *dir_mnt;
+	char name[NAME_MAX + 1];
+	char *text; /* owned; what rest points into after a link */
+	const char *rest;
+	int links;
+	u32 resolve;      /* RESOLVE_* */
+	struct path base; /* where RESOLVE_BENEATH and RESOLVE_IN_ROOT began; not referenced: held by the descriptor or the task */
+};
+
+static int start(struct walk *w, int dirfd, const char *path)
+{
+	if (path[0] == '/' && (w->resolve & RESOLVE_BENEATH))
+		return -EXDEV;
+	if (path[0] == '/' && !(w->resolve & RESOLVE_IN_ROOT)) {
+		w->cur = (struct path){.mnt = current->fs->root.mnt, .inode = current->fs->root.inode};
+	} else if (dirfd == AT_FDCWD) {
+		w->cur = (struct path){.mnt = current->fs->cwd.mnt, .inode = current->fs->cwd.inode};
+	} else {
+		struct file *f = fd_get(dirfd);
+		if (!f)
+			return -EBADF;
+		w->cur = (struct path){.mnt = f->path.mnt, .inode = f->inode};
+		inode_get(w->cur.inode);
+		file_put(f);
+		return 0;
+	}
+	inode_get(w->cur.inode);
+	return 0;
+}
+
+static int follow_link(struct walk *w, struct path *link)
+{
+	if (++w->links > LINKS_MAX || (w->resolve & RESOLVE_NO_SYMLINKS))
+		return -ELOOP;
+	if (link->inode->ops->follow && (w->resolve & RESOLVE_NO_MAGICLINKS))
+		return -ELOOP;
+	if (link->inode->ops->follow && (w->resolve & (RESOLVE_BENEATH | RESOLVE_IN_ROOT)))
+		return -EXDEV;
+	if (link->inode->ops->follow) {
+		struct path to;
+		int r = link->inode->ops->follow(link->inode, &to);
+		if (r)
+			return r;
+		kfree(to.str);
+		to.str = NULL;
+		inode_put(w->cur.inode);
+		w->cur = to;
+		return 0;
+	}
+	char *text = kmalloc(2 * PATH_MAX);
+	if (!text)
+		return -ENOMEM;
+	long n = link->inode->ops->readlink ? link->inode->ops->readlink(link->inode, text, PATH_MAX) : -EINVAL;
+	if (n <= 0) {
+		kfree(text);
+		return n < 0 ? (int)n : -ENOENT;
+	}
+	size_t left = strlen(w->rest);
+	if ((size_t)n + left + 2 > 2 * PATH_MAX) {
+		kfree(text);
+		return -ENAMETOOLONG;
+	}
+	text[n] = '/';
+	memcpy(text + n + (left != 0), w->rest, left + 1);
+	kfree(w->text);
+	w->text = text;
+	w->rest = text;
+	if (text[0] == '/') {
+		if (w->resolve & RESOLVE_BENEATH)
+			return -EXDEV;
+		inode_put(w->cur.inode);
+		if (w->resolve & RESOLVE_IN_ROOT)
+			w->cur = w->base;
+		else
+			w->cur = (struct path){.mnt = current->fs->root.mnt, .inode = current->fs->root.inode};
+		inode_get(w->cur.inode);
+	}
+	return 0;
+}
+
+static int step(struct walk *w, u32 flags, bool *stop)
+{
+	while (*w->rest == '/')
+		w->rest++;
+	size_t n = 0;
+	while (w->rest[n] && w->rest[n] != '/')
+		n++;
+	if (n > NAME_MAX)
+		return -ENAMETOOLONG;
+	const char *here = w->rest, *after = w->rest + n;
+	bool slash = *after == '/';
+	while (*after == '/')
+		after++;
+	bool final = !*after;
+	if (!S_ISDIR(w->cur.inode->mode))
+		return -ENOTDIR;
+	int r = inode_permission(w->cur.inode, 1);
+	if (r)
+		return r;
+	memcpy(w->name, here, n);
+	w->name[n] = 0;
+	if (final && (flags & WALK_PARENT)) {
+		*stop = true;
+		return 0;
+	}
+	w->rest = after;
+	bool dot = n == 1 && here[0] == '.', dotdot = n == 2 && here[0] == '.' && here[1] == '.';
+	if (dot || dotdot) {
+		if (dotdot && (w->resolve & (RESOLVE_BENEATH | RESOLVE_IN_ROOT)) && w->cur.inode == w->base.inode)
+			return w->resolve & RESOLVE_BENEATH ? -EXDEV : 0;
+		if (dotdot)
+			up(&w->cur);
+		return 0;
+	}
+	struct path next;
+	r = lookup(&w->cur, w->name, here, &next);
+	if (r)
+		return r;
+	if ((w->resolve & RESOLVE_NO_XDEV) && next.mnt != w->cur.mnt) {
+		inode_put(next.inode);
+		return -EXDEV;
+	}
+	if (S_ISLNK(next.inode->mode) && (!final || slash || (flags & WALK_FOLLOW))) {
+		if (slash && final)
+			w->rest = ""; /* the link's own text decides; a trailing slash asks for a directory, which the caller checks */
+		r = follow_link(w, &next);
+		inode_put(next.inode);
+		return r;
+	}
+	if (w->dir)
+		inode_put(w->dir);
+	w->dir = w->cur.inode;
+	w->dir_mnt = w->cur.mnt;
+	w->cur = next;
+	if (final && slash && !S_ISDIR(next.inode->mode))
+		return -ENOTDIR;
+	return 0;
+}
+
+int path_walk(int dirfd, const char *path, u32 flags, struct path *out, char *last)
+{
+	struct walk w = {.rest = path, .resolve = flags >> WALK_RESOLVE_SHIFT};
+	*out = (struct path){0};
+	if (!path[0] && !(flags & WALK_EMPTY))
+		return -ENOENT;
+	int r = start(&w, dirfd, path);
+	if (r)
+		return r;
+	w.base = w.cur;
+	bool stop = false;
+	while (*w.rest == '/')
+		w.rest++;
+	w.name[0] = 0;
+	while (!r && !stop && *w.rest)
+		r = step(&w, flags, &stop);
+	if (!r && (flags & WALK_PARENT)) {
+		/* The path named no entry: "/", "." of a link's end. */
+		memcpy(last, stop ? w.name : ".", stop ? strlen(w.name) + 1 : 2);
+		if (!S_ISDIR(w.cur.inode->mode))
+			r = -ENOTDIR;
+	}
+	if (!r && (flags & WALK_DIRECTORY) && !S_ISDIR(w.cur.inode->mode))
+		r = -ENOTDIR;
+	if (!r && !(flags & WALK_NOSTR)) {
+		bool dir = S_ISDIR(w.cur.inode->mode);
+		w.cur.str = dir ? path_of(w.cur.inode, w.cur.mnt, NULL) : w.dir ? path_of(w.dir, w.dir_mnt, w.name) : NULL;
+	}
+	if (r)
+		inode_put(w.cur.inode);
+	else
+		*out = w.cur;
+	if (w.dir)
+		inode_put(w.dir);
+	kfree(w.text);
+	return r;
+}
+
+int path_walk_user(int dirfd, u64 upath, u64 at, struct path *p)
+{
+	char *path = kmalloc(PATH_MAX);
+	if (!path)
+		return -ENOMEM;
+	int r = copy_path_from_user(path, UPTR(upath));
+	if (!r)
+		r = path_walk(dirfd, path, (at & AT_SYMLINK_NOFOLLOW ? 0 : WALK_FOLLOW) | (at & AT_EMPTY_PATH ? WALK_EMPTY : 0) | WALK_NOSTR, p,
+			      NULL);
+	kfree(path);
+	return r;
+}
+
+/* ---- open(2) */
+static int may_open(const struct path *p, u32 oflags)
+{
+	u32 mode = p->inode->mode, acc = oflags & O_ACCMODE;
+	bool writes = acc != O_RDONLY || (oflags & O_TRUNC);
+	if (oflags & O_PATH)
+		return 0;
+	if (S_ISLNK(mode))
+		return -ELOOP;
+	if (S_ISDIR(mode) && (writes || (oflags & O_CREAT)))
+		return -EISDIR;
+	if (writes && (p->mnt->flags & QK_MOUNT_RO) && (S_ISREG(mode) || S_ISDIR(mode)))
+		return -EROFS;
+	return inode_permission(p->inode, (acc != O_WRONLY ? 4 : 0) | (writes ? 2 : 0));
+}
+
+static struct file *open_path(struct path *p, u32 oflags, int *err)
+{
+	struct file *f = NULL;
+	*err = (oflags & O_DIRECTORY) && !S_ISDIR(p->inode->mode) ? -ENOTDIR : may_open(p, oflags);
+	if (!*err)
+		f = inode_open(p, oflags, err);
+	if (f && (oflags & O_TRUNC) && S_ISREG(p->inode->mode) && !(oflags & O_PATH)) {
+		struct qk_stat st = {.size = 0};
+		*err = p->inode->ops->setattr ? p->inode->ops->setattr(p->inode, QK_ATTR_SIZE, &st) : -EINVAL;
+		if (*err) {
+			file_put(f);
+			f = NULL;
+		}
+	}
+	path_put(p);
+	return f;
+}
+
+static struct file *open_tmpfile(int dirfd, const char *path, u32 oflags, u32 mode, int *err)
+{
+	struct path dir;
+	struct inode *i = NULL;
+	*err = path_walk(dirfd, path, WALK_FOLLOW | WALK_DIRECTORY, &dir, NULL);
+	if (*err)
+		return NULL;
+	if ((oflags & O_ACCMODE) == O_RDONLY)
+		*err = -EINVAL;
+	else if (dir.mnt->flags & QK_MOUNT_RO)
+		*err = -EROFS;
+	else
+		*err = inode_permission(dir.inode, 3);
+	if (!*err)
+		*err = dir.inode->ops->tmpfile ? dir.inode->ops->tmpfile(dir.inode, S_IFREG | (mode & 07777 & ~current->fs->umask), &i) : -EOPNOTSUPP;
+	struct path p = {.mnt = dir.mnt, .inode = i};
+	path_put(&dir);
+	if (*err)
+		return NULL;
+	struct file *f = inode_open(&p, oflags, err);
+	path_put(&p);
+	return f;
+}
+
+static int create(struct path *dir, const char *name, u32 mode, struct path *out)
+{
+	int r = inode_permission(dir->inode, 3);
+	if (dir->mnt->flags & QK_MOUNT_RO)
+		r = -EROFS;
+	if (!r)
+		r = dir->inode->ops->create
+			    ? dir->inode->ops->create(dir->inode, name, S_IFREG | (mode & 07777 & ~current->fs->umask), 0, &out->inode)
+			    : -EACCES;
+	if (!r) {
+		out->mnt = dir->mnt;
+		out->str = path_of(dir->inode, dir->mnt, name);
+	}
+	return r;
+}
+
+/* walk: WALK_RESOLVE flags, and how deep in links to missing files we are. */
+static struct file *open_create(int dirfd, const char *path, u32 oflags, u32 mode, int *err, u32 walk)
+{
+	struct path p, dir;
+	size_t len = strlen(path);
+	bool excl = oflags & O_EXCL;
+	u32 depth = walk & 15, resolve = walk & ~15u;
+	*err = path_walk(dirfd, path, (excl || (oflags & O_NOFOLLOW) ? 0 : WALK_FOLLOW) | resolve, &p, NULL);
+	if (!*err) {
+		if (!excl)
+			return open_path(&p, oflags, err);
+		path_put(&p);
+		*err = -EEXIST;
+		return NULL;
+	}
+	if (*err != -ENOENT)
+		return NULL;
+	if (len && path[len - 1] == '/') {
+		*err = -EISDIR;
+		return NULL;
+	}
+	/* A link whose target does not exist yet: the target is made. */
+	if (!excl && path_walk(dirfd, path, resolve, &p, NULL) == 0) {
+		char *text = kmalloc(PATH_MAX), last[NAME_MAX + 1];
+		struct file *f = NULL;
+		long n = text && p.inode->ops->readlink ? p.inode->ops->readlink(p.inode, text, PATH_MAX) : -ENOENT;
+		*err = n < 0 ? (int)n : depth > 8 ? -ELOOP : path_walk(dirfd, path, WALK_PARENT | resolve, &dir, last);
+		if (!*err) {
+			struct file *d = inode_open(&dir, O_PATH | O_DIRECTORY, err);
+			int fd = d ? fd_install(d, O_CLOEXEC, 0) : -ENOMEM;
+			*err = fd < 0 ? fd : 0;
+			if (fd >= 0) {
+				f = open_create(fd, text, oflags, mode, err, resolve | (depth + 1));
+				fd_close(fd);
+			}
+			path_put(&dir);
+		}
+		path_put(&p);
+		kfree(text);
+		return f;
+	}
+	char last[NAME_MAX + 1];
+	*err = path_walk(dirfd, path, WALK_PARENT | resolve, &dir, last);
+	if (*err)
+		return NULL;
+	if (!strcmp(last, ".") || !strcmp(last, ".."))
+		*err = -EISDIR;
+	else
+		*err = create(&dir, last, mode, &p);
+	path_put(&dir);
+	if (*err)
+		return NULL;
+	struct file *f = inode_open(&p, oflags & ~(u32)O_TRUNC, err);
+	path_put(&p);
+	return f;
+}
+
+struct file *file_open(int dirfd, const char *path, u32 oflags, u32 mode, int *err)
+{
+	struct path p;
+	u32 resolve = oflags & ~((1u << WALK_RESOLVE_SHIFT) - 1);
+	oflags &= (1u << WALK_RESOLVE_SHIFT) - 1;
+	if (oflags & O_PATH)
+		oflags &= O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+	if ((oflags & __O_TMPFILE) == __O_TMPFILE)
+		return open_tmpfile(dirfd, path, oflags, mode, err);
+	if (oflags & O_CREAT)
+		return open_create(dirfd, path, oflags, mode, err, resolve);
+	*err = path_walk(dirfd, path, (oflags & O_NOFOLLOW ? 0 : WALK_FOLLOW) | resolve, &p, NULL);
+	return *err ? NULL : open_path(&p, oflags, err);
+}
+
+int vfs_mknod(int dirfd, const char *path, u32 mode, u64 rdev, struct inode **out)
+{
+	struct path dir;
+	struct inode *i = NULL;
+	char last[NAME_MAX + 1];
+	int r = path_walk(dirfd, path, WALK_PARENT, &dir, last);
+	if (r)
+		return r;
+	struct path there = {0};
+	if (!strcmp(last, ".") || !strcmp(last, "..") || lookup(&dir, last, last, &there) == 0)
+		r = -EEXIST;
+	else if (dir.mnt->flags & QK_MOUNT_RO)
+		r = -EROFS;
+	else
+		r = inode_permission(dir.inode, 3);
+	if (there.inode)
+		inode_put(there.inode);
+	if (!r)
+		r = dir.inode->ops->create ? dir.inode->ops->create(dir.inode, last, (mode & S_IFMT) | (mode & 07777 & ~current->fs->umask), rdev, &i)
+					   : -EPERM;
+	path_put(&dir);
+	if (r)
+		return r;
+	if (out)
+		*out = i;
+	else
+		inode_put(i);
+	return 0;
+}

@@ -1,0 +1,157 @@
+/* splice, tee, vmsplice: as copies through a kernel buffer. What a caller can see is the same; only the time differs. */
+#include "pipe.h"
+#include <linux/fcntl.h>
+#include <linux/stat.h>
+
+#define CHUNK 65536u
+#define F_NONBLOCK 2u
+
+static struct file *get(u64 fd, bool write)
+{
+	struct file *f = fd_get((int)fd);
+	u32 acc = f ? f->flags & O_ACCMODE : 0;
+	if (f && ((f->flags & O_PATH) || (write ? acc == O_RDONLY : acc == O_WRONLY))) {
+		file_put(f);
+		f = NULL;
+	}
+	return f;
+}
+
+static struct uio kernel_uio(struct kiovec *v, void *buf, u64 n)
+{
+	*v = (struct kiovec){(u64)buf, n};
+	return (struct uio){.iov = v, .cnt = 1, .resid = n, .kernel = true};
+}
+
+static ssize_t from_pipe(struct pipe *p, struct file *out, u64 *pos, void *buf, u64 n, bool nonblock)
+{
+	struct kiovec v;
+	int w = pipe_wait_data(p, nonblock);
+	if (w)
+		return w == 1 ? 0 : w;
+	struct uio u = kernel_uio(&v, buf, MIN(n, CHUNK));
+	ssize_t have = pipe_peek(p, &u, u.resid);
+	if (have <= 0)
+		return have;
+	u = kernel_uio(&v, buf, (u64)have);
+	ssize_t r = out->ops->write ? out->ops->write(out, &u, pos) : -EINVAL;
+	if (r > 0)
+		pipe_consume(p, (u64)r);
+	return r;
+}
+
+static ssize_t to_pipe(struct file *in, u64 *pos, struct pipe *p, struct file *pf, void *buf, u64 n, bool nonblock)
+{
+	struct kiovec v;
+	int w = pipe_wait_room(p, 1, nonblock);
+	if (w)
+		return w;
+	struct uio u = kernel_uio(&v, buf, MIN(MIN(n, CHUNK), pipe_room(p)));
+	ssize_t r = in->ops->read ? in->ops->read(in, &u, pos) : -EINVAL;
+	if (r <= 0)
+		return r;
+	u = kernel_uio(&v, buf, (u64)r);
+	return pf->ops->write(pf, &u, NULL);
+}
+
+static ssize_t between(struct pipe *a, struct pipe *b, struct file *bf, void *buf, u64 n, bool nonblock, bool consume)
+{
+	struct kiovec v;
+	int w = pipe_wait_data(a, nonblock);
+	if (!w)
+		w = pipe_wait_room(b, 1, nonblock);
+	if (w)
+		return w == 1 ? 0 : w;
+	struct uio u = kernel_uio(&v, buf, MIN(MIN(n, CHUNK), pipe_room(b)));
+	ssize_t have = pipe_peek(a, &u, u.resid);
+	if (have <= 0)
+		return have;
+	u = kernel_uio(&v, buf, (u64)have);
+	ssize_t r = bf->ops->write(bf, &u, NULL);
+	if (r > 0 && consume)
+		pipe_consume(a, (u64)r);
+	return r;
+}
+
+static long splice(struct file *in, u64 uin, struct file *out, u64 uout, u64 n, bool nonblock)
+{
+	struct pipe *a = pipe_of(in), *b = pipe_of(out);
+	u64 in_pos = 0, out_pos = 0;
+	if (!a && !b)
+		return -EINVAL;
+	if ((a && uin) || (b && uout))
+		return -ESPIPE;
+	if ((uin && get_user(in_pos, UPTR(uin))) || (uout && get_user(out_pos, UPTR(uout))))
+		return -EFAULT;
+	if ((s64)in_pos < 0 || (s64)out_pos < 0 || (a && a == b) || (out->flags & O_APPEND))
+		return -EINVAL;
+	if ((uin && !in->ops->lseek) || (uout && !out->ops->lseek))
+		return -ESPIPE;
+	void *buf = kmalloc(CHUNK);
+	if (!buf)
+		return -ENOMEM;
+	ssize_t r;
+	if (a && b)
+		r = between(a, b, out, buf, n, nonblock, true);
+	else if (a)
+		r = from_pipe(a, out, uout ? &out_pos : out->ops->lseek ? &out->pos : NULL, buf, n, nonblock);
+	else
+		r = to_pipe(in, uin ? &in_pos : in->ops->lseek ? &in->pos : NULL, b, out, buf, n, nonblock);
+	kfree(buf);
+	if (r >= 0 && ((uin && put_user(in_pos, UPTR(uin))) || (uout && put_user(out_pos, UPTR(uout)))))
+		return -EFAULT;
+	return r;
+}
+
+long sys_splice(u64 in_fd, u64 uin, u64 out_fd, u64 uout, u64 n, u64 flags)
+{
+	if (flags & ~15ul)
+		return -EINVAL;
+	if (!n)
+		return 0;
+	struct file *in = get(in_fd, false), *out = in ? get(out_fd, true) : NULL;
+	long r = in && out ? splice(in, uin, out, uout, n, (flags & F_NONBLOCK) || ((in->flags | out->flags) & O_NONBLOCK)) : -EBADF;
+	if (in)
+		file_put(in);
+	if (out)
+		file_put(out);
+	return r;
+}
+
+long sys_tee(u64 in_fd, u64 out_fd, u64 n, u64 flags)
+{
+	if (flags & ~15ul)
+		return -EINVAL;
+	if (!n)
+		return 0;
+	struct file *in = get(in_fd, false), *out = in ? get(out_fd, true) : NULL;
+	long r = -EBADF;
+	if (in && out) {
+		struct pipe *a = pipe_of(in), *b = pipe_of(out);
+		void *buf = a && b && a != b ? kmalloc(CHUNK) : NULL;
+		r = !a || !b || a == b ? -EINVAL : !buf ? -ENOMEM : between(a, b, out, buf, n, flags & F_NONBLOCK, false);
+		kfree(buf);
+	}
+	if (in)
+		file_put(in);
+	if (out)
+		file_put(out);
+	return r;
+}
+
+long sys_vmsplice(u64 fd, u64 uiov, u64 cnt, u64 flags)
+{
+	struct kiovec small[8], *iov;
+	struct uio u;
+	struct file *f = fd_get((int)fd);
+	if (!f)
+		return -EBADF;
+	long r = flags & ~15ul ? -EINVAL : !pipe_of(f) ? -EBADF : iov_from_user(uiov, cnt, small, 8, &iov, &u);
+	if (!r) {
+		r = (f->flags & O_ACCMODE) == O_WRONLY ? f->ops->write(f, &u, NULL) : f->ops->read(f, &u, NULL);
+		if (iov != small)
+			kfree(iov);
+	}
+	file_put(f);
+	return r;
+}

@@ -1,0 +1,319 @@
+/* System calls that change attributes and sizes, and those that ask for writing back. */
+#include "fs.h"
+#include <asm/signal.h>
+#include <linux/fcntl.h>
+#include <linux/stat.h>
+
+#define UTIME_NOW 0x3fffffff
+#define UTIME_OMIT 0x3ffffffe
+
+static long set(struct inode *i, const struct mount *m, u32 mask, const struct qk_stat *st)
+{
+	if (m && (m->flags & QK_MOUNT_RO))
+		return -EROFS;
+	return i->ops->setattr ? i->ops->setattr(i, mask, st) : -EPERM;
+}
+
+static bool owner_or_root(const struct inode *i)
+{
+	return current->proc->fsuid == 0 || current->proc->fsuid == i->uid;
+}
+
+static long set_mode(struct inode *i, const struct mount *m, u64 mode)
+{
+	struct qk_stat st = {.mode = (u32)mode & 07777};
+	return !owner_or_root(i) ? -EPERM : set(i, m, QK_ATTR_MODE, &st);
+}
+
+static long set_owner(struct inode *i, const struct mount *m, u64 uid, u64 gid)
+{
+	u32 u = (u32)uid == ~0u ? i->uid : (u32)uid, g = (u32)gid == ~0u ? i->gid : (u32)gid;
+	if (current->proc->fsuid && (u != i->uid || current->proc->fsuid != i->uid))
+		return -EPERM;
+	struct qk_stat st = {.uid = u, .gid = g, .mode = i->mode & 07777};
+	/* Set-id bits do not survive a change of owner. */
+	u32 mask = QK_ATTR_OWNER;
+	if (S_ISREG(i->mode) && (i->mode & 06000)) {
+		st.mode &= ~06000u;
+		mask |= QK_ATTR_MODE;
+	}
+	return set(i, m, mask, &st);
+}
+
+static long truncate_to(struct inode *i, const struct mount *m, u64 size)
+{
+	struct qk_stat st = {.size = size};
+	if ((s64)size < 0)
+		return -EINVAL;
+	if (S_ISDIR(i->mode))
+		return -EISDIR;
+	if (size > i->size && size > current->proc->rlim[1].cur) { /* FSIZE */
+		send_signal(current->proc, SIGXFSZ, NULL);
+		return -EFBIG;
+	}
+	return S_ISREG(i->mode) ? set(i, m, QK_ATTR_SIZE, &st) : -EINVAL;
+}
+
+/* Runs `what` on the inode of a path or of a descriptor. */
+#define ON_PATH(dirfd, upath, at, what) \
+	({ \
+		struct path _p; \
+		long _r = path_walk_user((dirfd), (upath), (at), &_p); \
+		if (!_r) { \
+			struct inode *i = _p.inode; \
+			const struct mount *m = _p.mnt; \
+			(void)i; \
+			(void)m; \
+			_r = (what); \
+			path_put(&_p); \
+		} \
+		_r; \
+	})
+#define ON_FD(fd, what) \
+	({ \
+		struct file *f = fd_get((int)(fd)); \
+		long _r = -EBADF; \
+		if (f) { \
+			struct inode *i = f->inode; \
+			const struct mount *m = f->path.mnt; \
+			(void)m; \
+			(void)i; \
+			if (!(f->flags & O_PATH)) \
+				_r = (what); \
+			file_put(f); \
+		} \
+		_r; \
+	})
+
+long sys_chmod(u64 p, u64 mode)
+{
+	return ON_PATH(AT_FDCWD, p, 0, set_mode(i, m, mode));
+}
+long sys_fchmod(u64 fd, u64 mode)
+{
+	return ON_FD(fd, set_mode(i, m, mode));
+}
+long sys_fchmodat(u64 d, u64 p, u64 mode)
+{
+	return ON_PATH((int)d, p, 0, set_mode(i, m, mode));
+}
+long sys_chown(u64 p, u64 u, u64 g)
+{
+	return ON_PATH(AT_FDCWD, p, 0, set_owner(i, m, u, g));
+}
+long sys_lchown(u64 p, u64 u, u64 g)
+{
+	return ON_PATH(AT_FDCWD, p, AT_SYMLINK_NOFOLLOW, set_owner(i, m, u, g));
+}
+long sys_fchown(u64 fd, u64 u, u64 g)
+{
+	return ON_FD(fd, set_owner(i, m, u, g));
+}
+long sys_fchownat(u64 d, u64 p, u64 u, u64 g, u64 at)
+{
+	return at & ~(u64)(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) ? -EINVAL : ON_PATH((int)d, p, at, set_owner(i, m, u, g));
+}
+
+static long truncate_checked(struct inode *i, const struct mount *m, u64 size)
+{
+	int r = inode_permission(i, 2);
+	return r ? r : truncate_to(i, m, size);
+}
+long sys_truncate(u64 p, u64 size)
+{
+	return ON_PATH(AT_FDCWD, p, 0, truncate_checked(i, m, size));
+}
+long sys_ftruncate(u64 fd, u64 size)
+{
+	return ON_FD(fd, (f->flags & O_ACCMODE) == O_RDONLY || !S_ISREG(i->mode) ? -EINVAL : truncate_to(i, m, size));
+}
+
+long sys_fallocate(u64 fd, u64 mode, u64 off, u64 len)
+{
+	if ((s64)off < 0 || (s64)len <= 0)
+		return -EINVAL;
+	if ((s64)(off + len) < 0)
+		return -EFBIG;
+	return ON_FD(fd, (f->flags & O_ACCMODE) == O_RDONLY ? -EBADF
+			 : S_ISFIFO(i->mode)                ? -ESPIPE
+			 : !S_ISREG(i->mode)                ? -ENODEV
+			 : f->ops->fallocate                ? f->ops->fallocate(f, (int)mode, off, len)
+							    : -EOPNOTSUPP);
+}
+
+/* ---- Times */
+struct times {
+	u32 mask;
+	bool now_only;
+	s64 a, m;
+};
+
+static long set_times(struct inode *i, const struct mount *m, const struct times *t)
+{
+	struct qk_stat st = {.atime_ns = t->a, .mtime_ns = t->m};
+	if (!t->mask)
+		return 0;
+	if (!owner_or_root(i) && !(t->now_only && inode_permission(i, 2) == 0))
+		return t->now_only ? -EACCES : -EPERM;
+	return set(i, m, t->mask, &st);
+}
+
+static long times_from_timespec(u64 u, struct times *t)
+{
+	s64 v[4], now = (s64)real_ns();
+	*t = (struct times){QK_ATTR_ATIME | QK_ATTR_MTIME, true, now, now};
+	if (!u)
+		return 0;
+	if (copy_from_user(v, UPTR(u), sizeof(v)))
+		return -EFAULT;
+	t->now_only = v[1] == UTIME_NOW && v[3] == UTIME_NOW;
+	for (int k = 0; k < 2; k++) {
+		s64 sec = v[2 * k], ns = v[2 * k + 1];
+		if (ns == UTIME_OMIT) {
+			t->mask &= ~(k ? QK_ATTR_MTIME : QK_ATTR_ATIME);
+		} else if (ns != UTIME_NOW) {
+			if (ns < 0 || ns > 999999999)
+				return -EINVAL;
+			*(k ? &t->m : &t->a) = sec * 1000000000 + ns;
+		}
+	}
+	return 0;
+}
+
+static long times_from_timeval(u64 u, struct times *t)
+{
+	s64 v[4], now = (s64)real_ns();
+	*t = (struct times){QK_ATTR_ATIME | QK_ATTR_MTIME, !u, now, now};
+	if (!u)
+		return 0;
+	if (copy_from_user(v, UPTR(u), sizeof(v)))
+		return -EFAULT;
+	if (v[1] < 0 || v[1] > 999999 || v[3] < 0 || v[3] > 999999)
+		return -EINVAL;
+	t->a = v[0] * 1000000000 + v[1] * 1000;
+	t->m = v[2] * 1000000000 + v[3] * 1000;
+	return 0;
+}
+
+long sys_utimensat(u64 dirfd, u64 upath, u64 utimes, u64 at)
+{
+	struct times t;
+	if (at & ~(u64)(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH))
+		return -EINVAL;
+	long r = times_from_timespec(utimes, &t);
+	if (r)
+		return r;
+	if (!upath)
+		return ON_FD(dirfd, set_times(i, m, &t));
+	return ON_PATH((int)dirfd, upath, at, set_times(i, m, &t));
+}
+
+long sys_futimesat(u64 dirfd, u64 upath, u64 utimes)
+{
+	struct times t;
+	long r = times_from_timeval(utimes, &t);
+	return r ? r : upath ? ON_PATH((int)dirfd, upath, 0, set_times(i, m, &t)) : ON_FD(dirfd, set_times(i, m, &t));
+}
+
+long sys_utimes(u64 upath, u64 utimes)
+{
+	return upath ? sys_futimesat((u64)AT_FDCWD, upath, utimes) : -EFAULT;
+}
+
+long sys_utime(u64 upath, u64 utimes)
+{
+	s64 v[2], now = (s64)real_ns();
+	struct times t = {QK_ATTR_ATIME | QK_ATTR_MTIME, !utimes, now, now};
+	if (utimes) {
+		if (copy_from_user(v, UPTR(utimes), sizeof(v)))
+			return -EFAULT;
+		t.a = v[0] * 1000000000;
+		t.m = v[1] * 1000000000;
+	}
+	return ON_PATH(AT_FDCWD, upath, 0, set_times(i, m, &t));
+}
+
+/* ---- Writing back, advice */
+static long do_sync(struct file *f, bool data)
+{
+	return f->ops->fsync ? f->ops->fsync(f, data) : S_ISREG(f->inode->mode) || S_ISDIR(f->inode->mode) ? 0 : -EINVAL;
+}
+long sys_fsync(u64 fd)
+{
+	return ON_FD(fd, do_sync(f, false));
+}
+long sys_fdatasync(u64 fd)
+{
+	return ON_FD(fd, do_sync(f, true));
+}
+long sys_sync_file_range(u64 fd, u64 off, u64 n, u64 flags)
+{
+	return (s64)off < 0 || (s64)n < 0 || flags & ~7ul ? -EINVAL : ON_FD(fd, do_sync(f, true));
+}
+/* Writes to host files go through at once: there is nothing kept back. */
+long sys_sync(void)
+{
+	return 0;
+}
+long sys_syncfs(u64 fd)
+{
+	return ON_FD(fd, 0);
+}
+long sys_readahead(u64 fd, u64 off, u64 n)
+{
+	return ON_FD(fd, S_ISREG(i->mode) ? 0 : -EINVAL);
+}
+long sys_fadvise64(u64 fd, u64 off, u64 n, u64 advice)
+{
+	return ON_FD(fd, S_ISFIFO(i->mode) ? -ESPIPE : (s64)n < 0 || advice > 5 ? -EINVAL : 0);
+}
+
+/* ---- Extended attributes: no file system here keeps any. */
+long sys_getxattr(u64 p)
+{
+	return ON_PATH(AT_FDCWD, p, 0, -ENODATA);
+}
+long sys_lgetxattr(u64 p)
+{
+	return ON_PATH(AT_FDCWD, p, AT_SYMLINK_NOFOLLOW, -ENODATA);
+}
+long sys_fgetxattr(u64 fd)
+{
+	return ON_FD(fd, -ENODATA);
+}
+long sys_listxattr(u64 p)
+{
+	return ON_PATH(AT_FDCWD, p, 0, 0);
+}
+long sys_llistxattr(u64 p)
+{
+	return ON_PATH(AT_FDCWD, p, AT_SYMLINK_NOFOLLOW, 0);
+}
+long sys_flistxattr(u64 fd)
+{
+	return ON_FD(fd, 0);
+}
+long sys_setxattr(u64 p)
+{
+	return ON_PATH(AT_FDCWD, p, 0, -EOPNOTSUPP);
+}
+long sys_lsetxattr(u64 p)
+{
+	return ON_PATH(AT_FDCWD, p, AT_SYMLINK_NOFOLLOW, -EOPNOTSUPP);
+}
+long sys_fsetxattr(u64 fd)
+{
+	return ON_FD(fd, -EOPNOTSUPP);
+}
+long sys_removexattr(u64 p)
+{
+	return ON_PATH(AT_FDCWD, p, 0, -EOPNOTSUPP);
+}
+long sys_lremovexattr(u64 p)
+{
+	return ON_PATH(AT_FDCWD, p, AT_SYMLINK_NOFOLLOW, -EOPNOTSUPP);
+}
+long sys_fremovexattr(u64 fd)
+{
+	return ON_FD(fd, -EOPNOTSUPP);
+}

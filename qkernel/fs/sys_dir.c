@@ -1,0 +1,453 @@
+/* System calls on directories and names. */
+#include "fs.h"
+#include <linux/fcntl.h>
+#include <linux/stat.h>
+
+#define NAME_BUF 256
+
+static char *path_from_user(u64 upath, long *err)
+{
+	char *path = kmalloc(PATH_MAX);
+	*err = path ? copy_path_from_user(path, UPTR(upath)) : -ENOMEM;
+	if (*err) {
+		kfree(path);
+		return NULL;
+	}
+	return path;
+}
+
+/* The directory that holds (or shall hold) the last component, checked for being writable. trailing: the path ended in a slash. */
+static long walk_parent(int dirfd, u64 upath, struct path *dir, char last[NAME_BUF], bool *trailing)
+{
+	long r;
+	char *path = path_from_user(upath, &r);
+	if (!path)
+		return r;
+	size_t n = strlen(path);
+	*trailing = n > 1 && path[n - 1] == '/';
+	r = path_walk(dirfd, path, WALK_PARENT | WALK_NOSTR, dir, last);
+	kfree(path);
+	return r;
+}
+
+static bool special(const char *name)
+{
+	return !strcmp(name, ".") || !strcmp(name, "..");
+}
+
+static struct inode *find(struct path *dir, const char *name, int *err)
+{
+	struct inode *d = dir->inode, *i;
+	*err = 0;
+	i = d->ops->lookup_path ? d->ops->lookup_path(d, name, name, err) : d->ops->lookup ? d->ops->lookup(d, name, err) : NULL;
+	if (!i && !*err)
+		*err = -ENOENT;
+	return i;
+}
+
+static int may_change(struct path *dir)
+{
+	if (dir->mnt->flags & QK_MOUNT_RO)
+		return -EROFS;
+	return inode_permission(dir->inode, 3);
+}
+
+/* For creating `name`: it must not be there. */
+static int may_create(struct path *dir, const char *name)
+{
+	int err = 0;
+	struct inode *i = special(name) ? NULL : find(dir, name, &err);
+	if (i || special(name)) {
+		if (i)
+			inode_put(i);
+		return -EEXIST;
+	}
+	return err != -ENOENT ? err : may_change(dir);
+}
+
+/* In a sticky directory only the owner of the file, of the directory, or root removes. */
+static int may_remove(struct path *dir, struct inode *i)
+{
+	u32 uid = current->proc->fsuid;
+	int r = may_change(dir);
+	if (!r && (dir->inode->mode & S_ISVTX) && uid && uid != i->uid && uid != dir->inode->uid)
+		r = -EPERM;
+	return r;
+}
+
+long sys_mkdirat(u64 dirfd, u64 upath, u64 mode)
+{
+	struct path dir;
+	char last[NAME_BUF];
+	bool slash;
+	long r = walk_parent((int)dirfd, upath, &dir, last, &slash);
+	if (r)
+		return r;
+	r = may_create(&dir, last);
+	if (!r)
+		r = dir.inode->ops->mkdir ? dir.inode->ops->mkdir(dir.inode, last, (u32)mode & 01777 & ~current->fs->umask) : -EPERM;
+	path_put(&dir);
+	return r;
+}
+
+long sys_mkdir(u64 upath, u64 mode)
+{
+	return sys_mkdirat((u64)AT_FDCWD, upath, mode);
+}
+
+long sys_unlinkat(u64 dirfd, u64 upath, u64 flags)
+{
+	struct path dir;
+	char last[NAME_BUF];
+	bool slash;
+	int err = 0;
+	if (flags & ~(u64)AT_REMOVEDIR)
+		return -EINVAL;
+	long r = walk_parent((int)dirfd, upath, &dir, last, &slash);
+	if (r)
+		return r;
+	bool rmdir = flags & AT_REMOVEDIR;
+	if (special(last)) {
+		path_put(&dir);
+		return !rmdir ? -EISDIR : !strcmp(last, ".") ? -EINVAL : -ENOTEMPTY;
+	}
+	struct inode *i = find(&dir, last, &err);
+	r = err;
+	if (i) {
+		const struct inode_ops *o = dir.inode->ops;
+		bool is_dir = S_ISDIR(i->mode);
+		if (i->iflags & I_MOUNTPOINT)
+			r = -EBUSY;
+		else if (rmdir && !is_dir)
+			r = -ENOTDIR;
+		else if (!rmdir && is_dir)
+			r = -EISDIR;
+		else if (!rmdir && slash)
+			r = -ENOTDIR;
+		else
+			r = may_remove(&dir, i);
+		if (!r)
+			r = rmdir ? (o->rmdir ? o->rmdir(dir.inode, last) : -EPERM) : (o->unlink ? o->unlink(dir.inode, last) : -EPERM);
+		inode_put(i);
+	}
+	path_put(&dir);
+	return r;
+}
+
+long sys_unlink(u64 upath)
+{
+	return sys_unlinkat((u64)AT_FDCWD, upath, 0);
+}
+
+long sys_rmdir(u64 upath)
+{
+	return sys_unlinkat((u64)AT_FDCWD, upath, AT_REMOVEDIR);
+}
+
+static bool is_below(const struct inode *i, const struct inode *dir)
+{
+	for (; i; i = i->parent) {
+		if (i == dir)
+			return true;
+		if (i->parent == i)
+			break;
+	}
+	return false;
+}
+
+static long rename_in(struct path *od, const char *on, struct path *nd, const char *nn, u32 flags)
+{
+	int err, err2 = 0;
+	if (od->mnt != nd->mnt)
+		return -EXDEV;
+	if (special(on) || special(nn))
+		return -EBUSY;
+	struct inode *i = find(od, on, &err);
+	if (!i)
+		return err;
+	struct inode *target = find(nd, nn, &err2);
+	long r = may_remove(od, i);
+	if (!r)
+		r = target ? may_remove(nd, target) : may_change(nd);
+	if (!target && err2 != -ENOENT)
+		r = err2;
+	else if (target && (flags & 1 /* RENAME_NOREPLACE */))
+		r = -EEXIST;
+	else if (!target && (flags & 2 /* RENAME_EXCHANGE */))
+		r = -ENOENT;
+	else if ((i->iflags | (target ? target->iflags : 0)) & I_MOUNTPOINT)
+		r = -EBUSY;
+	else if (S_ISDIR(i->mode) && is_below(nd->inode, i))
+		r = -EINVAL;
+	else if (target && target != i && !(flags & 2) && S_ISDIR(i->mode) != S_ISDIR(target->mode))
+		r = S_ISDIR(i->mode) ? -ENOTDIR : -EISDIR;
+	if (!r && target != i)
+		r = od->inode->ops->rename ? od->inode->ops->rename(od->inode, on, nd->inode, nn, flags) : -EPERM;
+	if (!r && target != i && S_ISDIR(i->mode) && i->parent) {
+		/* The directory knows its place by itself. */
+		struct inode *old = i->parent;
+		char *name = kstrdup(nn);
+		if (name) {
+			kfree(i->name);
+			i->name = name;
+		}
+		i->parent = nd->inode;
+		inode_get(nd->inode);
+		inode_put(old);
+	}
+	if (target)
+		inode_put(target);
+	inode_put(i);
+	return r;
+}
+
+long sys_renameat2(u64 olddir, u64 uold, u64 newdir, u64 unew, u64 flags)
+{
+	struct path od, nd;
+	char on[NAME_BUF], nn[NAME_BUF];
+	bool os, ns;
+	if (flags & ~3ul || flags == 3)
+		return -EINVAL;
+	long r = walk_parent((int)olddir, uold, &od, on, &os);
+	if (r)
+		return r;
+	r = walk_parent((int)newdir, unew, &nd, nn, &ns);
+	if (!r) {
+		r = rename_in(&od, on, &nd, nn, (u32)flags);
+		path_put(&nd);
+	}
+	path_put(&od);
+	return r;
+}
+
+long sys_renameat(u64 olddir, u64 uold, u64 newdir, u64 unew)
+{
+	return sys_renameat2(olddir, uold, newdir, unew, 0);
+}
+
+long sys_rename(u64 uold, u64 unew)
+{
+	return sys_renameat2((u64)AT_FDCWD, uold, (u64)AT_FDCWD, unew, 0);
+}
+
+long sys_linkat(u64 olddir, u64 uold, u64 newdir, u64 unew, u64 flags)
+{
+	struct path from, dir;
+	char last[NAME_BUF];
+	bool slash;
+	long r;
+	if (flags & ~(u64)(AT_SYMLINK_FOLLOW | AT_EMPTY_PATH))
+		return -EINVAL;
+	char *path = path_from_user(uold, &r);
+	if (!path)
+		return r;
+	r = path_walk((int)olddir, path, (flags & AT_SYMLINK_FOLLOW ? WALK_FOLLOW : 0) | (flags & AT_EMPTY_PATH ? WALK_EMPTY : 0) | WALK_NOSTR, &from,
+		      NULL);
+	kfree(path);
+	if (r)
+		return r;
+	r = walk_parent((int)newdir, unew, &dir, last, &slash);
+	if (!r) {
+		r = may_create(&dir, last);
+		if (!r && dir.mnt != from.mnt)
+			r = -EXDEV;
+		if (!r && S_ISDIR(from.inode->mode))
+			r = -EPERM;
+		if (!r)
+			r = dir.inode->ops->link ? dir.inode->ops->link(from.inode, dir.inode, last) : -EPERM;
+		path_put(&dir);
+	}
+	path_put(&from);
+	return r;
+}
+
+long sys_link(u64 uold, u64 unew)
+{
+	return sys_linkat((u64)AT_FDCWD, uold, (u64)AT_FDCWD, unew, 0);
+}
+
+long sys_symlinkat(u64 utarget, u64 dirfd, u64 upath)
+{
+	struct path dir;
+	char last[NAME_BUF];
+	bool slash;
+	long r;
+	char *target = path_from_user(utarget, &r);
+	if (!target)
+		return r;
+	r = target[0] ? walk_parent((int)dirfd, upath, &dir, last, &slash) : -ENOENT;
+	if (!r) {
+		r = may_create(&dir, last);
+		if (!r)
+			r = dir.inode->ops->symlink ? dir.inode->ops->symlink(dir.inode, last, target) : -EPERM;
+		path_put(&dir);
+	}
+	kfree(target);
+	return r;
+}
+
+long sys_symlink(u64 utarget, u64 upath)
+{
+	return sys_symlinkat(utarget, (u64)AT_FDCWD, upath);
+}
+
+long sys_mknodat(u64 dirfd, u64 upath, u64 mode, u64 dev)
+{
+	long r;
+	u32 type = (u32)mode & S_IFMT;
+	if (type == S_IFDIR)
+		return -EPERM;
+	if (type && type != S_IFREG && type != S_IFIFO && type != S_IFSOCK && type != S_IFCHR && type != S_IFBLK)
+		return -EINVAL;
+	if ((type == S_IFCHR || type == S_IFBLK) && current->proc->fsuid)
+		return -EPERM;
+	char *path = path_from_user(upath, &r);
+	if (!path)
+		return r;
+	r = vfs_mknod((int)dirfd, path, (type ? type : S_IFREG) | ((u32)mode & 07777), dev, NULL);
+	kfree(path);
+	return r;
+}
+
+long sys_mknod(u64 upath, u64 mode, u64 dev)
+{
+	return sys_mknodat((u64)AT_FDCWD, upath, mode, dev);
+}
+
+/* ---- Reading directories */
+struct dents {
+	u64 at;   /* next free user byte */
+	u64 left; /* bytes */
+	bool old; /* getdents: the type is the last byte */
+	long err;
+	u64 next_pos;
+};
+
+static bool emit(void *ctx, const char *name, u64 ino, u8 type, u64 next_pos)
+{
+	struct dents *d = ctx;
+	size_t n = strlen(name), head = d->old ? 18 : 19, len = ALIGN_UP(head + n + 1 + d->old, 8ul);
+	u8 buf[300];
+	if (len > d->left) {
+		d->err = -EINVAL;
+		return false;
+	}
+	memset(buf, 0, len);
+	memcpy(buf, &ino, 8);
+	memcpy(buf + 8, &next_pos, 8);
+	u16 len16 = (u16)len;
+	memcpy(buf + 16, &len16, 2);
+	if (d->old)
+		buf[len - 1] = type;
+	else
+		buf[18] = type;
+	memcpy(buf + head, name, n + 1);
+	if (copy_to_user(UPTR(d->at), buf, len)) {
+		d->err = -EFAULT;
+		return false;
+	}
+	d->at += len;
+	d->left -= len;
+	d->next_pos = next_pos;
+	return true;
+}
+
+static long getdents(u64 fd, u64 ubuf, u64 size, bool old)
+{
+	struct file *f = fd_get((int)fd);
+	if (!f)
+		return -EBADF;
+	struct dents d = {.at = ubuf, .left = MIN((u32)size, 1u << 20), .old = old};
+	u64 room = d.left;
+	long r = f->flags & O_PATH ? -EBADF : !S_ISDIR(f->inode->mode) ? -ENOTDIR : f->inode->ops->readdir ? 0 : -ENOTDIR;
+	if (!r)
+		r = f->inode->ops->readdir(f->inode, &f->pos, emit, &d);
+	if (!r && d.left == room)
+		r = d.err; /* the buffer is too small for one entry, or bad */
+	else if (!r)
+		r = (long)(room - d.left);
+	file_put(f);
+	return r;
+}
+
+long sys_getdents64(u64 fd, u64 ubuf, u64 size)
+{
+	return getdents(fd, ubuf, size, false);
+}
+
+long sys_getdents(u64 fd, u64 ubuf, u64 size)
+{
+	return getdents(fd, ubuf, size, true);
+}
+
+/* ---- Working directory, root, umask */
+long sys_getcwd(u64 ubuf, u64 size)
+{
+	char *s = current->fs->cwd.inode->nlink ? path_string(&current->fs->cwd) : NULL;
+	if (!current->fs->cwd.inode->nlink)
+		return -ENOENT;
+	if (!s)
+		return -ENOMEM;
+	size_t n = strlen(s) + 1;
+	long r = n > size ? -ERANGE : copy_to_user(UPTR(ubuf), s, n) ? -EFAULT : (long)n;
+	kfree(s);
+	return r;
+}
+
+static long change(u64 upath, bool root)
+{
+	struct path p;
+	long r;
+	char *path = path_from_user(upath, &r);
+	if (!path)
+		return r;
+	r = path_walk(AT_FDCWD, path, WALK_FOLLOW | WALK_DIRECTORY, &p, NULL);
+	kfree(path);
+	if (r)
+		return r;
+	r = inode_permission(p.inode, 1);
+	if (!r && root && current->proc->euid)
+		r = -EPERM;
+	struct path *which = root ? &current->fs->root : &current->fs->cwd;
+	if (r) {
+		path_put(&p);
+		return r;
+	}
+	path_put(which);
+	*which = p;
+	return 0;
+}
+
+long sys_chdir(u64 upath)
+{
+	return change(upath, false);
+}
+
+long sys_chroot(u64 upath)
+{
+	return change(upath, true);
+}
+
+long sys_fchdir(u64 fd)
+{
+	struct file *f = fd_get((int)fd);
+	struct path p;
+	if (!f)
+		return -EBADF;
+	long r = S_ISDIR(f->inode->mode) ? inode_permission(f->inode, 1) : -ENOTDIR;
+	if (!r)
+		r = path_copy(&p, &f->path);
+	if (!r) {
+		path_put(&current->fs->cwd);
+		current->fs->cwd = p;
+	}
+	file_put(f);
+	return r;
+}
+
+long sys_umask(u64 mask)
+{
+	u32 old = current->fs->umask;
+	current->fs->umask = (u32)mask & 0777;
+	return old;
+}

@@ -1,0 +1,273 @@
+/* System calls that move data: read, write and their vectors, lseek, sendfile, copy_file_range. */
+#include "fs.h"
+#include <asm/signal.h>
+#include <linux/fcntl.h>
+#include <linux/stat.h>
+
+#define IOV_MAX 1024
+#define IOV_STACK 8
+#define COUNT_MAX 0x7ffff000ul
+
+static struct file *get(u64 fd, bool write, long *err)
+{
+	struct file *f = fd_get((int)fd);
+	u32 acc = f ? f->flags & O_ACCMODE : 0;
+	if (!f || (f->flags & O_PATH) || (write ? acc == O_RDONLY : acc == O_WRONLY)) {
+		if (f)
+			file_put(f);
+		*err = -EBADF;
+		return NULL;
+	}
+	return f;
+}
+
+static long transfer(struct file *f, struct uio *u, u64 *pos, bool write)
+{
+	if (write) {
+		if (!f->ops->write)
+			return -EINVAL;
+		return f->ops->write(f, u, pos);
+	}
+	return f->ops->read ? f->ops->read(f, u, pos) : S_ISDIR(f->inode->mode) ? -EISDIR : -EINVAL;
+}
+
+static long simple(u64 fd, u64 buf, u64 n, bool write)
+{
+	long err;
+	struct file *f = get(fd, write, &err);
+	if (!f)
+		return err;
+	bool ok = access_ok(UPTR(buf), n);
+	n = MIN(n, COUNT_MAX);
+	struct kiovec v = {buf, n};
+	struct uio u = {.iov = &v, .cnt = 1, .resid = n};
+	long r = ok ? transfer(f, &u, f->ops->lseek ? &f->pos : NULL, write) : -EFAULT;
+	file_put(f);
+	return r;
+}
+
+long sys_read(u64 fd, u64 buf, u64 n)
+{
+	return simple(fd, buf, n, false);
+}
+
+long sys_write(u64 fd, u64 buf, u64 n)
+{
+	return simple(fd, buf, n, true);
+}
+
+static long at_offset(u64 fd, u64 buf, u64 n, u64 off, bool write)
+{
+	long err;
+	if ((s64)off < 0)
+		return -EINVAL;
+	struct file *f = get(fd, write, &err);
+	if (!f)
+		return err;
+	bool ok = access_ok(UPTR(buf), n);
+	n = MIN(n, COUNT_MAX);
+	struct kiovec v = {buf, n};
+	struct uio u = {.iov = &v, .cnt = 1, .resid = n};
+	long r = !f->ops->lseek ? -ESPIPE : !ok ? -EFAULT : (s64)(off + n) < 0 ? -EINVAL : transfer(f, &u, &off, write);
+	file_put(f);
+	return r;
+}
+
+long sys_pread64(u64 fd, u64 buf, u64 n, u64 off)
+{
+	return at_offset(fd, buf, n, off, false);
+}
+
+long sys_pwrite64(u64 fd, u64 buf, u64 n, u64 off)
+{
+	return at_offset(fd, buf, n, off, true);
+}
+
+/* Copies and checks an iovec array; *iov is `small` or allocated. */
+long iov_from_user(u64 uiov, u64 cnt, struct kiovec *small, u64 nsmall, struct kiovec **iov, struct uio *u)
+{
+	if (cnt > IOV_MAX)
+		return -EINVAL;
+	struct kiovec *v = cnt <= nsmall ? small : kmalloc(cnt * sizeof(*v));
+	if (!v)
+		return -ENOMEM;
+	long r = copy_from_user(v, UPTR(uiov), cnt * sizeof(*v));
+	u64 total = 0;
+	for (u64 i = 0; !r && i < cnt; i++) {
+		if ((s64)v[i].len < 0)
+			r = -EINVAL;
+		else if (!access_ok(UPTR(v[i].base), v[i].len))
+			r = -EFAULT;
+		v[i].len = MIN(v[i].len, COUNT_MAX - total);
+		total += v[i].len;
+	}
+	if (r) {
+		if (v != small)
+			kfree(v);
+		return r;
+	}
+	*iov = v;
+	*u = (struct uio){.iov = v, .cnt = (unsigned)cnt, .resid = total};
+	return 0;
+}
+
+static long vector(u64 fd, u64 uiov, u64 cnt, u64 *off, bool write, u64 flags)
+{
+	long err;
+	struct kiovec small[IOV_STACK], *iov;
+	struct uio u;
+	if (flags & ~0x1ful)
+		return -EOPNOTSUPP;
+	struct file *f = get(fd, write, &err);
+	if (!f)
+		return err;
+	if (off && !f->ops->lseek)
+		err = -ESPIPE;
+	else
+		err = iov_from_user(uiov, cnt, small, IOV_STACK, &iov, &u);
+	if (!err) {
+		err = transfer(f, &u, off ? off : f->ops->lseek ? &f->pos : NULL, write);
+		if (iov != small)
+			kfree(iov);
+	}
+	file_put(f);
+	return err;
+}
+
+long sys_readv(u64 fd, u64 iov, u64 cnt)
+{
+	return vector(fd, iov, cnt, NULL, false, 0);
+}
+
+long sys_writev(u64 fd, u64 iov, u64 cnt)
+{
+	return vector(fd, iov, cnt, NULL, true, 0);
+}
+
+long sys_preadv(u64 fd, u64 iov, u64 cnt, u64 off)
+{
+	return (s64)off < 0 ? -EINVAL : vector(fd, iov, cnt, &off, false, 0);
+}
+
+long sys_pwritev(u64 fd, u64 iov, u64 cnt, u64 off)
+{
+	return (s64)off < 0 ? -EINVAL : vector(fd, iov, cnt, &off, true, 0);
+}
+
+long sys_preadv2(u64 fd, u64 iov, u64 cnt, u64 off, u64 high, u64 flags)
+{
+	return off == ~0ul ? vector(fd, iov, cnt, NULL, false, flags) : (s64)off < 0 ? -EINVAL : vector(fd, iov, cnt, &off, false, flags);
+}
+
+long sys_pwritev2(u64 fd, u64 iov, u64 cnt, u64 off, u64 high, u64 flags)
+{
+	return off == ~0ul ? vector(fd, iov, cnt, NULL, true, flags) : (s64)off < 0 ? -EINVAL : vector(fd, iov, cnt, &off, true, flags);
+}
+
+long sys_lseek(u64 fd, u64 off, u64 whence)
+{
+	struct file *f = fd_get((int)fd);
+	if (!f || (f->flags & O_PATH)) {
+		if (f)
+			file_put(f);
+		return -EBADF;
+	}
+	long r = whence > 4 ? -EINVAL : f->ops->lseek ? f->ops->lseek(f, (s64)off, (int)whence) : -ESPIPE;
+	file_put(f);
+	return r;
+}
+
+/* Copies through a kernel buffer until n bytes, the end of input, or an error after some progress. */
+static long copy_between(struct file *in, u64 *in_pos, struct file *out, u64 *out_pos, u64 n)
+{
+	const size_t chunk = 64 * 1024;
+	u8 *buf = kmalloc(chunk);
+	u64 done = 0;
+	long r = buf ? 0 : -ENOMEM;
+	while (buf && done < n) {
+		struct kiovec v = {(u64)buf, MIN(n - done, chunk)};
+		struct uio u = {.iov = &v, .cnt = 1, .resid = v.len, .kernel = true};
+		r = transfer(in, &u, in_pos, false);
+		if (r <= 0)
+			break;
+		u64 got = (u64)r, put = 0;
+		while (put < got) {
+			v = (struct kiovec){(u64)buf + put, got - put};
+			u = (struct uio){.iov = &v, .cnt = 1, .resid = v.len, .kernel = true};
+			r = transfer(out, &u, out_pos, true);
+			if (r <= 0)
+				break;
+			put += (u64)r;
+		}
+		done += put;
+		if (put < got) {
+			/* What was read but not written goes back. */
+			if (in_pos)
+				*in_pos -= got - put;
+			break;
+		}
+		if (signal_pending(current))
+			break;
+	}
+	kfree(buf);
+	return done ? (long)done : r;
+}
+
+long sys_sendfile(u64 out_fd, u64 in_fd, u64 uoff, u64 n)
+{
+	long err = 0;
+	u64 off = 0;
+	if (uoff && get_user(off, UPTR(uoff)))
+		return -EFAULT;
+	struct file *in = get(in_fd, false, &err);
+	struct file *out = in ? get(out_fd, true, &err) : NULL;
+	if (in && out) {
+		if (!in->ops->lseek || (s64)off < 0)
+			err = -EINVAL;
+		else
+			err = copy_between(in, uoff ? &off : &in->pos, out, out->ops->lseek ? &out->pos : NULL, MIN(n, COUNT_MAX));
+		if (err >= 0 && uoff && put_user(off, UPTR(uoff)))
+			err = -EFAULT;
+	}
+	if (in)
+		file_put(in);
+	if (out)
+		file_put(out);
+	return err;
+}
+
+static bool overlap(u64 a, u64 b, u64 n)
+{
+	return a < b + n && b < a + n;
+}
+
+long sys_copy_file_range(u64 in_fd, u64 uin, u64 out_fd, u64 uout, u64 n, u64 flags)
+{
+	long err = 0;
+	u64 in_off = 0, out_off = 0;
+	if (flags)
+		return -EINVAL;
+	if ((uin && get_user(in_off, UPTR(uin))) || (uout && get_user(out_off, UPTR(uout))))
+		return -EFAULT;
+	struct file *in = get(in_fd, false, &err);
+	struct file *out = in ? get(out_fd, true, &err) : NULL;
+	if (in && out) {
+		if (S_ISDIR(in->inode->mode) || S_ISDIR(out->inode->mode))
+			err = -EISDIR;
+		else if (!S_ISREG(in->inode->mode) || !S_ISREG(out->inode->mode) || (s64)in_off < 0 || (s64)out_off < 0)
+			err = -EINVAL;
+		else if (out->flags & O_APPEND)
+			err = -EBADF;
+		else if (in->inode == out->inode && overlap(uin ? in_off : in->pos, uout ? out_off : out->pos, n))
+			err = -EINVAL;
+		else
+			err = copy_between(in, uin ? &in_off : &in->pos, out, uout ? &out_off : &out->pos, MIN(n, COUNT_MAX));
+		if (err >= 0 && ((uin && put_user(in_off, UPTR(uin))) || (uout && put_user(out_off, UPTR(uout)))))
+			err = -EFAULT;
+	}
+	if (in)
+		file_put(in);
+	if (out)
+		file_put(out);
+	return err;
+}

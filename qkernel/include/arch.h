@@ -1,0 +1,98 @@
+/* The processor: trap frames, context switch and every privileged operation. The only header that knows of ring modes is
+ * arch/ring.h; the rest of the kernel calls these functions and never asks which mode it is in.
+ *
+ * Execution model (both modes): one kernel stack a task; the kernel is not preemptible and takes no interrupt while it runs (ring0: IF=0; ring3: the
+ * interrupt stub returns at once when it interrupted kernel code); the kernel never faults on user memory (uaccess walks the page tables). */
+#ifndef ARCH_H
+#define ARCH_H
+
+#include "types.h"
+
+/* All user registers, at the top of the task's kernel stack. The order is that of entry.S. */
+struct trapframe {
+	u64 r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8, rax, rcx, rdx, rsi, rdi;
+	u64 orig_rax; /* syscall number, or ~0 for an exception */
+	u64 vector;   /* exception or interrupt vector; TF_SYSCALL for a syscall */
+	u64 error;
+	u64 rip, cs, rflags, rsp, ss;
+};
+#define TF_SYSCALL 256
+
+struct task;
+struct mm;
+
+/* Syscall arguments: rdi rsi rdx r10 r8 r9. */
+#define TF_ARG0(tf) ((tf)->rdi)
+
+/* Saved kernel context of a task that does not run: its stack pointer; callee-saved registers are on the stack. */
+struct arch_task {
+	u64 krsp;
+	u64 kstack_top;
+	u64 fs_base, gs_base;
+	void *xsave; /* arch_xsave_size() bytes, 64-byte aligned */
+};
+
+void arch_init(void);
+size_t arch_xsave_size(void);
+u64 arch_xfeatures(void); /* XCR0 bits that are saved */
+/* Prepares `t` so that its first switch returns to user mode with `tf` (copied to the top of its kernel stack). `top` = end of its kernel stack. */
+void arch_task_setup(struct arch_task *t, void *stack_top, const struct trapframe *tf);
+struct trapframe *arch_task_frame(struct arch_task *t);
+/* Switches FPU state, FS/GS base, kernel stack. The caller has already switched the address space. */
+void arch_switch(struct arch_task *prev, struct arch_task *next);
+void arch_fpu_save(struct arch_task *t);           /* live registers -> t->xsave (for signal frames, fork) */
+void arch_fpu_restore(struct arch_task *t);        /* t->xsave -> live registers */
+void arch_fpu_reset(struct arch_task *t);          /* fresh state, as after execve */
+bool arch_xsave_valid(const void *area, size_t n); /* would XRSTOR accept it (header checks, MXCSR)? */
+u64 arch_get_fs_base(void);
+void arch_set_fs_base(u64 v);
+u64 arch_get_gs_base(void);
+void arch_set_gs_base(u64 v);
+
+/* Address translation. */
+void arch_write_cr3(paddr_t pml4);
+void arch_flush_page(vaddr_t va); /* current address space */
+void arch_flush_all(void);
+bool arch_ring3(void); /* for klog and /proc only */
+/* Page table entry bits. PTE_KERNEL adds the bits that kernel mappings need in the mode in force. */
+#define PTE_P 1ul
+#define PTE_W 2ul
+#define PTE_U 4ul
+#define PTE_A 0x20ul
+#define PTE_D 0x40ul
+#define PTE_PS 0x80ul
+#define PTE_G 0x100ul
+#define PTE_SW1 0x200ul /* free for mm: copy-on-write */
+#define PTE_SW2 0x400ul
+#define PTE_NX (1ul << 63)
+#define PTE_ADDR 0x000ffffffffff000ul
+u64 arch_pte_kernel(void); /* PTE_U in ring3 mode, 0 in ring0 mode */
+
+static inline u64 rdtsc(void)
+{
+	u32 lo, hi;
+	__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
+	return ((u64)hi << 32) | lo;
+}
+static inline void out32(u16 port, u32 v) { __asm__ volatile("outl %0, %1" : : "a"(v), "d"(port) : "memory"); }
+static inline void cpu_relax(void) { __asm__ volatile("pause" : : : "memory"); }
+#define barrier() __asm__ volatile("" : : : "memory")
+
+/* Exits. wait: until an event or at most ns. park: every task's state is in memory; returns in the original and in every clone. */
+void arch_wait(u64 ns);
+void arch_park(void);
+
+/* Called by entry.S / ring code, implemented in proc/: */
+void syscall_dispatch(struct trapframe *tf);    /* proc/syscall.c */
+void trap_dispatch(struct trapframe *tf);       /* proc/trap.c: exceptions and QK_IRQ_VECTOR from user mode */
+void return_to_user_work(struct trapframe *tf); /* proc/trap.c: events, rescheduling, signals; called before every return to user mode */
+
+/* What a page fault was (error code bits of the processor). */
+#define PF_PRESENT 1u
+#define PF_WRITE 2u
+#define PF_USER 4u
+#define PF_RSVD 8u
+#define PF_INSTR 16u
+u64 arch_fault_address(void); /* CR2 of the exception being dispatched */
+
+#endif

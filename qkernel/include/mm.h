@@ -1,0 +1,110 @@
+/* Memory: page frames, kernel heap, page tables, address spaces. */
+#ifndef MM_H
+#define MM_H
+
+#include "klib.h"
+#include "quark_abi.h"
+
+/* ---- Page frames (mm/frame.c). A buddy allocator that keeps used frames low and compact and keeps the free-frame bitmap that
+ * the capture reads (comm->free_bitmap_gpa: 1 = free). Frames never handed out before are known to be zero: allocating them with
+ * FRAME_ZERO touches nothing, so mapping ahead costs no host memory. RAM grows by QC_GROW when it runs short. */
+struct frame {
+	u32 refs;  /* 0 = free */
+	u16 order; /* of the block, head frame only */
+	u16 flags;
+	struct list node; /* free list, or the owner's */
+};
+#define FRAME_ZERO 1u
+void frame_init(void);                                     /* from comm->boot.ram_bytes; the kernel image and boot tables are reserved */
+paddr_t frame_alloc(unsigned flags);                       /* one frame, refs = 1; 0 when out of memory */
+paddr_t frame_alloc_order(unsigned order, unsigned flags); /* 2^order contiguous frames, naturally aligned, each refs = 1 */
+void frame_free_order(paddr_t p, unsigned order);
+void frame_get(paddr_t p);
+void frame_put(paddr_t p); /* frees at 0 */
+u32 frame_refs(paddr_t p);
+u64 frames_total(void), frames_free(void); /* of the RAM present now */
+void frames_publish(void);
+u64 frames_limit(void); /* of all RAM that QC_GROW may bring */
+static inline void *phys_to_virt(paddr_t p) { return (void *)(QK_DIRECT_BASE + p); }
+static inline paddr_t virt_to_phys(const void *v)
+{
+	u64 a = (u64)v;
+	return a >= QK_KERNEL_BASE ? a - QK_KERNEL_BASE + QK_GPA_KERNEL : a - QK_DIRECT_BASE;
+}
+
+/* ---- Kernel heap (mm/slab.c): size classes from frames; larger than half a page: whole frames. NULL when out of memory. */
+void *kmalloc(size_t n);
+void *kzalloc(size_t n);
+void *krealloc(void *p, size_t n);
+void kfree(void *p);
+char *kstrdup(const char *s);
+
+/* ---- Address spaces (mm/mm.c, vma.c, fault.c, mmap.c) */
+struct file;
+struct inode;
+struct vma {
+	vaddr_t start, end; /* page aligned, end exclusive */
+	u32 prot;           /* PROT_* */
+	u32 flags;          /* MAP_SHARED / MAP_PRIVATE / MAP_GROWSDOWN / MAP_STACK | VMA_* */
+	struct file *file;  /* referenced; NULL for anonymous */
+	u64 pgoff;          /* in pages */
+	const char *name;   /* "[heap]", "[stack]", "[vdso]" or NULL; not owned */
+};
+#define VMA_WIPEONFORK 0x10000000u
+#define VMA_DONTFORK 0x20000000u
+#define VMA_SPECIAL 0x40000000u /* vdso: fixed frames, never captured as private data */
+#define VMA_LOCKED 0x80000000u
+
+struct mm {
+	u32 refs; /* tasks sharing it */
+	paddr_t pml4;
+	struct vma **vmas; /* sorted by address */
+	u32 nvma, vma_cap;
+	vaddr_t brk_start, brk;
+	vaddr_t mmap_top; /* search for free ranges goes down from here */
+	vaddr_t stack_top, arg_start, arg_end, env_start, env_end;
+	vaddr_t vdso;
+	u64 pages; /* resident */
+	u64 total_vm;
+	u64 limit_as, limit_stack, limit_data; /* bytes (RLIMIT_*), ~0 = none */
+	u64 faults;
+	struct file *exe;
+	u64 auxv[48];
+	u32 auxv_words;
+};
+void mm_init(void);
+struct mm *mm_create(void);          /* empty user space, kernel half shared; refs = 1; NULL: out of memory */
+struct mm *mm_clone(struct mm *src); /* fork: copy-on-write copy; WIPEONFORK regions become zero, DONTFORK are left out */
+void mm_get(struct mm *mm);
+void mm_put(struct mm *mm);
+void mm_activate(struct mm *mm); /* CR3, when it differs from the one loaded */
+struct mm *mm_current(void);     /* current task's */
+/* A restore counts as a fork: wipes VMA_WIPEONFORK regions of mm in place. */
+void mm_wipe_on_restore(struct mm *mm);
+
+/* Fault or software access at va. access: PF_* bits (PF_WRITE, PF_INSTR, PF_USER). 0: mapped and allowed now; -EFAULT: no mapping or not
+ * allowed (SIGSEGV; *si_code gets SEGV_MAPERR / SEGV_ACCERR); -EIO: beyond the end of a mapped file (SIGBUS); -ENOMEM.
+ * Fault-around: maps the neighbours that are cheap to map too (a guest fault costs 50 us on software KVM). */
+int mm_fault(struct mm *mm, vaddr_t va, u32 access, int *si_code);
+/* Physical address behind va for the access, faulting it in by mm_fault; 0 when that fails. For uaccess, futex keys, QCall segments. */
+paddr_t mm_translate(struct mm *mm, vaddr_t va, u32 access);
+
+struct vma *vma_find(struct mm *mm, vaddr_t va); /* the one containing va or the first above; NULL */
+struct vma *vma_at(struct mm *mm, u32 i);        /* i-th by address; NULL: no more */
+/* Kernel-side mapping for the ELF loader, the stack and the vdso. Return the address or -errno. off in bytes. */
+long mm_map(struct mm *mm, vaddr_t addr, u64 len, u32 prot, u32 flags, struct file *file, u64 off, const char *name);
+long mm_unmap(struct mm *mm, vaddr_t addr, u64 len);
+/* Removes the pages [from, end) of a file from every address space: it has been cut off there. */
+void mm_unmap_file(struct inode *i, u64 from);
+int mm_map_frame(struct mm *mm, vaddr_t va, paddr_t frame, u32 prot); /* special mappings: vdso pages */
+long mm_set_brk(struct mm *mm, vaddr_t brk);
+
+/* Page cache hook, implemented by fs (fs/pagecache.c): frame of page `index` of the file's content, referenced for the caller; -errno.
+ * `write`: the caller will write through a shared mapping. -EIO beyond the end. */
+int file_get_page(struct file *f, u64 index, bool write, paddr_t *out);
+/* How many of the pages [index, index+max) are already in memory or can be had with one host read; used by fault-around: fills out[] (0 = not). */
+unsigned file_get_pages_around(struct file *f, u64 index, unsigned max, paddr_t *out);
+/* Before memory runs out: fs drops clean cached pages; returns frames freed. */
+u64 pagecache_shrink(u64 want);
+
+#endif

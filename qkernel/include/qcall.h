@@ -1,0 +1,28 @@
+/* Requests to QVisor. Synchronous: the answer is there when the function returns; no call blocks on the host. */
+#ifndef QCALL_H
+#define QCALL_H
+
+#include "klib.h"
+#include "quark_abi.h"
+
+static inline struct qk_comm *comm(void) { return (struct qk_comm *)QK_COMM_BASE; }
+static inline char *comm_data(void) { return (char *)(QK_COMM_BASE + QK_OFF_DATA); }
+
+/* Collects the guest-physical pieces of a transfer. Use: seg_begin; seg_add...; then qcall with segments. */
+void seg_begin(void);
+int seg_add(paddr_t gpa, u64 len); /* joins adjacent pieces; -E2BIG when full */
+
+/* Issues comm->call with the arguments; returns ret. Segments added since seg_begin go with it. `data_len` bytes of comm_data() are input. */
+s64 qcall(enum qk_op op, u32 data_len, u64 a0, u64 a1, u64 a2, u64 a3, u64 a4, u64 a5);
+/* Length of valid output in comm_data() and out[] of the last call. */
+u32 qcall_data_len(void);
+u64 qcall_out(int i);
+/* Queues a close that rides along with the next call. */
+void qcall_close_later(int handle);
+
+/* Reads the event ring and hands events out: host_event() in fs/hoststream.c for handles, signals, capture, tick. */
+void events_poll(void);
+extern bool capture_requested; /* QK_EV_CAPTURE came: park at the next safe point, then clear */
+static inline bool events_pending(void) { return __atomic_load_n(&comm()->event_head, __ATOMIC_ACQUIRE) != comm()->event_tail; }
+
+#endif

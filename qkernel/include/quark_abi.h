@@ -1,0 +1,217 @@
+/* The host/guest ABI: everything QVisor and QKernel agree on. docs/abi.md explains it; a test pins every size and offset. */
+#ifndef QUARK_ABI_H
+#define QUARK_ABI_H
+
+#ifdef __QKERNEL__
+#include "types.h"
+#else
+#include <stdint.h>
+#endif
+
+#define QK_ABI_VERSION 1u
+#define QK_PAGE_SIZE 4096u
+
+/* ---- Guest-physical layout --------------------------------------------------------------------
+ * RAM is contiguous from GPA 0 and grows by whole slots (memslots cost by their size, so they are small and few).
+ * The comm area is a memslot of its own, never part of a snapshot. 60 GiB keeps it below a 36-bit MAXPHYADDR. */
+#define QK_SLOT_SIZE (64ull << 20)
+#define QK_COMM_GPA (60ull << 30)
+#define QK_COMM_SIZE (1ull << 20)
+#define QK_RAM_MAX QK_COMM_GPA
+
+/* First pages of RAM, written by QVisor before the first instruction. */
+#define QK_GPA_PML4 0x1000ull /* initial page tables: PML4, then tables up to QK_GPA_TABLES_END */
+#define QK_GPA_TABLES_END 0x10000ull
+#define QK_GPA_KERNEL 0x200000ull /* the kernel ELF's segments are loaded here (p_vaddr - QK_KERNEL_BASE + this) */
+
+/* Descriptor tables lie at fixed offsets of the kernel image (linker.ld), so that QVisor can load GDTR, IDTR and TR itself. */
+#define QK_KOFF_GDT 0x0000ull
+#define QK_KOFF_IDT 0x1000ull
+#define QK_KOFF_TSS 0x2000ull
+#define QK_GDT_LIMIT 0x7fu
+#define QK_IDT_LIMIT 0xfffu
+#define QK_TSS_LIMIT (104u + QK_PORT_LAST / 8u + 1u) /* up to the end of the I/O bitmap, its 0xff byte included */
+
+/* ---- Guest-virtual layout (the same in both ring modes, below 1 << 47 because software KVM runs nothing natively above) */
+#define QK_USER_TOP 0x7f8000000000ull    /* user addresses are below */
+#define QK_DIRECT_BASE 0x7f8000000000ull /* direct map of RAM, 2 MiB pages */
+#define QK_KERNEL_BASE 0x7fc000000000ull /* kernel image */
+#define QK_COMM_BASE 0x7fe000000000ull   /* comm area */
+
+/* ---- Exits: 32-bit OUT to these ports. The value written is ignored. In ring3 mode the TSS I/O bitmap opens just these. */
+#define QK_PORT_CALL 0x500 /* comm->call holds a request; it is completed when the OUT returns */
+#define QK_PORT_WAIT 0x502 /* no task can run: return at an event or after comm->vcpu.wait_ns */
+#define QK_PORT_PARK 0x504 /* quiescent: every task's state is in memory. The capture point; clones start here */
+#define QK_PORT_FIRST 0x500
+#define QK_PORT_LAST 0x507
+
+#define QK_IRQ_VECTOR 0x20 /* KVM_INTERRUPT: "look at the event ring and the clock" */
+
+/* ---- Selectors: those of Linux, because software KVM runs ring 3 on the host's own. */
+#define QK_SEL_KCS 0x10
+#define QK_SEL_KDS 0x18
+#define QK_SEL_UCS32 0x23
+#define QK_SEL_UDS 0x2b
+#define QK_SEL_UCS 0x33
+#define QK_SEL_TSS 0x40
+
+enum qk_ring { QK_RING_AUTO = 0, QK_RING_0 = 1, QK_RING_3 = 2 };
+
+/* ---- Comm area -------------------------------------------------------------------------------- */
+#define QK_OFF_HEAD 0x00000u   /* struct qk_comm */
+#define QK_OFF_SEGS 0x04000u   /* struct qk_seg[QK_SEG_MAX] */
+#define QK_OFF_EVENTS 0x08000u /* struct qk_event[QK_EVENT_MAX] */
+#define QK_OFF_DATA 0x10000u   /* names, directory entries, stat arrays, reports: QK_DATA_SIZE bytes */
+#define QK_OFF_TRACE 0x20000u  /* text ring of the kernel log */
+#define QK_OFF_DOC 0x40000u    /* the /dev/quark JSON document: QK_DOC_SIZE bytes at most */
+#define QK_OFF_BOOT 0x80000u   /* boot blob: NUL-terminated strings, QK_BOOT_SIZE bytes at most */
+#define QK_SEG_MAX 1024u
+#define QK_EVENT_MAX 512u
+#define QK_DATA_SIZE 0x10000u
+#define QK_TRACE_SIZE 0x20000u
+#define QK_DOC_SIZE 0x40000u
+#define QK_BOOT_SIZE 0x80000u
+
+/* A piece of guest-physical memory; QVisor checks every one against RAM in a single place. */
+struct qk_seg {
+	uint64_t gpa;
+	uint64_t len;
+};
+
+/* Host to guest: host handle `handle` became ready for `events` (poll(2) bits), or a control event with handle < 0. */
+struct qk_event {
+	int32_t handle;
+	uint32_t events;
+};
+#define QK_EV_SIGNAL (-1)  /* events = signal number to deliver to the first process (Ctrl-C, terminate) */
+#define QK_EV_WINCH (-2)   /* the terminal's window size changed */
+#define QK_EV_CAPTURE (-3) /* quiesce and PARK as soon as possible */
+#define QK_EV_TICK (-4)    /* nothing but a look at the clock */
+
+/* Clock sample: at host TSC value `tsc` CLOCK_MONOTONIC and CLOCK_REALTIME of the host were these; written by QVisor at each
+ * QC_CLOCK. ns = (tsc delta * mult) >> 32. */
+struct qk_clock {
+	uint64_t tsc;
+	uint64_t mono_ns;
+	uint64_t real_ns;
+	uint64_t boot_ns;
+	uint64_t mult; /* ns per TSC tick, 32.32 fixed point */
+};
+
+/* One request at a time for each vCPU: guest fills op, arg, nseg; host fills ret (>= 0 or -errno) and out. */
+struct qk_call {
+	uint32_t state; /* QK_CALL_* */
+	uint32_t op;    /* enum qk_op */
+	uint64_t arg[6];
+	uint32_t nseg;     /* entries of the segment array that belong to this request */
+	uint32_t data_len; /* bytes of the data area that belong to this request, in; valid bytes, out */
+	int64_t ret;
+	uint64_t out[4];
+};
+enum { QK_CALL_IDLE = 0, QK_CALL_SUBMITTED = 1, QK_CALL_DONE = 2 };
+
+struct qk_vcpu {
+	uint64_t wait_ns;      /* guest, for WAIT: at most this long; UINT64_MAX: until an event */
+	uint64_t timer_ns;     /* guest: host CLOCK_MONOTONIC time at which it wants an interrupt even while user code runs; UINT64_MAX: none */
+	uint32_t in_user_many; /* guest: more than one task can run: QVisor ticks every 10 ms */
+	uint32_t irq_ready;    /* guest: its descriptor tables are in force: QK_IRQ_VECTOR may be injected */
+};
+
+struct qk_boot {
+	uint64_t ram_bytes; /* RAM present at boot, a multiple of QK_SLOT_SIZE */
+	uint64_t ram_limit; /* RAM may grow to this, a multiple of QK_SLOT_SIZE */
+	uint32_t ring;      /* enum qk_ring: forced mode */
+	uint32_t flags;     /* QK_BOOT_* */
+	uint32_t argc, envc, nmounts;
+	uint32_t uid, gid;
+	uint32_t blob_len;        /* QK_OFF_BOOT holds: cwd, hostname, argv[argc], envp[envc], mount points[nmounts], each NUL-terminated */
+	uint32_t mount_flags[32]; /* QK_MOUNT_*; mount i is host root i+1; root 0 is the rootfs */
+	uint32_t reserved;
+};
+#define QK_BOOT_TTY 1u   /* standard streams are a terminal: handle 0 speaks termios */
+#define QK_BOOT_TRACE 2u /* log every syscall (quark run --debug) */
+#define QK_MOUNT_RO 1u
+#define QK_MOUNT_FILE 2u /* the mount is a single file */
+
+/* The head of the comm area. host: written by QVisor; guest: written by QKernel. */
+struct qk_comm {
+	uint32_t abi_version;   /* host */
+	uint32_t ring;          /* guest: enum qk_ring in force, 0 until known */
+	uint8_t generation[16]; /* host: new at boot and for every clone */
+	uint8_t entropy[64];    /* host: fresh random bytes at boot and for every clone */
+	uint32_t doc_len;       /* host: bytes of the /dev/quark document */
+	uint32_t clone;         /* host: 0 original, 1 clone */
+	struct qk_clock clock;  /* host */
+	struct qk_boot boot;    /* host */
+	struct qk_vcpu vcpu;    /* guest */
+	uint32_t event_head;    /* host: next entry to write (free running) */
+	uint32_t event_tail;    /* guest: next entry to read (free running) */
+	uint32_t poller_awake;  /* host: a thread watches call.state; spin instead of OUT to QK_PORT_CALL */
+	uint32_t exited;        /* guest: set just before QC_EXIT / QC_PANIC */
+	uint64_t trace_pos;     /* guest: bytes ever written to the trace ring */
+	uint64_t stat_syscalls; /* guest: counters, readable by the host at any time */
+	uint64_t stat_faults;
+	uint64_t stat_qcalls;
+	uint64_t stat_switches;
+	uint64_t stat_enosys;
+	uint64_t ram_used;        /* guest: frames in use * 4096 */
+	uint64_t free_bitmap_gpa; /* guest: bit per frame of RAM, 1 = free (its content does not matter); valid at PARK */
+	uint64_t free_bitmap_len; /* guest: bytes */
+	struct qk_call call;
+	uint32_t enosys_count[512]; /* guest: calls of each unimplemented syscall number */
+};
+
+/* ---- QCall operations. Host handles are small integers >= 0; 0, 1, 2 are the standard streams. Every call is non-blocking:
+ * streams answer -EAGAIN, and QC_POLL asks for an event. "name" is in the data area, NUL-terminated, relative to host root arg[0], "" the
+ * root itself; it has no "..", and no component may be a symlink (RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS): QKernel resolves links itself. */
+enum qk_op {
+	QC_NONE = 0,
+	/* life cycle */
+	QC_EXIT,  /* arg0 = exit status (0..255) or 128+signal; does not return */
+	QC_PANIC, /* data = report text; does not return */
+	QC_LOG,   /* data = text for the debug log of QVisor; arg0 = 1: show it to the user as an error line */
+	QC_READY, /* the program wrote `ready` to /dev/quark; ret 1: QVisor wants a capture, PARK next; 0: go on */
+	QC_GROW,  /* one more slot of RAM; ret 0, out0 = gpa, out1 = bytes; -ENOMEM at the limit */
+	QC_CLOCK, /* fills comm->clock. Before the OUT the guest stores its own RDTSC in arg0 */
+	/* files of a host root */
+	QC_LOOKUP, /* arg0 root, data name: walks it; data out = struct qk_stat[ret], one for each component that exists (walk ends after a non-directory
+	             * or at the first missing one); out0 = 0 or the errno that ended the walk early; when the last one is a symlink its target follows
+	             * the array as a NUL-terminated string. Name "": the root's own stat, ret 1 */
+	QC_OPEN,      /* arg0 root, arg1 flags (O_*), arg2 mode, data name: ret handle; data out = one struct qk_stat */
+	QC_CLOSE,     /* arg0 handle */
+	QC_PREAD,     /* arg0 handle, arg1 offset, segs: ret bytes */
+	QC_PWRITE,    /* arg0 handle, arg1 offset, segs: ret bytes */
+	QC_READDIR,   /* arg0 handle, arg1 cookie (0 = start): data out = struct linux_dirent64[], ret bytes (0 = end), out0 = next cookie */
+	QC_FSTAT,     /* arg0 handle: data out = struct qk_stat */
+	QC_STATFS,    /* arg0 root, data name: data out = struct statfs64 of the host ABI */
+	QC_FTRUNCATE, /* arg0 handle, arg1 length */
+	QC_FSYNC,     /* arg0 handle, arg1 datasync */
+	QC_FALLOCATE, /* arg0 handle, arg1 mode, arg2 offset, arg3 len */
+	QC_FLOCK,     /* arg0 handle, arg1 operation | LOCK_NB */
+	/* changes, for read-write mounts only (-EROFS else) */
+	QC_MKDIR,   /* arg0 root, arg1 mode, name */
+	QC_UNLINK,  /* arg0 root, arg1 flags (AT_REMOVEDIR), name */
+	QC_RENAME,  /* arg0 root, arg1 flags, data = old name NUL new name NUL */
+	QC_LINK,    /* arg0 root, data = old NUL new NUL */
+	QC_SYMLINK, /* arg0 root, data = name NUL target NUL */
+	QC_SETATTR, /* arg0 root, name; arg1 = mask of QK_ATTR_*, arg2 mode or size, arg3 uid << 32 | gid, arg4 atime ns, arg5 mtime ns */
+	/* streams: standard streams, ttys, (later) sockets */
+	QC_READ,  /* arg0 handle, segs: ret bytes, 0 = end of file, -EAGAIN */
+	QC_WRITE, /* arg0 handle, segs: ret bytes, -EAGAIN, -EPIPE */
+	QC_POLL,  /* arg0 handle, arg1 events: ret = bits ready now; when 0, one struct qk_event comes when it is */
+	QC_IOCTL, /* arg0 handle, arg1 request (TCGETS, TCSETS*, TIOCGWINSZ, TIOCSWINSZ, FIONREAD), data in/out = the argument struct */
+	QC_OP_COUNT
+};
+#define QK_ATTR_MODE 1u
+#define QK_ATTR_OWNER 2u
+#define QK_ATTR_ATIME 4u
+#define QK_ATTR_MTIME 8u
+#define QK_ATTR_SIZE 16u /* arg2 = size */
+
+struct qk_stat {
+	uint64_t dev, ino, size, blocks, rdev;
+	uint32_t mode, nlink, uid, gid;
+	int64_t atime_ns, mtime_ns, ctime_ns;
+};
+
+#endif

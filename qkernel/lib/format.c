@@ -1,0 +1,133 @@
+/* snprintf: the conversions that the kernel uses. */
+#include "klib.h"
+
+struct out {
+	char *buf;
+	size_t size, len;
+};
+
+static void put(struct out *o, char c)
+{
+	if (o->len + 1 < o->size)
+		o->buf[o->len] = c;
+	o->len++;
+}
+
+static void put_number(struct out *o, u64 v, unsigned base, bool neg, int width, char pad, bool left)
+{
+	char tmp[24];
+	int n = 0;
+	do {
+		tmp[n++] = "0123456789abcdef"[v % base];
+		v /= base;
+	} while (v);
+	int total = n + neg;
+	if (neg && pad == '0')
+		put(o, '-');
+	for (int i = total; !left && i < width; i++)
+		put(o, pad);
+	if (neg && pad != '0')
+		put(o, '-');
+	while (n)
+		put(o, tmp[--n]);
+	for (int i = total; left && i < width; i++)
+		put(o, ' ');
+}
+
+static void put_string(struct out *o, const char *s, int width, int prec, bool left)
+{
+	if (!s)
+		s = "(null)";
+	int n = (int)(prec >= 0 ? strnlen(s, (size_t)prec) : strlen(s));
+	for (int i = n; !left && i < width; i++)
+		put(o, ' ');
+	for (int i = 0; i < n; i++)
+		put(o, s[i]);
+	for (int i = n; left && i < width; i++)
+		put(o, ' ');
+}
+
+int vsnprintf(char *buf, size_t size, const char *fmt, va_list ap)
+{
+	struct out o = {.buf = buf, .size = size};
+	for (; *fmt; fmt++) {
+		if (*fmt != '%') {
+			put(&o, *fmt);
+			continue;
+		}
+		bool left = false;
+		char pad = ' ';
+		int width = 0, prec = -1, longs = 0;
+		for (fmt++; *fmt == '-' || *fmt == '0'; fmt++) {
+			if (*fmt == '-')
+				left = true;
+			else
+				pad = '0';
+		}
+		if (*fmt == '*') {
+			width = va_arg(ap, int);
+			fmt++;
+		}
+		for (; *fmt >= '0' && *fmt <= '9'; fmt++)
+			width = width * 10 + *fmt - '0';
+		if (*fmt == '.') {
+			fmt++;
+			prec = 0;
+			if (*fmt == '*') {
+				prec = va_arg(ap, int);
+				fmt++;
+			}
+			for (; *fmt >= '0' && *fmt <= '9'; fmt++)
+				prec = prec * 10 + *fmt - '0';
+		}
+		for (; *fmt == 'l' || *fmt == 'z' || *fmt == 'h'; fmt++)
+			longs += *fmt != 'h';
+		switch (*fmt) {
+		case 'd':
+		case 'i': {
+			s64 v = longs ? va_arg(ap, s64) : va_arg(ap, int);
+			put_number(&o, v < 0 ? -(u64)v : (u64)v, 10, v < 0, width, pad, left);
+			break;
+		}
+		case 'u':
+			put_number(&o, longs ? va_arg(ap, u64) : va_arg(ap, unsigned), 10, false, width, pad, left);
+			break;
+		case 'o':
+			put_number(&o, longs ? va_arg(ap, u64) : va_arg(ap, unsigned), 8, false, width, pad, left);
+			break;
+		case 'x':
+			put_number(&o, longs ? va_arg(ap, u64) : va_arg(ap, unsigned), 16, false, width, pad, left);
+			break;
+		case 'p':
+			put_number(&o, (u64)va_arg(ap, void *), 16, false, width, pad, left);
+			break;
+		case 's':
+			put_string(&o, va_arg(ap, const char *), width, prec, left);
+			break;
+		case 'c':
+			put(&o, (char)va_arg(ap, int));
+			break;
+		case '%':
+			put(&o, '%');
+			break;
+		default: /* unknown conversion: shown as it is */
+			put(&o, '%');
+			if (!*fmt)
+				fmt--;
+			else
+				put(&o, *fmt);
+		}
+	}
+	if (size)
+		buf[MIN(o.len, size - 1)] = 0;
+	return (int)o.len;
+}
+
+int snprintf(char *buf, size_t size, const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	int n = vsnprintf(buf, size, fmt, ap);
+	va_end(ap);
+	return n;
+}

@@ -1,0 +1,220 @@
+/* Page faults and software access: anonymous memory, copy on write, file pages, stack growth, all with fault-around. */
+#include "arch.h"
+#include "fs.h"
+#include "qcall.h"
+#include "vma.h"
+#include <linux/mman.h>
+
+#define AROUND 64u      /* pages of a file mapping */
+#define COPY_AROUND 16u /* pages copied around the first write to a private file page, where faults are dear */
+#define AROUND_ANON 32u /* pages of anonymous memory: frames never used before cost the host nothing until they are touched */
+#define STACK_GUARD (256ul << 12)
+
+static bool allowed(const struct vma *v, u32 access)
+{
+	if (access & PF_WRITE)
+		return v->prot & PROT_WRITE;
+	if (access & PF_INSTR)
+		return v->prot & PROT_EXEC;
+	return v->prot & (PROT_READ | PROT_WRITE | PROT_EXEC);
+}
+
+static bool is_shared(const struct vma *v)
+{
+	return v->flags & MAP_SHARED;
+}
+
+static int map_anonymous(struct mm *mm, struct vma *v, vaddr_t va)
+{
+	vaddr_t from = va & ~((vaddr_t)AROUND_ANON * PAGE_SIZE - 1);
+	vaddr_t to = MIN(from + AROUND_ANON * PAGE_SIZE, v->end);
+	from = MAX(from, v->start);
+	if (frames_free() < 512) {
+		from = va;
+		to = va + PAGE_SIZE;
+	}
+	for (vaddr_t at = from; at < to; at += PAGE_SIZE) {
+		u64 *e = pte_make(mm, at);
+		if (!e)
+			return at > va ? 0 : -ENOMEM;
+		if (*e)
+			continue;
+		paddr_t p = frame_alloc(FRAME_ZERO);
+		if (!p)
+			return at > va ? 0 : -ENOMEM;
+		*e = p | pte_flags(v->prot);
+		mm->pages++;
+	}
+	return 0;
+}
+
+static int map_file(struct mm *mm, struct vma *v, vaddr_t va, bool write)
+{
+	u64 index = v->pgoff + ((va - v->start) >> PAGE_SHIFT);
+	u64 *e = pte_make(mm, va);
+	paddr_t p;
+	if (!e)
+		return -ENOMEM;
+	int r = file_get_page(v->file, index, write && is_shared(v), &p);
+	if (r)
+		return r;
+	u64 flags = pte_flags(v->prot);
+	if (is_shared(v)) {
+		*e = p | (write ? flags : flags & ~(PTE_W | PTE_D));
+	} else if (write) {
+		paddr_t copy = frame_alloc(0);
+		if (!copy) {
+			frame_put(p);
+			return -ENOMEM;
+		}
+		memcpy(phys_to_virt(copy), phys_to_virt(p), PAGE_SIZE);
+		frame_put(p);
+		*e = copy | flags;
+	} else {
+		*e = p | (flags & ~(PTE_W | PTE_D));
+	}
+	mm->pages++;
+	/* Neighbours that are at hand, read-only. */
+	vaddr_t from = MAX(va & ~((vaddr_t)AROUND * PAGE_SIZE - 1), v->start);
+	vaddr_t to = MIN((va & ~((vaddr_t)AROUND * PAGE_SIZE - 1)) + AROUND * PAGE_SIZE, v->end);
+	paddr_t frames[AROUND];
+	u32 n = (u32)((to - from) >> PAGE_SHIFT);
+	file_get_pages_around(v->file, v->pgoff + ((from - v->start) >> PAGE_SHIFT), n, frames);
+	for (u32 i = 0; i < n; i++) {
+		if (!frames[i])
+			continue;
+		u64 *pte = pte_make(mm, from + i * PAGE_SIZE);
+		if (pte && !*pte) {
+			*pte = frames[i] | (flags & ~(PTE_W | PTE_D));
+			mm->pages++;
+		} else {
+			frame_put(frames[i]);
+		}
+	}
+	return 0;
+}
+
+/* Data segments are written nearly everywhere soon: where a fault costs 50 us, the neighbours of a first write are copied with it. Only pages that
+ * are mapped already, of a file of the rootfs as it is there: later writes to the file cannot be missed. Returns whether translations changed. */
+static bool copy_around(struct mm *mm, struct vma *v, vaddr_t va)
+{
+	vaddr_t from = MAX(va & ~((vaddr_t)COPY_AROUND * PAGE_SIZE - 1), v->start);
+	vaddr_t to = MIN((va & ~((vaddr_t)COPY_AROUND * PAGE_SIZE - 1)) + COPY_AROUND * PAGE_SIZE, v->end);
+	bool changed = false;
+	if (!arch_ring3() || !v->file || !inode_is_lower(v->file->inode) || frames_free() < 512)
+		return false;
+	for (vaddr_t at = from; at < to; at += PAGE_SIZE) {
+		u64 *e = at == va ? NULL : pte_lookup(mm, at);
+		if (!e || !(*e & PTE_P) || (*e & PTE_W) || frame_refs(*e & PTE_ADDR) == 1)
+			continue;
+		paddr_t copy = frame_alloc(0), p = *e & PTE_ADDR;
+		if (!copy)
+			break;
+		memcpy(phys_to_virt(copy), phys_to_virt(p), PAGE_SIZE);
+		*e = copy | pte_flags(v->prot);
+		frame_put(p);
+		changed = true;
+	}
+	return changed;
+}
+
+/* A present page that does not allow the access: copy on write, or rights that mprotect left to be granted by a fault. */
+static int upgrade(struct mm *mm, struct vma *v, vaddr_t va, u64 *e, u32 access)
+{
+	paddr_t p = *e & PTE_ADDR;
+	u64 flags = pte_flags(v->prot);
+	bool was_present = *e & PTE_P;
+	if (!(access & PF_WRITE)) {
+		*e = p | (flags & ~(PTE_W | PTE_D));
+	} else if (is_shared(v)) {
+		if (v->file) {
+			paddr_t same;
+			int r = file_get_page(v->file, v->pgoff + ((va - v->start) >> PAGE_SHIFT), true, &same);
+			if (r)
+				return r;
+			*e = same | flags;
+			frame_put(p);
+		} else {
+			*e = p | flags;
+		}
+	} else if (frame_refs(p) == 1) {
+		*e = p | flags;
+	} else {
+		paddr_t copy = frame_alloc(0);
+		if (!copy)
+			return -ENOMEM;
+		memcpy(phys_to_virt(copy), phys_to_virt(p), PAGE_SIZE);
+		*e = copy | flags;
+		bool more = copy_around(mm, v, va);
+		if (more && mm == mm_current())
+			arch_flush_all();
+		else if (was_present && mm == mm_current())
+			arch_flush_page(va);
+		frame_put(p);
+		return 0;
+	}
+	/* More rights on the same frame: a stale translation only faults again, but on hardware that would loop. */
+	if (was_present && mm == mm_current())
+		arch_flush_page(va);
+	return 0;
+}
+
+static struct vma *grow_stack(struct mm *mm, struct vma *v, vaddr_t va)
+{
+	if (!v || !(v->flags & MAP_GROWSDOWN) || v->end - va > mm->limit_stack || va < MMAP_MIN)
+		return NULL;
+	u32 i = vma_index(mm, va);
+	if (i > 0 && vma_at(mm, i - 1)->end + STACK_GUARD > va && vma_at(mm, i - 1)->end > va)
+		return NULL;
+	vaddr_t start = va & ~(16 * PAGE_SIZE - 1);
+	if (i > 0 && start < vma_at(mm, i - 1)->end)
+		start = va & PAGE_MASK;
+	mm->total_vm += v->start - start;
+	v->start = start;
+	return v;
+}
+
+int mm_fault(struct mm *mm, vaddr_t va, u32 access, int *si_code)
+{
+	int dummy;
+	if (!si_code)
+		si_code = &dummy;
+	*si_code = SEGV_MAPERR;
+	if (va >= QK_USER_TOP)
+		return -EFAULT;
+	va &= PAGE_MASK;
+	mm->faults++;
+	comm()->stat_faults++;
+	struct vma *v = vma_find(mm, va);
+	if (!v || v->start > va)
+		v = grow_stack(mm, v, va);
+	if (!v)
+		return -EFAULT;
+	if (!allowed(v, access)) {
+		*si_code = SEGV_ACCERR;
+		return -EFAULT;
+	}
+	u64 *e = pte_lookup(mm, va);
+	if (e && *e) {
+		u64 need = PTE_P | (access & PF_WRITE ? PTE_W : 0);
+		if ((*e & need) == need && !((access & PF_INSTR) && (*e & PTE_NX)))
+			return 0;
+		return upgrade(mm, v, va, e, access);
+	}
+	return v->file ? map_file(mm, v, va, access & PF_WRITE) : map_anonymous(mm, v, va);
+}
+
+paddr_t mm_translate(struct mm *mm, vaddr_t va, u32 access)
+{
+	if (va >= QK_USER_TOP)
+		return 0;
+	u64 need = PTE_P | PTE_U | (access & PF_WRITE ? PTE_W : 0);
+	for (int tries = 0; tries < 3; tries++) {
+		u64 *e = pte_lookup(mm, va);
+		if (e && (*e & need) == need)
+			return (*e & PTE_ADDR) | (va & (PAGE_SIZE - 1));
+		if (mm_fault(mm, va, access, NULL))
+			return 0;
+	}
+	return 0;
+}

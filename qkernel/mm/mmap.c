@@ -1,0 +1,439 @@
+/* mmap and its family: mapping, unmapping, protection, moving, advice. */
+#include "arch.h"
+#include "fs.h"
+#include "qcall.h"
+#include "vma.h"
+#include <linux/fcntl.h>
+#include <linux/mman.h>
+
+#define MAP_KINDS (MAP_SHARED | MAP_PRIVATE)
+#define KEPT_FLAGS (MAP_KINDS | MAP_GROWSDOWN | MAP_NORESERVE | MAP_STACK)
+
+static bool range_ok(vaddr_t addr, u64 len)
+{
+	return len && len <= QK_USER_TOP && addr <= QK_USER_TOP - len;
+}
+
+long mm_unmap(struct mm *mm, vaddr_t addr, u64 len)
+{
+	len = PAGE_ALIGN(len);
+	if ((addr & ~PAGE_MASK) || !range_ok(addr, len))
+		return -EINVAL;
+	if (vma_split(mm, addr) || vma_split(mm, addr + len))
+		return -ENOMEM;
+	for (struct vma *v = vma_find(mm, addr); v && v->start < addr + len; v = vma_find(mm, addr)) {
+		vma_remove(mm, v);
+		pt_clear(mm, v->start, v->end);
+		vma_free(v);
+	}
+	return 0;
+}
+
+static vaddr_t place(struct mm *mm, vaddr_t hint, u64 len, u32 flags)
+{
+	if (flags & MAP_32BIT)
+		return vma_find_gap(mm, len, 0x80000000);
+	if (hint && hint >= MMAP_MIN && range_ok(hint, len)) {
+		hint &= PAGE_MASK;
+		struct vma *v = vma_find(mm, hint);
+		if (!v || v->start >= hint + len)
+			return hint;
+	}
+	vaddr_t a = vma_find_gap(mm, len, mm->mmap_top);
+	return a ? a : vma_find_gap(mm, len, QK_USER_TOP);
+}
+
+long mm_map(struct mm *mm, vaddr_t addr, u64 len, u32 prot, u32 flags, struct file *file, u64 off, const char *name)
+{
+	if (!len)
+		return -EINVAL;
+	len = PAGE_ALIGN(len);
+	if (!len || len > QK_USER_TOP)
+		return -ENOMEM;
+	if (mm->total_vm + len > mm->limit_as)
+		return -ENOMEM;
+	/* As Linux by default (overcommit_memory 0): what could never be filled is refused at once. */
+	if ((prot & PROT_WRITE) && !(flags & (MAP_NORESERVE | MAP_SHARED)) && len > frames_limit() * PAGE_SIZE)
+		return -ENOMEM;
+	if (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) {
+		if (addr & ~PAGE_MASK)
+			return -EINVAL;
+		if (!range_ok(addr, len))
+			return -ENOMEM;
+		struct vma *v = vma_find(mm, addr);
+		if (v && v->start < addr + len) {
+			if (flags & MAP_FIXED_NOREPLACE)
+				return -EEXIST;
+			long r = mm_unmap(mm, addr, len);
+			if (r)
+				return r;
+		}
+	} else {
+		addr = place(mm, addr, len, flags);
+		if (!addr)
+			return -ENOMEM;
+	}
+	struct vma *v = kzalloc(sizeof(*v));
+	if (!v)
+		return -ENOMEM;
+	v->start = addr;
+	v->end = addr + len;
+	v->prot = prot;
+	v->flags = flags & (KEPT_FLAGS | VMA_WIPEONFORK | VMA_DONTFORK | VMA_SPECIAL);
+	v->file = file;
+	v->pgoff = off >> PAGE_SHIFT;
+	v->name = name;
+	if (file) {
+		file_get(file);
+		int r = file->ops->mmap ? file->ops->mmap(file, v) : -ENODEV;
+		if (r) {
+			vma_free(v);
+			return r;
+		}
+	}
+	int r = vma_insert(mm, v);
+	if (r) {
+		vma_free(v);
+		return r;
+	}
+	vma_merge(mm, addr, addr + len);
+	return (long)addr;
+}
+
+int mm_map_frame(struct mm *mm, vaddr_t va, paddr_t frame, u32 prot)
+{
+	u64 *e = pte_make(mm, va);
+	if (!e)
+		return -ENOMEM;
+	frame_get(frame);
+	*e = frame | pte_flags(prot);
+	mm->pages++;
+	return 0;
+}
+
+static void populate(struct mm *mm, vaddr_t addr, u64 len, bool write)
+{
+	for (vaddr_t va = addr; va < addr + len; va += PAGE_SIZE)
+		if (!mm_translate(mm, va, write ? PF_WRITE : 0))
+			return;
+}
+
+long sys_mmap(u64 addr, u64 len, u64 prot, u64 flags, u64 fd, u64 off)
+{
+	struct file *f = NULL;
+	if (off & ~PAGE_MASK)
+		return -EINVAL;
+	u32 kind = flags & MAP_TYPE;
+	if (kind != MAP_SHARED && kind != MAP_PRIVATE && kind != MAP_SHARED_VALIDATE)
+		return -EINVAL;
+	if (kind == MAP_SHARED_VALIDATE)
+		flags = (flags & ~(u64)MAP_TYPE) | MAP_SHARED;
+	if (!len)
+		return -EINVAL;
+	if (len > QK_USER_TOP)
+		return -ENOMEM;
+	if (!(flags & MAP_ANONYMOUS) && (s64)(off + len) < 0)
+		return -EOVERFLOW;
+	if (!(flags & MAP_ANONYMOUS)) {
+		f = fd_get((int)fd);
+		if (!f)
+			return -EBADF;
+		u32 mode = f->flags & O_ACCMODE;
+		if (mode == O_WRONLY || ((flags & MAP_SHARED) && (prot & PROT_WRITE) && mode != O_RDWR) || (f->flags & O_PATH)) {
+			file_put(f);
+			return f->flags & O_PATH ? -EBADF : -EACCES;
+		}
+	} else {
+		off = 0;
+		if (flags & MAP_SHARED) {
+			f = shmem_file_new(PAGE_ALIGN(len));
+			if (!f)
+				return -ENOMEM;
+		}
+	}
+	long r = mm_map(current->mm, addr, len, (u32)prot & 7, (u32)flags, f, off, NULL);
+	if (f)
+		file_put(f);
+	if (r > 0 && (flags & (MAP_POPULATE | MAP_LOCKED)) && !(flags & MAP_NONBLOCK))
+		populate(current->mm, (vaddr_t)r, PAGE_ALIGN(len), prot & PROT_WRITE);
+	return r;
+}
+
+long sys_munmap(u64 addr, u64 len)
+{
+	return mm_unmap(current->mm, addr, len);
+}
+
+long sys_mprotect(u64 addr, u64 len, u64 prot)
+{
+	struct mm *mm = current->mm;
+	if ((addr & ~PAGE_MASK) || (prot & ~(u64)(7 | PROT_GROWSDOWN | PROT_GROWSUP)))
+		return -EINVAL;
+	prot &= 7;
+	len = PAGE_ALIGN(len);
+	if (!len)
+		return 0;
+	if (!range_ok(addr, len))
+		return -ENOMEM;
+	if (vma_split(mm, addr) || vma_split(mm, addr + len))
+		return -ENOMEM;
+	for (vaddr_t at = addr; at < addr + len;) {
+		struct vma *v = vma_find(mm, at);
+		if (!v || v->start > at)
+			return -ENOMEM;
+		if (v->file && (v->flags & MAP_SHARED) && (prot & PROT_WRITE) && (v->file->flags & O_ACCMODE) != O_RDWR)
+			return -EACCES;
+		if (v->prot != prot) {
+			v->prot = (u32)prot;
+			pt_protect(mm, v->start, v->end, v->prot);
+		}
+		at = v->end;
+	}
+	vma_merge(mm, addr, addr + len);
+	return 0;
+}
+
+long mm_set_brk(struct mm *mm, vaddr_t brk)
+{
+	if (brk < mm->brk_start || brk >= QK_USER_TOP)
+		return (long)mm->brk;
+	vaddr_t old = PAGE_ALIGN(mm->brk), new = PAGE_ALIGN(brk);
+	if (new > old) {
+		struct vma *v = vma_find(mm, old);
+		if (brk - mm->brk_start > mm->limit_data || new >= QK_USER_TOP || (v && v->start < new + PAGE_SIZE))
+			return (long)mm->brk;
+		if (mm_map(mm, old, new - old, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, NULL, 0, "[heap]") < 0)
+			return (long)mm->brk;
+	} else if (new < old && mm_unmap(mm, new, old - new)) {
+		return (long)mm->brk;
+	}
+	mm->brk = brk;
+	return (long)brk;
+}
+
+long sys_brk(u64 brk)
+{
+	return mm_set_brk(current->mm, brk);
+}
+
+long sys_mremap(u64 addr, u64 old_len, u64 new_len, u64 flags, u64 new_addr)
+{
+	struct mm *mm = current->mm;
+	old_len = PAGE_ALIGN(old_len);
+	new_len = PAGE_ALIGN(new_len);
+	if ((addr & ~PAGE_MASK) || !new_len || (flags & ~7ul) || ((flags & MREMAP_FIXED) && !(flags & MREMAP_MAYMOVE)))
+		return -EINVAL;
+	if ((flags & MREMAP_DONTUNMAP) && (!(flags & MREMAP_MAYMOVE) || old_len != new_len))
+		return -EINVAL;
+	if ((flags & MREMAP_FIXED) &&
+	    ((new_addr & ~PAGE_MASK) || !range_ok(new_addr, new_len) || (new_addr < addr + old_len && addr < new_addr + new_len)))
+		return -EINVAL;
+	struct vma *v = vma_find(mm, addr);
+	if (!v || v->start > addr)
+		return -EFAULT;
+	if (!old_len) /* duplicate a shared mapping */
+		return v->flags & MAP_SHARED ? mm_map(mm, flags & MREMAP_FIXED ? new_addr : 0, new_len, v->prot,
+						      (v->flags & KEPT_FLAGS) | (flags & MREMAP_FIXED ? MAP_FIXED : 0), v->file,
+						      (v->pgoff << PAGE_SHIFT) + addr - v->start, v->name)
+					     : -EINVAL;
+	if (addr + old_len > v->end || addr + old_len < addr)
+		return -EFAULT;
+	if (!(flags & (MREMAP_FIXED | MREMAP_DONTUNMAP))) {
+		if (new_len <= old_len) {
+			if (new_len < old_len)
+				mm_unmap(mm, addr + new_len, old_len - new_len);
+			return (long)addr;
+		}
+		/* In place when the area ends here and what follows is free. */
+		struct vma *next = vma_find(mm, v->end);
+		if (v->end == addr + old_len && range_ok(addr, new_len) && (!next || next->start >= addr + new_len)) {
+			if (mm->total_vm + new_len - old_len > mm->limit_as)
+				return -ENOMEM;
+			mm->total_vm += new_len - old_len;
+			v->end = addr + new_len;
+			return (long)addr;
+		}
+		if (!(flags & MREMAP_MAYMOVE))
+			return -ENOMEM;
+	}
+	if (vma_split(mm, addr) || vma_split(mm, addr + old_len))
+		return -ENOMEM;
+	v = vma_find(mm, addr);
+	u32 prot = v->prot, vflags = v->flags;
+	struct file *file = v->file;
+	u64 off = v->pgoff << PAGE_SHIFT;
+	const char *name = v->name;
+	if (file)
+		file_get(file);
+	long to = mm_map(mm, flags & MREMAP_FIXED ? new_addr : 0, new_len, prot,
+			 (vflags & ~(u32)MAP_GROWSDOWN) | (flags & MREMAP_FIXED ? MAP_FIXED : 0), file, off, name);
+	if (to > 0) {
+		pt_move(mm, addr, (vaddr_t)to, MIN(old_len, new_len));
+		if (!(flags & MREMAP_DONTUNMAP))
+			mm_unmap(mm, addr, old_len);
+	}
+	if (file)
+		file_put(file);
+	return to;
+}
+
+void mm_unmap_file(struct inode *i, u64 from)
+{
+	struct process *p;
+	struct task *t;
+	list_for_each (p, &all_processes, all)
+		list_for_each (t, &p->tasks, group) {
+			for (u32 k = 0; t->mm && k < t->mm->nvma; k++) {
+				const struct vma *v = vma_at(t->mm, k);
+				u64 last = v->pgoff + ((v->end - v->start) >> PAGE_SHIFT);
+				if (v->file && v->file->inode == i && last > from)
+					pt_clear(t->mm, v->start + ((MAX(from, v->pgoff) - v->pgoff) << PAGE_SHIFT), v->end);
+			}
+		}
+}
+
+/* MADV_REMOVE: a hole in the file behind a shared mapping. */
+static int remove_range(struct vma *v, vaddr_t from, vaddr_t to)
+{
+	struct file *f = v->file;
+	if (!(v->flags & MAP_SHARED) || !f || !f->ops->fallocate)
+		return -EINVAL;
+	if (!(v->prot & PROT_WRITE))
+		return -EACCES;
+	return f->ops->fallocate(f, 3 /* PUNCH_HOLE, KEEP_SIZE */, (v->pgoff << PAGE_SHIFT) + (from - v->start), to - from);
+}
+
+static int advise(struct mm *mm, struct vma *v, vaddr_t from, vaddr_t to, int advice)
+{
+	switch (advice) {
+	case MADV_DONTNEED:
+	case MADV_FREE:
+	case MADV_DONTNEED_LOCKED:
+		if (advice == MADV_FREE && (v->file || (v->flags & MAP_SHARED)))
+			return -EINVAL;
+		if (!(v->flags & VMA_SPECIAL))
+			pt_clear(mm, from, to);
+		return 0;
+	case MADV_WIPEONFORK:
+		if (v->file || (v->flags & MAP_SHARED))
+			return -EINVAL;
+		v->flags |= VMA_WIPEONFORK;
+		return 0;
+	case MADV_KEEPONFORK:
+		v->flags &= ~VMA_WIPEONFORK;
+		return 0;
+	case MADV_DONTFORK:
+		v->flags |= VMA_DONTFORK;
+		return 0;
+	case MADV_DOFORK:
+		v->flags &= ~VMA_DONTFORK;
+		return 0;
+	case MADV_POPULATE_READ:
+	case MADV_POPULATE_WRITE:
+		populate(mm, from, to - from, advice == MADV_POPULATE_WRITE);
+		return 0;
+	case MADV_REMOVE:
+		return remove_range(v, from, to);
+	default:
+		return 0;
+	}
+}
+
+static bool known_advice(int a)
+{
+	return (a >= MADV_NORMAL && a <= MADV_DONTNEED) || (a >= MADV_FREE && a <= MADV_COLLAPSE);
+}
+
+long sys_madvise(u64 addr, u64 len, u64 advice)
+{
+	struct mm *mm = current->mm;
+	bool hole = false;
+	if ((addr & ~PAGE_MASK) || !known_advice((int)advice))
+		return -EINVAL;
+	len = PAGE_ALIGN(len);
+	if (!len)
+		return 0;
+	if (!range_ok(addr, len))
+		return -EINVAL;
+	bool changes = advice == MADV_WIPEONFORK || advice == MADV_KEEPONFORK || advice == MADV_DONTFORK || advice == MADV_DOFORK;
+	if (changes && (vma_split(mm, addr) || vma_split(mm, addr + len)))
+		return -ENOMEM;
+	for (vaddr_t at = addr; at < addr + len;) {
+		struct vma *v = vma_find(mm, at);
+		if (!v || v->start >= addr + len) {
+			hole = true;
+			break;
+		}
+		if (v->start > at)
+			hole = true;
+		int r = advise(mm, v, MAX(at, v->start), MIN(addr + len, v->end), (int)advice);
+		if (r)
+			return r;
+		at = v->end;
+	}
+	return hole ? -ENOMEM : 0;
+}
+
+long sys_mincore(u64 addr, u64 len, u64 vec)
+{
+	if (addr & ~PAGE_MASK)
+		return -EINVAL;
+	len = PAGE_ALIGN(len);
+	if (!access_ok(UPTR(addr), len))
+		return -ENOMEM;
+	for (u64 i = 0; i < len / PAGE_SIZE; i++) {
+		vaddr_t va = addr + i * PAGE_SIZE;
+		struct vma *v = vma_find(current->mm, va);
+		if (!v || v->start > va)
+			return -ENOMEM;
+		u64 *e = pte_lookup(current->mm, va);
+		u8 present = e && (*e & PTE_P);
+		if (put_user(present, UPTR(vec + i)))
+			return -EFAULT;
+	}
+	return 0;
+}
+
+static long check_mapped(u64 addr, u64 len)
+{
+	len = PAGE_ALIGN(len + (addr & ~PAGE_MASK));
+	addr &= PAGE_MASK;
+	for (vaddr_t at = addr; at < addr + len;) {
+		struct vma *v = vma_find(current->mm, at);
+		if (!v || v->start > at)
+			return -ENOMEM;
+		at = v->end;
+	}
+	return 0;
+}
+
+long sys_msync(u64 addr, u64 len, u64 flags)
+{
+	if ((addr & ~PAGE_MASK) || (flags & ~7ul) || ((flags & MS_ASYNC) && (flags & MS_SYNC)))
+		return -EINVAL;
+	if (!range_ok(addr, len))
+		return -ENOMEM;
+	return check_mapped(addr, len);
+}
+
+/* Guest memory is never swapped, so locking has nothing to do. */
+long sys_mlock(u64 addr, u64 len)
+{
+	return check_mapped(addr, len);
+}
+long sys_mlock2(u64 addr, u64 len, u64 flags)
+{
+	return flags & ~1ul ? -EINVAL : check_mapped(addr, len);
+}
+long sys_munlock(u64 addr, u64 len)
+{
+	return check_mapped(addr, len);
+}
+long sys_mlockall(u64 flags)
+{
+	return !flags || (flags & ~7ul) ? -EINVAL : 0;
+}
+long sys_munlockall(void)
+{
+	return 0;
+}

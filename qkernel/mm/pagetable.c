@@ -1,0 +1,172 @@
+/* Page tables of user space: four levels of 4 KiB pages. Entries go from absent to present without a flush; everything else is collected and flushed once. */
+#include "arch.h"
+#include "vma.h"
+#include <linux/mman.h>
+
+static void flush(struct mm *mm, vaddr_t va, u64 changed)
+{
+	if (!changed || mm != mm_current())
+		return;
+	if (changed == 1)
+		arch_flush_page(va);
+	else
+		arch_flush_all();
+}
+
+u64 pte_flags(u32 prot)
+{
+	u64 f = PTE_U | PTE_A;
+	if (prot & (PROT_READ | PROT_WRITE | PROT_EXEC))
+		f |= PTE_P;
+	if (prot & PROT_WRITE)
+		f |= PTE_W | PTE_D;
+	if (!(prot & PROT_EXEC))
+		f |= PTE_NX;
+	return f;
+}
+
+u64 *pte_lookup(struct mm *mm, vaddr_t va)
+{
+	u64 *t = phys_to_virt(mm->pml4);
+	for (int level = 3; level > 0; level--) {
+		u64 e = t[va >> (12 + 9 * level) & 511];
+		if (!(e & PTE_P))
+			return NULL;
+		t = phys_to_virt(e & PTE_ADDR);
+	}
+	return &t[va >> 12 & 511];
+}
+
+u64 *pte_make(struct mm *mm, vaddr_t va)
+{
+	u64 *t = phys_to_virt(mm->pml4);
+	for (int level = 3; level > 0; level--) {
+		u64 *e = &t[va >> (12 + 9 * level) & 511];
+		if (!(*e & PTE_P)) {
+			paddr_t p = frame_alloc(FRAME_ZERO);
+			if (!p)
+				return NULL;
+			*e = p | PTE_P | PTE_W | PTE_U | PTE_A;
+		}
+		t = phys_to_virt(*e & PTE_ADDR);
+	}
+	return &t[va >> 12 & 511];
+}
+
+/* The next address at or after va whose page table exists, or `to`. */
+static u64 *next_pte(struct mm *mm, vaddr_t *va, vaddr_t to)
+{
+	while (*va < to) {
+		u64 *t = phys_to_virt(mm->pml4);
+		int level;
+		for (level = 3; level > 0; level--) {
+			u64 e = t[*va >> (12 + 9 * level) & 511];
+			if (!(e & PTE_P))
+				break;
+			t = phys_to_virt(e & PTE_ADDR);
+		}
+		if (level == 0)
+			return &t[*va >> 12 & 511];
+		u64 span = 1ul << (12 + 9 * level);
+		*va = (*va & ~(span - 1)) + span;
+	}
+	return NULL;
+}
+
+/* An entry whose frame is mapped but not accessible (PROT_NONE) keeps PTE_SW2 set and P clear. */
+static bool holds_frame(u64 e)
+{
+	return e & (PTE_P | PTE_SW2);
+}
+
+void pt_clear(struct mm *mm, vaddr_t from, vaddr_t to)
+{
+	u64 changed = 0;
+	vaddr_t first = 0;
+	/* Frames are put after the flush: until then the processor may still use them. */
+	paddr_t batch[64];
+	u32 n = 0;
+	for (vaddr_t va = from; va < to; va += PAGE_SIZE) {
+		u64 *e = next_pte(mm, &va, to);
+		if (!e)
+			break;
+		if (!holds_frame(*e))
+			continue;
+		if (n == ARRAY_SIZE(batch)) {
+			flush(mm, first, changed);
+			while (n)
+				frame_put(batch[--n]);
+			changed = 0;
+		}
+		batch[n++] = *e & PTE_ADDR;
+		if (*e & PTE_P) {
+			first = va;
+			changed++;
+		}
+		*e = 0;
+		mm->pages--;
+	}
+	flush(mm, first, changed);
+	while (n)
+		frame_put(batch[--n]);
+}
+
+void pt_protect(struct mm *mm, vaddr_t from, vaddr_t to, u32 prot)
+{
+	u64 changed = 0;
+	vaddr_t first = 0;
+	for (vaddr_t va = from; va < to; va += PAGE_SIZE) {
+		u64 *e = next_pte(mm, &va, to);
+		if (!e)
+			break;
+		if (!holds_frame(*e))
+			continue;
+		u64 f = pte_flags(prot), old = *e;
+		if (!(f & PTE_P))
+			f = PTE_SW2 | PTE_U | PTE_NX;
+		/* Write permission comes back by a fault: the frame may be shared. */
+		u64 keep = old & PTE_W;
+		*e = (old & PTE_ADDR) | (f & ~(PTE_W | PTE_D)) | (keep && (f & PTE_W) ? PTE_W | PTE_D : 0);
+		if ((old & PTE_P) && *e != old) {
+			first = va;
+			changed++;
+		}
+	}
+	flush(mm, first, changed);
+}
+
+void pt_move(struct mm *mm, vaddr_t from, vaddr_t to, u64 len)
+{
+	u64 changed = 0;
+	for (u64 at = 0; at < len; at += PAGE_SIZE) {
+		u64 *e = pte_lookup(mm, from + at);
+		if (!e || !holds_frame(*e))
+			continue;
+		u64 *d = pte_make(mm, to + at);
+		if (!d) {
+			frame_put(*e & PTE_ADDR);
+			mm->pages--;
+		} else {
+			*d = *e;
+		}
+		*e = 0;
+		changed += 2;
+	}
+	flush(mm, from, changed);
+}
+
+static void free_level(u64 *t, int level, u32 entries)
+{
+	for (u32 i = 0; i < entries; i++)
+		if (t[i] & PTE_P) {
+			if (level > 1)
+				free_level(phys_to_virt(t[i] & PTE_ADDR), level - 1, 512);
+			frame_put(t[i] & PTE_ADDR);
+		}
+}
+
+void pt_free(struct mm *mm)
+{
+	free_level(phys_to_virt(mm->pml4), 3, QK_USER_TOP >> 39);
+	frame_put(mm->pml4);
+}

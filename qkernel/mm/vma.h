@@ -1,0 +1,24 @@
+/* Between the files of mm/. */
+#ifndef VMA_H
+#define VMA_H
+#include "errno.h"
+#include "mm.h"
+#define VMA_MAX 65530u
+#define MMAP_MIN 0x10000ul
+int vma_insert(struct mm *mm, struct vma *v);
+void vma_remove(struct mm *mm, struct vma *v);
+void vma_free(struct vma *v);
+struct vma *vma_copy(const struct vma *v);
+int vma_split(struct mm *mm, vaddr_t at);
+void vma_merge(struct mm *mm, vaddr_t from, vaddr_t to);
+vaddr_t vma_find_gap(struct mm *mm, u64 len, vaddr_t below);
+u32 vma_index(struct mm *mm, vaddr_t va);
+/* pagetable.c */
+u64 *pte_lookup(struct mm *mm, vaddr_t va);             /* NULL when there is no page table */
+u64 *pte_make(struct mm *mm, vaddr_t va);               /* NULL: out of memory */
+void pt_clear(struct mm *mm, vaddr_t from, vaddr_t to); /* drops the frames and flushes */
+void pt_protect(struct mm *mm, vaddr_t from, vaddr_t to, u32 prot);
+void pt_move(struct mm *mm, vaddr_t from, vaddr_t to, u64 len);
+void pt_free(struct mm *mm);
+u64 pte_flags(u32 prot);
+#endif

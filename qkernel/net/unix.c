@@ -1,0 +1,407 @@
+/* Unix domain sockets: connections, queues of messages, names. */
+#include "unix.h"
+#include <asm/signal.h>
+#include <linux/fcntl.h>
+#include <linux/stat.h>
+
+#define RCVBUF 212992u
+#define STREAM_CHUNK 32768u
+#define MSG_PEEK 2u
+#define MSG_TRUNC 0x20u
+#define MSG_WAITALL 0x100u
+#define MSG_NOSIGNAL 0x4000u
+
+static struct list abstract = LIST_INIT(abstract);
+
+struct usock *usock_new(int type)
+{
+	struct usock *s = kzalloc(sizeof(*s));
+	if (!s)
+		return NULL;
+	s->refs = 1;
+	s->type = type;
+	s->rcvbuf = RCVBUF;
+	s->rcvtimeo_ns = s->sndtimeo_ns = UINT64_MAX;
+	list_init(&s->inbox);
+	list_init(&s->backlog);
+	list_init(&s->pending);
+	list_init(&s->bound);
+	waitq_init(&s->wait);
+	return s;
+}
+
+static void message_free(struct message *m)
+{
+	for (u32 k = 0; k < m->nfiles; k++)
+		file_put(m->files[k]);
+	kfree(m->files);
+	kfree(m->data);
+	kfree(m);
+}
+
+void usock_put(struct usock *s)
+{
+	if (--s->refs)
+		return;
+	while (!list_empty(&s->inbox)) {
+		struct message *m = list_first(&s->inbox, struct message, node);
+		list_del(&m->node);
+		message_free(m);
+	}
+	kfree(s);
+}
+
+static void wake(struct usock *s)
+{
+	waitq_wake(&s->wait, POLL_IN | POLL_OUT | POLL_HUP | POLL_RDHUP, 0);
+}
+
+void usock_close(struct usock *s)
+{
+	struct usock *p = s->peer;
+	s->closed = true;
+	if (p && s->type != SOCK_DGRAM && !list_empty(&s->inbox))
+		p->reset = true;
+	if (!list_empty(&s->bound))
+		list_del(&s->bound);
+	if (s->node) {
+		s->node->ipc = NULL;
+		inode_put(s->node);
+		s->node = NULL;
+	}
+	while (!list_empty(&s->backlog)) {
+		struct usock *c = list_first(&s->backlog, struct usock, pending);
+		list_del(&c->pending);
+		usock_close(c);
+	}
+	s->peer = NULL;
+	if (p) {
+		wake(p);
+		usock_put(p);
+	}
+	wake(s);
+	usock_put(s);
+}
+
+void usock_pair(struct usock *a, struct usock *b)
+{
+	a->peer = b;
+	b->peer = a;
+	a->refs++;
+	b->refs++;
+	a->state = b->state = SOCK_CONNECTED;
+	a->peer_pid = b->peer_pid = current->proc->pid;
+	a->peer_uid = b->peer_uid = current->proc->euid;
+	a->peer_gid = b->peer_gid = current->proc->egid;
+}
+
+/* ---- names */
+int usock_bind(struct usock *s, const char *name, u32 len)
+{
+	if (s->name_len)
+		return -EINVAL;
+	if (name[0]) {
+		int r = vfs_mknod(AT_FDCWD, name, S_IFSOCK | (0777 & ~current->fs->umask), 0, &s->node);
+		if (r)
+			return r == -EEXIST ? -EADDRINUSE : r;
+		s->node->ipc = s;
+	} else {
+		struct usock *o;
+		list_for_each (o, &abstract, bound)
+			if (o->name_len == len && !memcmp(o->name, name, len))
+				return -EADDRINUSE;
+		list_add_tail(&s->bound, &abstract);
+	}
+	memcpy(s->name, name, len);
+	s->name_len = len;
+	return 0;
+}
+
+struct usock *usock_find(const char *name, u32 len, int type, int *err)
+{
+	struct usock *found = NULL, *o;
+	*err = -ECONNREFUSED;
+	if (name[0]) {
+		struct path p;
+		*err = path_walk(AT_FDCWD, name, WALK_FOLLOW | WALK_NOSTR, &p, NULL);
+		if (*err)
+			return NULL;
+		*err = S_ISSOCK(p.inode->mode) ? inode_permission(p.inode, 2) : -ECONNREFUSED;
+		found = *err ? NULL : p.inode->ipc;
+		path_put(&p);
+		if (!*err && !found)
+			*err = -ECONNREFUSED;
+	} else {
+		list_for_each (o, &abstract, bound)
+			if (o->name_len == len && !memcmp(o->name, name, len))
+				found = o;
+	}
+	if (!found)
+		return NULL;
+	if (found->type != type) {
+		*err = -EPROTOTYPE;
+		return NULL;
+	}
+	*err = 0;
+	found->refs++;
+	return found;
+}
+
+/* A wait with a time limit is not restarted after a handler. */
+static int interrupted(int r, u64 limit)
+{
+	return r == -ETIMEDOUT ? -EAGAIN : limit == UINT64_MAX ? -ERESTARTSYS : -EINTR;
+}
+
+int usock_connect(struct usock *s, const char *name, u32 len, bool nonblock)
+{
+	int err;
+	struct usock *l = usock_find(name, len, s->type, &err);
+	if (!l)
+		return err;
+	if (s->type == SOCK_DGRAM) {
+		if (l->peer && l->peer != s) {
+			usock_put(l);
+			return -EPERM;
+		}
+		if (s->peer)
+			usock_put(s->peer);
+		s->peer = l;
+		s->state = SOCK_CONNECTED;
+		return 0;
+	}
+	if (s->state != SOCK_UNCONNECTED || l->state != SOCK_LISTENING) {
+		usock_put(l);
+		return s->state == SOCK_CONNECTED ? -EISCONN : s->state == SOCK_LISTENING ? -EINVAL : -ECONNREFUSED;
+	}
+	while (l->nbacklog > l->backlog_max && !l->closed) {
+		if (nonblock)
+			err = -EAGAIN;
+		else if (wait_event(&l->wait, l->nbacklog <= l->backlog_max || l->closed, deadline_of_ns(s->sndtimeo_ns)))
+			err = -ERESTARTSYS;
+		if (err)
+			break;
+	}
+	struct usock *c = err || l->closed ? NULL : usock_new(s->type);
+	if (!c) {
+		err = err ? err : l->closed ? -ECONNREFUSED : -ENOMEM;
+	} else {
+		usock_pair(s, c);
+		s->peer_pid = l->peer_pid;
+		s->peer_uid = l->peer_uid;
+		s->peer_gid = l->peer_gid;
+		memcpy(c->name, l->name, sizeof(c->name));
+		c->name_len = l->name_len;
+		list_add_tail(&c->pending, &l->backlog);
+		l->nbacklog++;
+		wake(l);
+	}
+	usock_put(l);
+	return err;
+}
+
+struct usock *usock_accept(struct usock *s, bool nonblock, int *err)
+{
+	*err = s->state == SOCK_LISTENING ? 0 : -EINVAL;
+	if (!*err && list_empty(&s->backlog)) {
+		if (nonblock)
+			*err = -EAGAIN;
+		else {
+			int r = wait_event(&s->wait, !list_empty(&s->backlog), deadline_of_ns(s->rcvtimeo_ns));
+			*err = r ? interrupted(r, s->rcvtimeo_ns) : 0;
+		}
+	}
+	if (*err)
+		return NULL;
+	struct usock *c = list_first(&s->backlog, struct usock, pending);
+	list_del(&c->pending);
+	s->nbacklog--;
+	wake(s);
+	return c;
+}
+
+/* ---- data */
+static bool has_room(const struct usock *to, u32 n)
+{
+	return to->closed || to->shut_read || to->queued == 0 || to->queued + n <= to->rcvbuf;
+}
+
+static ssize_t enqueue(struct usock *s, struct usock *to, struct uio *u, u32 n, struct file **files, u32 nfiles)
+{
+	struct message *m = kzalloc(sizeof(*m));
+	if (m)
+		m->data = kmalloc(n ? n : 1);
+	if (!m || !m->data) {
+		kfree(m);
+		return -ENOBUFS;
+	}
+	ssize_t r = n ? uio_read(u, m->data, n) : 0;
+	if (r < 0 || r < n) {
+		message_free(m);
+		return -EFAULT;
+	}
+	m->len = (u32)r;
+	m->files = files;
+	m->nfiles = nfiles;
+	m->pid = current->proc->pid;
+	m->uid = current->proc->euid;
+	m->gid = current->proc->egid;
+	memcpy(m->from, s->name, sizeof(m->from));
+	m->from_len = s->name_len;
+	list_add_tail(&m->node, &to->inbox);
+	to->queued += m->len;
+	waitq_wake(&to->wait, POLL_IN, 0);
+	return r;
+}
+
+ssize_t usock_send(struct usock *s, struct usock *to, struct uio *u, struct file **files, u32 nfiles, u32 flags, bool nonblock)
+{
+	bool stream = s->type == SOCK_STREAM;
+	ssize_t done = 0;
+	bool given = false;
+	if (!to)
+		to = s->peer;
+	if (s->shut_write || (s->type != SOCK_DGRAM && s->state == SOCK_CONNECTED && !to))
+		goto broken;
+	if (!to)
+		return s->type == SOCK_DGRAM && s->state == SOCK_CONNECTED ? -ECONNREFUSED : -ENOTCONN;
+	if (!stream && u->resid > s->rcvbuf)
+		return -EMSGSIZE;
+	if (s->type == SOCK_DGRAM && to->peer && to->peer != s)
+		return -EPERM; /* connected to another one */
+	to->refs++;
+	u64 deadline = deadline_of_ns(s->sndtimeo_ns);
+	do {
+		u32 n = stream ? (u32)MIN(u->resid, STREAM_CHUNK) : (u32)u->resid;
+		ssize_t r = 0;
+		if (!has_room(to, n)) {
+			/* A poller of this end waits on its own queue: the reader wakes it through its peer. */
+			int w = nonblock ? -ETIMEDOUT : wait_event(&to->wait, has_room(to, n), deadline);
+			r = w ? interrupted(w, deadline) : 0;
+		}
+		if (!r && (to->closed || to->shut_read)) {
+			usock_put(to);
+			if (done)
+				return done;
+			if (!stream && s->type == SOCK_DGRAM)
+				return -ECONNREFUSED;
+			goto broken;
+		}
+		if (!r)
+			r = enqueue(s, to, u, n, given ? NULL : files, given ? 0 : nfiles);
+		if (r < 0) {
+			usock_put(to);
+			return done ? done : r;
+		}
+		given = true;
+		done += r;
+	} while (stream && u->resid);
+	usock_put(to);
+	return done;
+broken:
+	if (!(flags & MSG_NOSIGNAL))
+		send_signal_task(current, SIGPIPE, NULL);
+	return -EPIPE;
+}
+
+static bool ended(const struct usock *s)
+{
+	return s->shut_read || (s->type != SOCK_DGRAM && (!s->peer || s->peer->closed || s->peer->shut_write));
+}
+
+ssize_t usock_receive(struct usock *s, struct uio *u, u32 flags, bool nonblock, struct message *info, u32 *msg_flags)
+{
+	bool stream = s->type == SOCK_STREAM, first = true;
+	ssize_t done = 0;
+	u64 deadline = deadline_of_ns(s->rcvtimeo_ns);
+	if (s->type != SOCK_DGRAM && s->state != SOCK_CONNECTED)
+		return s->state == SOCK_LISTENING || stream ? -EINVAL : -ENOTCONN;
+	while (u->resid || first) {
+		if (list_empty(&s->inbox)) {
+			if (!done && s->reset) {
+				s->reset = false;
+				return -ECONNRESET;
+			}
+			if (ended(s) || (done && !(flags & MSG_WAITALL)))
+				break;
+			if (nonblock)
+				return done ? done : -EAGAIN;
+			int r = wait_event(&s->wait, !list_empty(&s->inbox) || ended(s), deadline);
+			if (r)
+				return done ? done : interrupted(r, deadline);
+			continue;
+		}
+		struct message *m = list_first(&s->inbox, struct message, node);
+		/* Data with descriptors is not mixed with what came before. */
+		if (!first && (m->nfiles || m->pid != info->pid || m->uid != info->uid))
+			break;
+		u32 n = (u32)MIN(u->resid, m->len - m->off);
+		ssize_t r = n ? uio_write(u, m->data + m->off, n) : 0;
+		if (r < 0)
+			return done ? done : r;
+		if (first) {
+			*info = *m;
+			if (flags & MSG_PEEK) {
+				info->files = NULL;
+				info->nfiles = 0;
+			} else { /* the caller has the descriptors now */
+				m->files = NULL;
+				m->nfiles = 0;
+			}
+			first = false;
+		}
+		done += r;
+		if (!stream && m->off + (u32)r < m->len) {
+			*msg_flags |= MSG_TRUNC;
+			if (flags & MSG_TRUNC)
+				done = m->len;
+		}
+		if (flags & MSG_PEEK)
+			break;
+		m->off += (u32)r;
+		if (!stream || m->off == m->len) {
+			s->queued -= m->len;
+			list_del(&m->node);
+			message_free(m);
+			wake(s);
+			if (s->peer)
+				waitq_wake(&s->peer->wait, POLL_OUT, 0);
+		}
+		if (!stream)
+			break;
+	}
+	return done;
+}
+
+u32 usock_readable(const struct usock *s)
+{
+	const struct message *m;
+	u32 n = 0;
+	list_for_each (m, &s->inbox, node) {
+		n += m->len - m->off;
+		if (s->type != SOCK_STREAM)
+			break;
+	}
+	return n;
+}
+
+u32 usock_poll(struct usock *s, struct file *f, struct poll_table *pt)
+{
+	u32 bits = 0;
+	poll_wait(f, &s->wait, pt);
+	if (s->state == SOCK_LISTENING)
+		return list_empty(&s->backlog) ? 0 : POLL_IN;
+	if (!list_empty(&s->inbox) || (s->state == SOCK_CONNECTED && ended(s)))
+		bits |= POLL_IN;
+	if (s->type != SOCK_DGRAM) {
+		if (s->state == SOCK_UNCONNECTED)
+			return bits | POLL_OUT | POLL_HUP;
+		if (ended(s))
+			bits |= POLL_RDHUP;
+		if (!s->peer || s->peer->closed || (s->shut_write && ended(s)))
+			bits |= POLL_HUP;
+	}
+	if (!s->peer || has_room(s->peer, 1))
+		bits |= POLL_OUT;
+	return bits;
+}

@@ -1,0 +1,39 @@
+/* The capture point: everything in memory, PARK, and what a clone does first. */
+#include "arch.h"
+#include "fs.h"
+#include "proc.h"
+#include "qcall.h"
+
+static u8 generation[16];
+
+void park_now(void)
+{
+	capture_requested = false;
+	memcpy(generation, comm()->generation, sizeof(generation));
+	time_freeze();
+	arch_park();
+	after_park();
+}
+
+void after_park(void)
+{
+	bool restored = memcmp(generation, comm()->generation, sizeof(generation)) != 0;
+	capture_requested = false;
+	time_resync(restored);
+	if (restored) {
+		random_reseed();
+		struct process *p;
+		struct task *t;
+		struct mm *last = NULL;
+		list_for_each (p, &all_processes, all)
+			list_for_each (t, &p->tasks, group) {
+				if (t->mm && t->mm != last)
+					mm_wipe_on_restore(t->mm);
+				last = t->mm;
+			}
+	}
+	hoststreams_after_park();
+	comm()->vcpu.irq_ready = 1;
+	frames_publish();
+	timers_publish();
+}

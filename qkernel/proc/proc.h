@@ -1,0 +1,66 @@
+/* Between the files of proc/. */
+#ifndef PROC_H
+#define PROC_H
+#include "task.h"
+#include "uaccess.h"
+void sched_new_task_started(void);
+noreturn void sched_start(struct task *t);
+int task_sleep_killable(void); /* until wake_task; only a fatal signal interrupts */
+/* sys_info.c */
+void set_hostname(const char *s);
+const char *get_hostname(void);
+bool slice_over(u64 now);
+u64 sleepers_next(void);
+void sleepers_run(u64 now);
+/* After a syscall that returned -ERESTART*: prepares the restart or turns it into -EINTR. handler: a handler will run; sa_flags: its flags. */
+void syscall_restart(struct trapframe *tf, bool handler, u64 sa_flags);
+/* task.c */
+struct task *task_new(struct process *p, struct mm *mm);
+void task_free(struct task *t);
+struct process *process_new(struct process *like, struct process *parent);
+void sighand_put(struct sighand *s);
+void process_free(struct process *p);
+s32 pid_alloc(void);
+extern u32 ntasks;
+/* exit.c */
+void notify_parent(struct process *p, s32 code, s32 status); /* CLD_*: SIGCHLD and wait */
+/* sys_info.c */
+struct rusage_times {
+	u64 utime_ns, stime_ns;
+};
+int rusage_to_user(uptr p, const struct rusage_times *t);
+
+void kill_other_threads(void);
+bool futex_wake_addr(struct mm *mm, vaddr_t va, u32 n);
+void robust_list_exit(struct task *t);
+/* signal.c */
+int dequeue_signal(struct task *t, sigset wanted, struct siginfo *info);
+struct siginfo *pending_timer(struct sigpending *p, int sig, s32 id); /* queued by POSIX timer `id`; NULL: none */
+void pending_init(struct sigpending *p);
+void pending_flush(struct sigpending *p);
+void pending_remove(struct sigpending *p, int sig);
+/* sigframe.c: 0, or -EFAULT when the stack is bad */
+int sigframe_setup(struct trapframe *tf, int sig, const struct siginfo *info, const struct ksigaction *sa, sigset mask);
+/* timer.c */
+void itimers_free(struct process *p);
+/* vdso.c */
+void vdso_init(void);
+vaddr_t vdso_map(struct mm *mm);
+void vdso_update(void);
+/* exec.c */
+long exec_current(const char *path, char **argv, char **envp);
+#define WIFSIGNALED(s) (((s) & 0x7f) != 0)
+#define WTERMSIG(s) ((s) & 0x7f)
+#define WEXITSTATUS(s) (((s) >> 8) & 0xff)
+u64 task_cpu_ns(struct task *t);
+u64 process_cpu_ns(struct process *p);
+int timespec_from_user(uptr p, u64 *ns); /* 0, -EFAULT, -EINVAL */
+int timespec_to_user(uptr p, u64 ns);
+int timeval_to_user(uptr p, u64 ns);
+void timers_publish(void);
+void timers_interrupted(void); /* an interrupt came while user code ran */
+void random_reseed(void);
+void time_freeze(void);      /* brings the base of the clocks to now: a clone goes on from there */
+void clock_base(u64 out[5]); /* tsc, mult, mono, real, boot at tsc: for the vDSO */
+void posix_timers_free(struct process *p);
+#endif

@@ -1,0 +1,319 @@
+/* Signals: sending, queues, default actions, delivery. */
+#include "arch.h"
+#include "fs.h"
+#include "proc.h"
+#include <asm/signal.h>
+
+#define QUEUED_MAX 4096u
+#define KILL_STOP (SIGBIT(SIGKILL) | SIGBIT(SIGSTOP))
+#define DFL_IGNORED (SIGBIT(SIGCHLD) | SIGBIT(SIGURG) | SIGBIT(SIGWINCH) | SIGBIT(SIGCONT))
+#define STOPPING (SIGBIT(SIGSTOP) | SIGBIT(SIGTSTP) | SIGBIT(SIGTTIN) | SIGBIT(SIGTTOU))
+
+struct queued {
+	struct list node;
+	struct siginfo info;
+};
+static u32 nqueued;
+
+void pending_init(struct sigpending *p)
+{
+	p->set = 0;
+	list_init(&p->queue);
+}
+
+static void drop(struct queued *q)
+{
+	list_del(&q->node);
+	kfree(q);
+	nqueued--;
+}
+
+void pending_flush(struct sigpending *p)
+{
+	while (!list_empty(&p->queue))
+		drop(list_first(&p->queue, struct queued, node));
+	p->set = 0;
+}
+
+void pending_remove(struct sigpending *p, int sig)
+{
+	struct queued *q, *next;
+	list_for_each_safe (q, next, &p->queue, node)
+		if (q->info.si_signo == sig)
+			drop(q);
+	p->set &= ~SIGBIT(sig);
+}
+
+struct siginfo *pending_timer(struct sigpending *p, int sig, s32 id)
+{
+	struct queued *q;
+	list_for_each (q, &p->queue, node)
+		if (q->info.si_signo == sig && q->info.si_code == SI_TIMER && (s32)q->info.f[0] == id)
+			return &q->info;
+	return NULL;
+}
+
+/* Takes the first signal of `wanted`: synchronous ones first, as Linux does. */
+static int take(struct sigpending *p, sigset wanted, struct siginfo *info)
+{
+	static const sigset synchronous = SIGBIT(SIGSEGV) | SIGBIT(SIGBUS) | SIGBIT(SIGILL) | SIGBIT(SIGTRAP) | SIGBIT(SIGFPE) | SIGBIT(SIGSYS);
+	sigset have = p->set & wanted;
+	if (!have)
+		return 0;
+	int sig = __builtin_ctzll(have & synchronous ? have & synchronous : have) + 1;
+	struct queued *q, *found = NULL;
+	bool more = false;
+	list_for_each (q, &p->queue, node) {
+		if (q->info.si_signo != sig)
+			continue;
+		more = found;
+		if (found)
+			break;
+		found = q;
+	}
+	*info = (struct siginfo){.si_signo = sig};
+	if (found) {
+		*info = found->info;
+		drop(found);
+	}
+	if (!more)
+		p->set &= ~SIGBIT(sig);
+	return sig;
+}
+
+int dequeue_signal(struct task *t, sigset wanted, struct siginfo *info)
+{
+	int sig = take(&t->pending, wanted, info);
+	return sig ? sig : take(&t->proc->pending, wanted, info);
+}
+
+int signal_take(sigset set, struct siginfo *info)
+{
+	return dequeue_signal(current, set & ~KILL_STOP, info);
+}
+
+bool signal_pending(struct task *t)
+{
+	return t->dying || ((t->pending.set | t->proc->pending.set) & ~t->blocked);
+}
+
+static bool ignored(struct process *p, int sig)
+{
+	u64 h = p->sighand->action[sig - 1].handler;
+	return h == 1 || (h == 0 && (SIGBIT(sig) & DFL_IGNORED));
+}
+
+static int enqueue(struct sigpending *p, int sig, const struct siginfo *info)
+{
+	if (sig < SIGRTMIN && (p->set & SIGBIT(sig)))
+		return 0;
+	struct queued *q = nqueued < QUEUED_MAX && sig != SIGKILL ? kmalloc(sizeof(*q)) : NULL;
+	if (q) {
+		q->info = *info;
+		q->info.si_signo = sig;
+		list_add_tail(&q->node, &p->queue);
+		nqueued++;
+	} else if (sig >= SIGRTMIN && info->si_code < 0) {
+		return -EAGAIN;
+	}
+	p->set |= SIGBIT(sig);
+	return 0;
+}
+
+static void nudge(struct task *t, int sig)
+{
+	if (t->state == TASK_SLEEPING)
+		wake_task(t, -EINTR);
+	else if (t->state == TASK_STOPPED && (sig == SIGKILL || sig == SIGCONT))
+		sched_add(t);
+}
+
+/* What sending does before the signal is taken: SIGCONT continues, stops and continues cancel each other. */
+static void side_effects(struct process *p, int sig)
+{
+	struct task *t;
+	if (sig == SIGCONT) {
+		for (int s = 1; s <= SIGNALS; s++) {
+			if (!(SIGBIT(s) & STOPPING))
+				continue;
+			pending_remove(&p->pending, s);
+			list_for_each (t, &p->tasks, group)
+				pending_remove(&t->pending, s);
+		}
+		if (p->stopped) {
+			p->stopped = false;
+			p->stop_report = CLD_CONTINUED;
+			notify_parent(p, CLD_CONTINUED, SIGCONT);
+			list_for_each (t, &p->tasks, group)
+				nudge(t, SIGCONT);
+		}
+	} else if (SIGBIT(sig) & STOPPING) {
+		pending_remove(&p->pending, SIGCONT);
+		list_for_each (t, &p->tasks, group)
+			pending_remove(&t->pending, SIGCONT);
+	} else if (sig == SIGKILL) {
+		p->stopped = false;
+		list_for_each (t, &p->tasks, group)
+			nudge(t, SIGKILL);
+	}
+}
+
+static const struct siginfo *info_or_user(const struct siginfo *info, struct siginfo *buf)
+{
+	if (info)
+		return info;
+	*buf = (struct siginfo){.si_code = SI_USER};
+	if (current)
+		buf->f[0] = (u32)current->proc->pid | (u64)current->proc->uid << 32;
+	return buf;
+}
+
+int send_signal(struct process *p, int sig, const struct siginfo *info)
+{
+	struct siginfo buf;
+	if (!sig || p->zombie || !p->sighand)
+		return 0;
+	side_effects(p, sig);
+	struct task *t, *target = NULL;
+	list_for_each (t, &p->tasks, group) {
+		if (!(t->blocked & SIGBIT(sig)) && !t->dying && (!target || t == p->leader))
+			target = t;
+	}
+	/* Ignored signals leave no trace, unless somebody blocks them and may wait for them. */
+	if (target && ignored(p, sig))
+		return 0;
+	int r = enqueue(&p->pending, sig, info_or_user(info, &buf));
+	if (r)
+		return r;
+	signalfd_notify();
+	if (target)
+		nudge(target, sig);
+	else
+		/* sigtimedwait sleeps with the signal blocked. */
+		list_for_each (t, &p->tasks, group)
+			if (t->waiting_for & SIGBIT(sig))
+				nudge(t, sig);
+	return 0;
+}
+
+int send_signal_task(struct task *t, int sig, const struct siginfo *info)
+{
+	struct siginfo buf;
+	if (!sig || t->state == TASK_DEAD || !t->proc->sighand)
+		return 0;
+	side_effects(t->proc, sig);
+	bool blocked = t->blocked & SIGBIT(sig);
+	if (!blocked && ignored(t->proc, sig))
+		return 0;
+	int r = enqueue(sig == SIGKILL ? &t->proc->pending : &t->pending, sig, info_or_user(info, &buf));
+	if (r)
+		return r;
+	signalfd_notify();
+	if (!blocked || (t->waiting_for & SIGBIT(sig)))
+		nudge(t, sig);
+	return 0;
+}
+
+void force_signal(int sig, int si_code, vaddr_t addr, u64 trapno, u64 error)
+{
+	struct task *t = current;
+	struct ksigaction *sa = &t->proc->sighand->action[sig - 1];
+	if ((t->blocked & SIGBIT(sig)) || sa->handler == 1) {
+		/* Going on would fault again for ever. */
+		sa->handler = 0;
+		t->blocked &= ~SIGBIT(sig);
+	}
+	t->fault.trapno = trapno;
+	t->fault.error = error;
+	t->fault.addr = addr;
+	struct siginfo info = {.si_signo = sig, .si_code = si_code};
+	info.f[0] = addr;
+	pending_remove(&t->pending, sig);
+	(void)enqueue(&t->pending, sig, &info);
+}
+
+static void stop_process(struct process *p, int sig)
+{
+	p->stopped = true;
+	p->stop_signal = sig;
+	p->stop_report = CLD_STOPPED;
+	notify_parent(p, CLD_STOPPED, sig);
+	struct task *t;
+	list_for_each (t, &p->tasks, group)
+		if (t != current)
+			nudge(t, sig);
+}
+
+/* Puts the frame for one signal's handler on the user stack. False: there is no usable stack. */
+static bool handle(struct trapframe *tf, int sig, const struct siginfo *info)
+{
+	struct task *t = current;
+	struct ksigaction sa = t->proc->sighand->action[sig - 1];
+	if (tf->vector == TF_SYSCALL)
+		syscall_restart(tf, true, sa.flags);
+	if (sa.flags & SA_RESETHAND)
+		t->proc->sighand->action[sig - 1].handler = 0;
+	if (sigframe_setup(tf, sig, info, &sa, t->restore_mask ? t->saved_mask : t->blocked))
+		return false;
+	t->restore_mask = false;
+	t->blocked |= sa.mask;
+	if (!(sa.flags & SA_NODEFER))
+		t->blocked |= SIGBIT(sig);
+	t->blocked &= ~KILL_STOP;
+	return true;
+}
+
+/* Where a program died, for quark run --debug. */
+static void log_crash(const struct trapframe *tf, int sig)
+{
+	const struct task *t = current;
+	const struct vma *v = vma_find(t->mm, tf->rip);
+	bool in = v && v->start <= tf->rip;
+	klog("%s[%d]: signal %d at rip %lx (%s+%lx), address %lx, error %lx", t->comm, t->tid, sig, tf->rip,
+	     in && v->file && v->file->path.str ? v->file->path.str : "?", in ? tf->rip - v->start + (v->pgoff << PAGE_SHIFT) : 0, t->fault.addr,
+	     t->fault.error);
+	klog("  rax %lx rbx %lx rcx %lx rdx %lx rsi %lx rdi %lx rbp %lx rsp %lx r8 %lx r9 %lx r10 %lx r11 %lx r12 %lx r13 %lx r14 %lx r15 %lx",
+	     tf->rax, tf->rbx, tf->rcx, tf->rdx, tf->rsi, tf->rdi, tf->rbp, tf->rsp, tf->r8, tf->r9, tf->r10, tf->r11, tf->r12, tf->r13, tf->r14,
+	     tf->r15);
+}
+
+void signals_deliver(struct trapframe *tf)
+{
+	struct task *t = current;
+	struct process *p = t->proc;
+	for (;;) {
+		struct siginfo info;
+		if (t->dying)
+			task_exit(0);
+		if (p->stopped && !((p->pending.set | t->pending.set) & SIGBIT(SIGKILL))) {
+			t->state = TASK_STOPPED;
+			schedule();
+			continue;
+		}
+		sigset killed = (p->pending.set | t->pending.set) & SIGBIT(SIGKILL);
+		int sig = dequeue_signal(t, killed ? killed : ~t->blocked, &info);
+		if (!sig)
+			break;
+		u64 handler = p->sighand->action[sig - 1].handler;
+		if (handler > 1 && !(SIGBIT(sig) & KILL_STOP)) {
+			if (!handle(tf, sig, &info))
+				process_exit(SIGSEGV);
+			continue;
+		}
+		if (sig != SIGKILL && ignored(p, sig))
+			continue;
+		if (SIGBIT(sig) & STOPPING) {
+			stop_process(p, sig);
+			continue;
+		}
+		if (SIGBIT(sig) & (SIGBIT(SIGSEGV) | SIGBIT(SIGBUS) | SIGBIT(SIGILL) | SIGBIT(SIGFPE)))
+			log_crash(tf, sig);
+		process_exit(sig);
+	}
+	if (tf->vector == TF_SYSCALL)
+		syscall_restart(tf, false, 0);
+	if (t->restore_mask) {
+		t->blocked = t->saved_mask;
+		t->restore_mask = false;
+	}
+}

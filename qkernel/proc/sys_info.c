@@ -1,0 +1,162 @@
+/* Information and limits: uname, sysinfo, rusage, times, rlimits, hostname. */
+#include "proc.h"
+#include "fs.h"
+#include <linux/resource.h>
+#include <linux/sysinfo.h>
+#include <linux/utsname.h>
+
+#define KERNEL_RELEASE "6.1.0-quark"
+
+static char hostname[65] = "quark", domainname[65] = "(none)";
+
+void set_hostname(const char *s)
+{
+	strlcpy(hostname, s, sizeof(hostname));
+}
+
+const char *get_hostname(void)
+{
+	return hostname;
+}
+
+long sys_uname(u64 u)
+{
+	struct new_utsname n = {.sysname = "Linux", .release = KERNEL_RELEASE, .version = "#1 SMP QKernel", .machine = "x86_64"};
+	strlcpy(n.nodename, hostname, sizeof(n.nodename));
+	strlcpy(n.domainname, domainname, sizeof(n.domainname));
+	return copy_to_user(UPTR(u), &n, sizeof(n));
+}
+
+static long set_name(char *dst, u64 u, u64 len)
+{
+	char name[65] = {0};
+	if (current->proc->euid)
+		return -EPERM;
+	if (len > 64)
+		return -EINVAL;
+	if (copy_from_user(name, UPTR(u), len))
+		return -EFAULT;
+	memcpy(dst, name, sizeof(name));
+	return 0;
+}
+
+long sys_sethostname(u64 u, u64 len)
+{
+	return set_name(hostname, u, len);
+}
+
+long sys_setdomainname(u64 u, u64 len)
+{
+	return set_name(domainname, u, len);
+}
+
+long sys_sysinfo(u64 u)
+{
+	struct sysinfo s = {
+		.uptime = (long)(boot_ns() / 1000000000ul),
+		.totalram = frames_limit() * PAGE_SIZE,
+		.freeram = (frames_limit() - frames_total() + frames_free()) * PAGE_SIZE,
+		.procs = (u16)MIN(ntasks, 65535u),
+		.mem_unit = 1,
+	};
+	return copy_to_user(UPTR(u), &s, sizeof(s));
+}
+
+int rusage_to_user(uptr p, const struct rusage_times *t)
+{
+	struct rusage r = {0};
+	r.ru_utime.tv_sec = (long)(t->utime_ns / 1000000000ul);
+	r.ru_utime.tv_usec = (long)(t->utime_ns % 1000000000ul / 1000);
+	r.ru_stime.tv_sec = (long)(t->stime_ns / 1000000000ul);
+	r.ru_stime.tv_usec = (long)(t->stime_ns % 1000000000ul / 1000);
+	if (current->mm) {
+		r.ru_maxrss = (long)(current->mm->pages * 4);
+		r.ru_minflt = (long)current->mm->faults;
+	}
+	return copy_to_user(p, &r, sizeof(r));
+}
+
+long sys_getrusage(u64 who, u64 u)
+{
+	struct process *p = current->proc;
+	struct rusage_times t = {0};
+	switch ((s32)who) {
+	case RUSAGE_SELF:
+		t.utime_ns = process_cpu_ns(p);
+		break;
+	case RUSAGE_CHILDREN:
+		t.utime_ns = p->cutime_ns;
+		t.stime_ns = p->cstime_ns;
+		break;
+	case 1: /* RUSAGE_THREAD */
+		t.utime_ns = task_cpu_ns(current);
+		break;
+	default:
+		return -EINVAL;
+	}
+	return rusage_to_user(UPTR(u), &t);
+}
+
+long sys_times(u64 u)
+{
+	const u64 tick = 10000000;
+	struct process *p = current->proc;
+	u64 v[4] = {process_cpu_ns(p) / tick, 0, p->cutime_ns / tick, p->cstime_ns / tick};
+	if (u && copy_to_user(UPTR(u), v, sizeof(v)))
+		return -EFAULT;
+	return (long)(mono_ns() / tick);
+}
+
+static void apply(struct process *p, unsigned which)
+{
+	struct task *t;
+	list_for_each (t, &p->tasks, group) {
+		if (!t->mm)
+			continue;
+		t->mm->limit_stack = p->rlim[RLIMIT_STACK].cur;
+		t->mm->limit_data = p->rlim[RLIMIT_DATA].cur;
+		t->mm->limit_as = p->rlim[RLIMIT_AS].cur;
+	}
+}
+
+long sys_prlimit64(u64 pid, u64 which, u64 unew, u64 uold)
+{
+	struct process *p = (s32)pid ? process_find((s32)pid) : current->proc;
+	struct rlim n, old;
+	if (which >= ARRAY_SIZE(p->rlim))
+		return -EINVAL;
+	if (unew && copy_from_user(&n, UPTR(unew), sizeof(n)))
+		return -EFAULT;
+	if (!p)
+		return -ESRCH;
+	if (p != current->proc && current->proc->euid && current->proc->uid != p->uid)
+		return -EPERM;
+	old = p->rlim[which];
+	if (unew) {
+		if (n.cur > n.max)
+			return -EINVAL;
+		if (n.max > old.max && current->proc->euid)
+			return -EPERM;
+		if (which == RLIMIT_NOFILE && n.max > 1ul << 20)
+			return -EPERM;
+		p->rlim[which] = n;
+		apply(p, (unsigned)which);
+	}
+	return uold && copy_to_user(UPTR(uold), &old, sizeof(old)) ? -EFAULT : 0;
+}
+
+long sys_getrlimit(u64 which, u64 u)
+{
+	return sys_prlimit64(0, which, 0, u);
+}
+
+long sys_setrlimit(u64 which, u64 u)
+{
+	return u ? sys_prlimit64(0, which, u, 0) : -EFAULT;
+}
+
+/* syslog(2): nobody but the host reads the kernel's log. */
+long sys_syslog(u64 type, u64 ubuf, u64 len)
+{
+	return current->proc->euid ? -EPERM : type == 10 ? 1 << 17 : type == 9 ? 0 : type > 10 ? -EINVAL : 0;
+}

@@ -1,0 +1,154 @@
+/* Tasks and processes: allocation, lookup, release. */
+#include "arch.h"
+#include "fs.h"
+#include "proc.h"
+
+#define KSTACK_ORDER 2 /* 16 KiB */
+#define TASKS_MAX 4096u
+#define PID_MAX 32768
+
+struct list all_processes = LIST_INIT(all_processes);
+struct process *init_process;
+u32 ntasks;
+static s32 last_pid;
+
+struct process *process_find(s32 pid)
+{
+	struct process *p;
+	list_for_each (p, &all_processes, all)
+		if (p->pid == pid)
+			return p;
+	return NULL;
+}
+
+struct task *task_find(s32 tid)
+{
+	struct process *p;
+	list_for_each (p, &all_processes, all) {
+		struct task *t;
+		list_for_each (t, &p->tasks, group)
+			if (t->tid == tid)
+				return t;
+	}
+	return NULL;
+}
+
+/* A number is taken while a task, a process, a group or a session carries it. */
+static bool pid_taken(s32 pid)
+{
+	struct process *p;
+	list_for_each (p, &all_processes, all)
+		if (p->pid == pid || p->pgid == pid || p->sid == pid)
+			return true;
+	return task_find(pid) != NULL;
+}
+
+s32 pid_alloc(void)
+{
+	do {
+		last_pid = last_pid >= PID_MAX - 1 ? 2 : last_pid + 1;
+	} while (pid_taken(last_pid));
+	return last_pid;
+}
+
+struct task *task_new(struct process *p, struct mm *mm)
+{
+	if (ntasks >= TASKS_MAX)
+		return NULL;
+	struct task *t = kzalloc(sizeof(*t));
+	unsigned order = 0;
+	while ((PAGE_SIZE << order) < arch_xsave_size())
+		order++;
+	paddr_t stack = t ? frame_alloc_order(KSTACK_ORDER, 0) : 0;
+	paddr_t fpu = stack ? frame_alloc_order(order, FRAME_ZERO) : 0;
+	if (!fpu) {
+		if (stack)
+			frame_free_order(stack, KSTACK_ORDER);
+		kfree(t);
+		return NULL;
+	}
+	t->arch.kstack_top = (u64)phys_to_virt(stack) + (PAGE_SIZE << KSTACK_ORDER);
+	t->arch.xsave = phys_to_virt(fpu);
+	arch_fpu_reset(&t->arch);
+	t->proc = p;
+	t->mm = mm;
+	t->state = TASK_SLEEPING;
+	t->wake_at = UINT64_MAX;
+	t->altstack.flags = 2; /* SS_DISABLE */
+	list_init(&t->group);
+	list_init(&t->run);
+	list_init(&t->sleepers);
+	list_init(&t->futex_node);
+	pending_init(&t->pending);
+	ntasks++;
+	return t;
+}
+
+void task_free(struct task *t)
+{
+	unsigned order = 0;
+	while ((PAGE_SIZE << order) < arch_xsave_size())
+		order++;
+	frame_free_order(virt_to_phys(t->arch.xsave), order);
+	/* arch_task_setup moved the top down by 8. */
+	frame_free_order((virt_to_phys((void *)t->arch.kstack_top) - 1) & ~((PAGE_SIZE << KSTACK_ORDER) - 1), KSTACK_ORDER);
+	pending_flush(&t->pending);
+	kfree(t);
+	ntasks--;
+}
+
+/* A copy of `like` (identity, limits, credentials) as child of `parent`; both NULL: the first process. */
+struct process *process_new(struct process *like, struct process *parent)
+{
+	struct process *p = kzalloc(sizeof(*p));
+	if (!p)
+		return NULL;
+	if (like) {
+		*p = *like;
+		p->cutime_ns = p->cstime_ns = p->utime_ns = p->stime_ns = 0;
+		p->zombie = p->exiting = p->stopped = false;
+		p->ntasks = 0;
+		p->leader = NULL;
+		p->sighand = NULL;
+		p->itimers = NULL;
+		p->stop_signal = 0;
+	} else {
+		static const struct rlim unlimited = {~0ul, ~0ul};
+		for (unsigned i = 0; i < ARRAY_SIZE(p->rlim); i++)
+			p->rlim[i] = unlimited;
+		p->rlim[3].cur = 8ul << 20;                        /* RLIMIT_STACK */
+		p->rlim[4].cur = 0;                                /* RLIMIT_CORE */
+		p->rlim[6] = (struct rlim){TASKS_MAX, TASKS_MAX};  /* RLIMIT_NPROC */
+		p->rlim[7] = (struct rlim){1024, 1ul << 20};       /* RLIMIT_NOFILE */
+		p->rlim[8] = (struct rlim){8ul << 20, 8ul << 20};  /* RLIMIT_MEMLOCK */
+		p->rlim[11] = (struct rlim){TASKS_MAX, TASKS_MAX}; /* RLIMIT_SIGPENDING */
+		p->rlim[12] = (struct rlim){819200, 819200};       /* RLIMIT_MSGQUEUE */
+		p->rlim[13] = p->rlim[14] = (struct rlim){0, 0};   /* RLIMIT_NICE, RLIMIT_RTPRIO */
+		p->dumpable = 1;
+	}
+	p->parent = parent;
+	list_init(&p->children);
+	list_init(&p->sibling);
+	list_init(&p->tasks);
+	list_init(&p->all);
+	list_init(&p->wait_children);
+	list_init(&p->posix_timers);
+	pending_init(&p->pending);
+	p->start_ns = boot_ns();
+	return p;
+}
+
+/* The last trace of a process: after its parent has waited for it. */
+void process_free(struct process *p)
+{
+	list_del(&p->all);
+	list_del(&p->sibling);
+	pending_flush(&p->pending);
+	kfree(p);
+}
+
+void sighand_put(struct sighand *s)
+{
+	if (s && --s->refs == 0)
+		kfree(s);
+}

@@ -1,0 +1,173 @@
+"""`quark doctor`: says what this host can do, and what to do about what it cannot."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+from dataclasses import asdict, dataclass
+
+from quark.cli.options import parse
+from quark.errors import QuarkError
+from quark.paths import state_root
+
+USAGE = """\
+usage: quark doctor [--json]
+
+Checks what sandboxes and snapshots need. Exit status 0 when everything that is needed is there, 1 when not."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at; `needed` when nothing works without it."""
+
+    what: str
+    ok: bool
+    detail: str
+    advice: str = ""
+    needed: bool = True
+
+
+def main(args: list[str], root: str | None) -> int:
+    """Print the findings; returns the exit status."""
+    parsed = parse(args, {"--json", "--help"}, set(), command="doctor")
+    if parsed.flag("--help"):
+        print(USAGE)
+        return 0
+    findings = [
+        processor(),
+        kvm(),
+        guest_kernel(),
+        sandbox(),
+        userfaultfd(),
+        memory(),
+        state(root),
+    ]
+    if parsed.flag("--json"):
+        print(json.dumps([asdict(f) for f in findings]))
+    else:
+        for f in findings:
+            print(f"{'ok' if f.ok else 'NO' if f.needed else '--':<3} {f.what:<14} {f.detail}")
+            if f.advice:
+                print(f"{'':<18} {f.advice}")
+    return 0 if all(f.ok for f in findings if f.needed) else 1
+
+
+def processor() -> Finding:
+    """Architecture, model and virtualisation flags."""
+    machine = os.uname().machine
+    if machine != "x86_64":
+        return Finding("processor", ok=False, detail=f"{machine}: Quark runs on x86-64 only")
+    model, flags = "unknown", set[str]()
+    with open("/proc/cpuinfo") as lines:
+        for line in lines:
+            name, _, value = line.partition(":")
+            if name.strip() == "model name":
+                model = value.strip()
+            elif name.strip() == "flags":
+                flags = set(value.split())
+                break
+    extension = "vmx" if "vmx" in flags else "svm" if "svm" in flags else "no vmx or svm: KVM here is emulated"
+    return Finding("processor", ok=True, detail=f"{model}, {os.cpu_count()} CPUs, {extension}")
+
+
+def kvm() -> Finding:
+    """/dev/kvm and its API version (Documentation/virt/kvm/api.rst, 4.1)."""
+    import fcntl
+
+    from qvisor.sandbox import open_kvm
+
+    try:
+        fd = open_kvm()
+    except QuarkError as e:
+        what, _, advice = str(e).partition("; ")
+        return Finding("kvm", ok=False, detail=what, advice=advice)
+    try:
+        version = fcntl.ioctl(fd, 0xAE00, 0)  # KVM_GET_API_VERSION
+    finally:
+        os.close(fd)
+    return Finding("kvm", ok=version == 12, detail=f"/dev/kvm, API version {version}")
+
+
+def guest_kernel() -> Finding:
+    """The kernel that came with this installation."""
+    from qvisor import kernel
+
+    try:
+        elf = kernel.load()
+    except QuarkError as e:
+        return Finding("guest kernel", ok=False, detail=str(e), advice="install Quark again, or run make")
+    return Finding("guest kernel", ok=True, detail=f"QKernel, {len(elf) >> 10} KiB, build {kernel.build_id(elf)[:16]}")
+
+
+def sandbox() -> Finding:
+    """Boots a sandbox: which ring mode is in force tells what kind of KVM this is."""
+    from qvisor import kernel
+    from qvisor._native import lib
+    from qvisor.sandbox import Sandbox
+    from qvisor.spec import SandboxSpec
+
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        with Sandbox(SandboxSpec(argv=("/bin/true",)), stdio=(null, null, null)) as box:
+            box.fill_comm(clone=False, trace=False, document=b"{}")
+            box.set_generation(bytes(16))
+            box.boot(kernel.load())
+            stop = box.run()
+            ring = lib.qv_comm(box.vm).ring
+    except QuarkError as e:
+        return Finding("sandbox", ok=False, detail=str(e))
+    finally:
+        os.close(null)
+    if stop.status:
+        return Finding("sandbox", ok=False, detail=f"/bin/true ended with status {stop.status} in a sandbox")
+    if ring == lib.QK_RING_3:
+        return Finding(
+            "sandbox",
+            ok=True,
+            detail="works; software KVM: the guest kernel runs in ring 3, and exits are slow",
+            advice="isolation inside the sandbox is weaker here (README, Limits); hardware KVM is what production wants",
+        )
+    return Finding("sandbox", ok=True, detail="works; hardware KVM: the guest kernel runs in ring 0")
+
+
+def userfaultfd() -> Finding:
+    """Needed to restore snapshots lazily (man 2 userfaultfd)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    fd = libc.syscall(323, os.O_CLOEXEC | os.O_NONBLOCK)
+    if fd < 0 and os.access("/dev/userfaultfd", os.R_OK | os.W_OK):
+        return Finding("userfaultfd", ok=True, detail="by /dev/userfaultfd")
+    if fd < 0:
+        return Finding(
+            "userfaultfd",
+            ok=False,
+            detail=os.strerror(ctypes.get_errno()),
+            advice="set vm.unprivileged_userfaultfd=1, or give access to /dev/userfaultfd; cold runs work without it",
+        )
+    os.close(fd)
+    return Finding("userfaultfd", ok=True, detail="by system call")
+
+
+def memory() -> Finding:
+    """What is free for guests."""
+    with open("/proc/meminfo") as lines:
+        available = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+    return Finding(
+        "memory", ok=available > 256 << 10, detail=f"{available >> 10} MiB available", advice="", needed=False
+    )
+
+
+def state(root: str | None) -> Finding:
+    """The directory that snapshots live in."""
+    path = state_root(root)
+    at = path
+    while not os.path.exists(at):
+        at = os.path.dirname(at)
+    writable = os.access(at, os.W_OK | os.X_OK)
+    free = os.statvfs(at)
+    return Finding(
+        "state",
+        ok=writable,
+        detail=f"{path}{'' if os.path.isdir(path) else ' (made when first used)'}, {free.f_bavail * free.f_frsize >> 30} GiB free",
+        advice="" if writable else "choose another directory with --root or QUARK_ROOT",
+    )

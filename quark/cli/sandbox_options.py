@@ -1,0 +1,69 @@
+"""The options that describe a sandbox, shared by `run` and `snapshot create`."""
+
+from __future__ import annotations
+
+import os
+
+from quark.errors import UsageError
+from qvisor.spec import MEMORY_DEFAULT, SandboxSpec, parse_memory, parse_volume
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from quark.cli.options import Parsed
+
+VALUES = {"--memory", "--rootfs", "--env", "--cwd", "--volume", "--ring"}
+HELP = """\
+  --memory SIZE         limit of guest memory, 64M to 32G (default 1G); taken as it is used
+  --rootfs DIR          root file system, read-only under an overlay in guest memory (default /)
+  --env K=V, -e K=V     environment variable (repeatable); K alone copies it from here
+  --cwd DIR             working directory (default /)
+  -v HOST:GUEST[:ro]    volume (repeatable): a host directory or file, read-write unless :ro
+  --ring auto|ring0|ring3   where the guest kernel runs (default auto: probed at boot)"""
+PASSED_ON = ("PATH", "TERM", "LANG", "LC_ALL", "TZ")
+
+
+def parse_env(values: list[str]) -> dict[str, str]:
+    """`K=V` and `K` (copied from this process) to a mapping.
+
+    Raises:
+        UsageError: an empty name.
+    """
+    env = {}
+    for text in values:
+        name, has_value, value = text.partition("=")
+        if not name:
+            raise UsageError(f"--env {text!r} has no name: use K=V")
+        if has_value:
+            env[name] = value
+        elif name in os.environ:
+            env[name] = os.environ[name]
+    return env
+
+
+def build_spec(parsed: Parsed) -> SandboxSpec:
+    """The sandbox that the options describe.
+
+    Raises:
+        UsageError, MemorySizeError: an option is wrong.
+    """
+    if not parsed.rest:
+        raise UsageError("no program given: put it behind `--`, as in `quark run -- /bin/echo hello`")
+    env = {k: os.environ[k] for k in PASSED_ON if k in os.environ}
+    env.setdefault("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+    env["HOME"] = "/root"
+    env.update(parse_env(parsed.many("--env")))
+    ring = parsed.one("--ring", "auto")
+    if ring not in {"auto", "ring0", "ring3"}:
+        raise UsageError(f"--ring {ring!r} is not one of auto, ring0, ring3")
+    cwd = parsed.one("--cwd", "/")
+    if not cwd.startswith("/"):
+        raise UsageError(f"--cwd {cwd!r} is not an absolute path")
+    return SandboxSpec(
+        argv=tuple(parsed.rest),
+        env=env,
+        cwd=cwd,
+        rootfs=parsed.one("--rootfs", "/"),
+        volumes=tuple(parse_volume(v) for v in parsed.many("--volume")),
+        memory=parse_memory(parsed.one("--memory")) if parsed.flag("--memory") else MEMORY_DEFAULT,
+        ring=ring,
+    )

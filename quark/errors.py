@@ -1,0 +1,108 @@
+"""Every error that a user can see: a class with its exit status and its gRPC status. docs/exit-codes.md lists them."""
+
+from __future__ import annotations
+
+
+class QuarkError(Exception):
+    """Base of all errors; the message is one line: what is wrong, where, what to do."""
+
+    exit_code = 70
+    grpc_code = "INTERNAL"
+
+
+class UsageError(QuarkError):
+    """The command line is wrong."""
+
+    exit_code = 2
+    grpc_code = "INVALID_ARGUMENT"
+
+
+class KvmMissingError(QuarkError):
+    """There is no /dev/kvm."""
+
+    exit_code = 60
+    grpc_code = "FAILED_PRECONDITION"
+
+
+class KvmPermissionError(QuarkError):
+    """/dev/kvm may not be opened."""
+
+    exit_code = 61
+    grpc_code = "PERMISSION_DENIED"
+
+
+class RootfsError(QuarkError):
+    """The root file system directory cannot be used."""
+
+    exit_code = 62
+    grpc_code = "NOT_FOUND"
+
+
+class VolumeError(QuarkError):
+    """A -v volume cannot be used."""
+
+    exit_code = 63
+    grpc_code = "NOT_FOUND"
+
+
+class MemorySizeError(QuarkError):
+    """The memory size is not one that a sandbox can have."""
+
+    exit_code = 64
+    grpc_code = "INVALID_ARGUMENT"
+
+
+class GuestPanicError(QuarkError):
+    """The guest kernel found one of its own invariants broken."""
+
+    exit_code = 65
+    grpc_code = "INTERNAL"
+
+
+class VmError(QuarkError):
+    """KVM could not run the guest."""
+
+    exit_code = 66
+    grpc_code = "INTERNAL"
+
+
+class PagerLostError(QuarkError):
+    """The process that fills the sandbox's memory image ended."""
+
+    exit_code = 67
+    grpc_code = "UNAVAILABLE"
+
+
+class KernelMismatchError(QuarkError):
+    """A snapshot was made by another build of the guest kernel."""
+
+    exit_code = 68
+    grpc_code = "FAILED_PRECONDITION"
+
+
+class HostMismatchError(QuarkError):
+    """A snapshot needs a processor feature or KVM kind that this host lacks."""
+
+    exit_code = 69
+    grpc_code = "FAILED_PRECONDITION"
+
+
+class CaptureError(QuarkError):
+    """The sandbox could not be captured."""
+
+    exit_code = 71
+    grpc_code = "ABORTED"
+
+
+class KernelImageError(QuarkError):
+    """The guest kernel that belongs to this installation is missing or damaged."""
+
+    exit_code = 72
+    grpc_code = "INTERNAL"
+
+
+class UserfaultfdError(QuarkError):
+    """userfaultfd is missing or may not be used."""
+
+    exit_code = 73
+    grpc_code = "FAILED_PRECONDITION"

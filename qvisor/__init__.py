@@ -1,0 +1,1 @@
+"""QVisor: the virtual machine monitor. One process a sandbox."""

@@ -1,0 +1,97 @@
+/* What Python sees of qvisor_api.h, in the subset of C that cffi reads; the compiler checks it against the header. */
+struct qv;
+struct qv_config {
+	int kvm_fd;
+	uint64_t ram_limit;
+	int nroots;
+	int roots[33];
+	uint32_t root_flags[33];
+	int stdio[3];
+	int signals;
+};
+struct qv_exit {
+	int reason;
+	int status;
+	char text[8192];
+};
+enum { QV_STOPPED, QV_EXITED, QV_PANIC, QV_PARKED, QV_VM_ERROR, ... };
+struct qk_boot {
+	uint64_t ram_bytes, ram_limit;
+	uint32_t ring, flags;
+	uint32_t argc, envc, nmounts;
+	uint32_t uid, gid;
+	uint32_t blob_len;
+	uint32_t mount_flags[32];
+	...;
+};
+struct qk_comm {
+	uint32_t abi_version;
+	uint32_t ring;
+	uint8_t generation[16];
+	uint8_t entropy[64];
+	uint32_t doc_len;
+	uint32_t clone;
+	struct qk_boot boot;
+	uint64_t trace_pos, stat_syscalls, stat_faults, stat_qcalls, stat_switches, stat_enosys, ram_used, free_bitmap_gpa, free_bitmap_len;
+	uint32_t enosys_count[512];
+	...;
+};
+int qv_create(const struct qv_config *config, struct qv **out);
+void qv_destroy(struct qv *vm);
+int qv_boot(struct qv *vm, const void *elf, size_t n);
+struct qk_comm *qv_comm(struct qv *vm);
+char *qv_comm_area(struct qv *vm, uint32_t offset);
+int qv_run(struct qv *vm, struct qv_exit *out);
+int qv_post(struct qv *vm, int32_t handle, uint32_t events);
+void qv_stop(struct qv *vm);
+void qv_want_ready(struct qv *vm, int on);
+int qv_debug_fd(struct qv *vm, int fd);
+uint64_t qv_ram_bytes(struct qv *vm);
+char *qv_ram(struct qv *vm);
+uint64_t qv_first_output_ns(struct qv *vm);
+int qv_signals(void);
+#define QK_ABI_VERSION ...
+#define QK_SLOT_SIZE ...
+#define QK_OFF_DATA ...
+#define QK_OFF_TRACE ...
+#define QK_OFF_DOC ...
+#define QK_OFF_BOOT ...
+#define QK_TRACE_SIZE ...
+#define QK_DOC_SIZE ...
+#define QK_BOOT_SIZE ...
+#define QK_BOOT_TTY ...
+#define QK_BOOT_TRACE ...
+#define QK_MOUNT_RO ...
+#define QK_MOUNT_FILE ...
+#define QK_EV_SIGNAL ...
+#define QK_EV_WINCH ...
+#define QK_EV_CAPTURE ...
+#define QK_EV_TICK ...
+enum qk_ring { QK_RING_AUTO, QK_RING_0, QK_RING_3, ... };
+size_t qv_state_size(void);
+int qv_state_save(struct qv *vm, void *buf, size_t n);
+int qv_state_load(struct qv *vm, const void *buf, size_t n);
+enum { QV_PAGES_READ, QV_PAGES_WRITTEN, ... };
+struct qv_page_run {
+	uint64_t gfn;
+	uint32_t pages;
+	uint32_t kind;
+};
+struct qv_scan_stats {
+	uint64_t data_pages, zero_pages, free_pages;
+};
+int64_t qv_scan(struct qv *vm, int private_only, struct qv_page_run *out, size_t max, struct qv_scan_stats *stats);
+int64_t qv_touched(struct qv *vm, struct qv_page_run *out, size_t max);
+int qv_map_image(struct qv *vm, uint64_t ram_bytes, int image_fd, const struct qv_page_run *runs, size_t n);
+int qv_uffd(struct qv *vm, const struct qv_page_run *runs, size_t n);
+int64_t qv_populate(struct qv *vm, const struct qv_page_run *runs, size_t n);
+int64_t qv_recipes_save(struct qv *vm, void *buf, size_t max);
+int qv_recipes_load(struct qv *vm, const void *buf, size_t n);
+int qv_watch_pager(struct qv *vm, int fd, int status, const char *message);
+int qp_read_faults(int uffd, uint64_t *addresses, int max);
+int qp_wake(int uffd, uint64_t start, uint64_t len);
+int qv_record_touched(struct qv *vm, size_t max);
+int64_t qv_recorded(struct qv *vm, struct qv_page_run *out, size_t max);
+int qc_connect(int directory);
+int qc_send(int sock, const void *message, size_t n, int fd);
+int64_t qc_receive(int sock, void *buf, size_t max, int *fds, int fds_max);

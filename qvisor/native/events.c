@@ -1,0 +1,229 @@
+/* Events for the guest: readiness of host streams, signals, ticks. While the vCPU waits, its own thread sits in epoll; while it runs, the tick
+ * thread looks every few milliseconds and interrupts it when there is something to see. */
+#include <errno.h>
+#include <linux/futex.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "vm.h"
+
+#define TICK_NS 10000000u    /* at most this late for an event while user code runs */
+#define TICK_MIN_NS 1000000u /* guest timers while user code runs: at best this fine */
+#define KEY_WAKE (-100)
+#define KEY_SIGNALS (-101)
+#define KEY_PAGER (-102)
+
+static int add_key(struct qv *vm, int fd, int key)
+{
+	struct epoll_event e = {.events = EPOLLIN, .data.fd = key};
+	return epoll_ctl(vm->epoll_fd, EPOLL_CTL_ADD, fd, &e) ? -errno : 0;
+}
+
+int events_init(struct qv *vm)
+{
+	vm->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	vm->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (vm->epoll_fd < 0 || vm->wake_fd < 0)
+		return -errno;
+	int r = add_key(vm, vm->wake_fd, KEY_WAKE);
+	if (!r && vm->config.signals >= 0)
+		r = add_key(vm, vm->config.signals, KEY_SIGNALS);
+	return r;
+}
+
+static void futex(_Atomic int *word, int op, int value)
+{
+	syscall(SYS_futex, word, op, value, NULL, NULL, 0);
+}
+
+void events_destroy(struct qv *vm)
+{
+	if (vm->tick_started) {
+		atomic_store(&vm->tick_quit, 1);
+		futex(&vm->tick_quit, FUTEX_WAKE_PRIVATE, 1);
+		atomic_store(&vm->tick_idle, 0);
+		futex(&vm->tick_idle, FUTEX_WAKE_PRIVATE, 1);
+		pthread_join(vm->tick_thread, NULL);
+	}
+	free(vm->pager_message);
+	if (vm->epoll_fd >= 0)
+		close(vm->epoll_fd);
+	if (vm->wake_fd >= 0)
+		close(vm->wake_fd);
+}
+
+bool events_undrained(struct qv *vm)
+{
+	return __atomic_load_n(&vm->comm->event_tail, __ATOMIC_ACQUIRE) != vm->comm->event_head;
+}
+
+/* A full ring drops the event: the guest polls the handle again when it drains (every armed poll is level-triggered on the host). */
+void events_push(struct qv *vm, int32_t handle, uint32_t events)
+{
+	pthread_mutex_lock(&vm->event_lock);
+	struct qk_event *ring = (struct qk_event *)(vm->comm_area + QK_OFF_EVENTS);
+	uint32_t head = vm->comm->event_head;
+	if (head - __atomic_load_n(&vm->comm->event_tail, __ATOMIC_ACQUIRE) < QK_EVENT_MAX) {
+		ring[head % QK_EVENT_MAX] = (struct qk_event){.handle = handle, .events = events};
+		__atomic_store_n(&vm->comm->event_head, head + 1, __ATOMIC_RELEASE);
+	}
+	pthread_mutex_unlock(&vm->event_lock);
+	uint64_t one = 1;
+	if (atomic_load(&vm->waiting) && write(vm->wake_fd, &one, sizeof(one)) < 0)
+		return; /* the counter is full: it wakes anyway */
+}
+
+static void push_signals(struct qv *vm)
+{
+	struct signalfd_siginfo si;
+	while (read(vm->config.signals, &si, sizeof(si)) == sizeof(si))
+		events_push(vm, si.ssi_signo == SIGWINCH ? QK_EV_WINCH : QK_EV_SIGNAL, si.ssi_signo);
+}
+
+/* The vCPU may be stuck in a fault that nobody will ever resolve, so this cannot be an ordinary return. */
+static void pager_gone(struct qv *vm)
+{
+	if (!vm->pager_message)
+		return;
+	if (write(2, vm->pager_message, strlen(vm->pager_message)) < 0)
+		_exit(vm->pager_status);
+	_exit(vm->pager_status);
+}
+
+int qv_watch_pager(struct qv *vm, int fd, int status, const char *message)
+{
+	free(vm->pager_message);
+	vm->pager_message = NULL;
+	if (!message)
+		return epoll_ctl(vm->epoll_fd, EPOLL_CTL_DEL, fd, NULL) ? -errno : 0;
+	vm->pager_message = strdup(message);
+	vm->pager_status = status;
+	struct epoll_event e = {.events = EPOLLRDHUP | EPOLLHUP, .data.fd = KEY_PAGER};
+	return vm->pager_message ? epoll_ctl(vm->epoll_fd, EPOLL_CTL_ADD, fd, &e) ? -errno : 0 : -ENOMEM;
+}
+
+int events_collect(struct qv *vm, int64_t timeout_ns)
+{
+	struct epoll_event e[32];
+	struct timespec ts = {.tv_sec = timeout_ns / 1000000000, .tv_nsec = timeout_ns % 1000000000};
+	int n = (int)syscall(SYS_epoll_pwait2, vm->epoll_fd, e, 32, timeout_ns < 0 ? NULL : &ts, NULL, 8);
+	for (int i = 0; i < n; i++) {
+		uint64_t v;
+		if (e[i].data.fd == KEY_WAKE) {
+			if (read(vm->wake_fd, &v, sizeof(v)) < 0)
+				continue;
+		} else if (e[i].data.fd == KEY_SIGNALS) {
+			push_signals(vm);
+		} else if (e[i].data.fd == KEY_PAGER) {
+			pager_gone(vm);
+		} else {
+			events_push(vm, e[i].data.fd, e[i].events);
+		}
+	}
+	return n;
+}
+
+void events_wait(struct qv *vm, uint64_t ns)
+{
+	uint64_t end = ns > (1ull << 62) ? UINT64_MAX : now_ns() + ns;
+	atomic_store(&vm->waiting, 1);
+	while (!events_undrained(vm) && !atomic_load(&vm->stop)) {
+		uint64_t now = now_ns();
+		if (now >= end)
+			break;
+		events_collect(vm, end == UINT64_MAX ? -1 : (int64_t)(end - now));
+	}
+	atomic_store(&vm->waiting, 0);
+	tick_nudge(vm);
+}
+
+int events_arm(struct qv *vm, int handle, uint32_t events)
+{
+	struct qv_handle *h = &vm->handles[handle];
+	struct epoll_event e = {.events = (events & (POLLIN | POLLOUT | POLLPRI | POLLRDHUP)) | EPOLLONESHOT, .data.fd = handle};
+	if (epoll_ctl(vm->epoll_fd, h->in_epoll ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, h->fd, &e))
+		return -errno;
+	h->in_epoll = true;
+	return 0;
+}
+
+void events_forget(struct qv *vm, int handle)
+{
+	struct qv_handle *h = &vm->handles[handle];
+	if (h->in_epoll)
+		epoll_ctl(vm->epoll_fd, EPOLL_CTL_DEL, h->fd, NULL);
+	h->in_epoll = false;
+}
+
+/* How long until the running guest may need a look, in ns. */
+static uint64_t tick_period(struct qv *vm)
+{
+	uint64_t timer = vm->comm->vcpu.timer_ns, now = now_ns();
+	if (timer <= now)
+		return TICK_MIN_NS;
+	uint64_t left = timer - now;
+	return left < TICK_MIN_NS ? TICK_MIN_NS : left < TICK_NS ? left : TICK_NS;
+}
+
+static void *tick_main(void *arg)
+{
+	struct qv *vm = arg;
+	while (!atomic_load(&vm->tick_quit)) {
+		if (atomic_load(&vm->waiting) || !atomic_load(&vm->running)) {
+			atomic_store(&vm->tick_idle, 1);
+			if ((atomic_load(&vm->waiting) || !atomic_load(&vm->running)) && !atomic_load(&vm->tick_quit))
+				futex(&vm->tick_idle, FUTEX_WAIT_PRIVATE, 1);
+			atomic_store(&vm->tick_idle, 0);
+			continue;
+		}
+		struct timespec ts = {.tv_nsec = (long)tick_period(vm)};
+		syscall(SYS_futex, &vm->tick_quit, FUTEX_WAIT_PRIVATE, 0, &ts, NULL, 0); /* a sleep that the end of the machine cuts short */
+		if (atomic_load(&vm->waiting))
+			continue;
+		events_collect(vm, 0);
+		if (events_undrained(vm) || vm->comm->vcpu.in_user_many || vm->comm->vcpu.timer_ns <= now_ns()) {
+			atomic_store(&vm->need_irq, 1);
+			vm_kick(vm);
+		}
+	}
+	return NULL;
+}
+
+void tick_nudge(struct qv *vm)
+{
+	if (atomic_exchange(&vm->tick_idle, 0))
+		futex(&vm->tick_idle, FUTEX_WAKE_PRIVATE, 1);
+}
+
+int tick_start(struct qv *vm)
+{
+	if (vm->tick_started) {
+		tick_nudge(vm);
+		return 0;
+	}
+	int r = pthread_create(&vm->tick_thread, NULL, tick_main, vm);
+	vm->tick_started = r == 0;
+	return -r;
+}
+
+int qv_signals(void)
+{
+	static const int forwarded[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGWINCH, SIGUSR1, SIGUSR2};
+	sigset_t set;
+	sigemptyset(&set);
+	for (size_t i = 0; i < sizeof(forwarded) / sizeof(*forwarded); i++)
+		sigaddset(&set, forwarded[i]);
+	int r = pthread_sigmask(SIG_BLOCK, &set, NULL);
+	if (r)
+		return -r;
+	int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	return fd < 0 ? -errno : fd;
+}

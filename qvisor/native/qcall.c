@@ -1,0 +1,132 @@
+/* Serves the guest's request: life cycle and memory here, files in qfile.c, streams in qstream.c. The request is copied first, so that what was
+ * checked is what is used, whatever the guest writes meanwhile. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include <x86intrin.h>
+
+#include "vm.h"
+
+static void ended(struct qv *vm, int reason, const struct qk_call *call)
+{
+	vm->exit.reason = reason;
+	vm->exit.status = (int)(call->arg[0] & 0xff);
+	if (reason == QV_PANIC) {
+		size_t n = call->data_len < sizeof(vm->exit.text) - 1 ? call->data_len : sizeof(vm->exit.text) - 1;
+		memcpy(vm->exit.text, vm->comm_area + QK_OFF_DATA, n);
+		vm->exit.text[n] = 0;
+	}
+}
+
+static uint64_t clock_value(clockid_t id)
+{
+	struct timespec t;
+	clock_gettime(id, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static int64_t sample_clock(struct qv *vm)
+{
+	struct qk_clock *c = &vm->comm->clock;
+	if (!vm->tsc_mult)
+		return -ENOTSUP;
+	c->mult = vm->tsc_mult;
+	c->tsc = __rdtsc();
+	c->mono_ns = clock_value(CLOCK_MONOTONIC);
+	c->real_ns = clock_value(CLOCK_REALTIME);
+	c->boot_ns = clock_value(CLOCK_BOOTTIME);
+	return 0;
+}
+
+static int64_t write_log(struct qv *vm, const struct qk_call *call)
+{
+	const char *text = vm->comm_area + QK_OFF_DATA;
+	int fd = call->arg[0] == 1 ? vm->handles[2].fd : vm->debug_fd;
+	if (fd < 0)
+		return 0;
+	ssize_t n = write(fd, text, call->data_len);
+	if (n > 0 && text[n - 1] != '\n')
+		n = write(fd, "\n", 1);
+	return n < 0 ? -errno : 0;
+}
+
+static int64_t serve(struct qv *vm, struct qk_call *call)
+{
+	switch (call->op) {
+	case QC_LOG:
+		return write_log(vm, call);
+	case QC_READY:
+		return vm->want_ready;
+	case QC_GROW:
+		call->out[0] = vm->ram_bytes;
+		call->out[1] = QK_SLOT_SIZE;
+		return vm_add_slot(vm);
+	case QC_CLOCK:
+		return sample_clock(vm);
+	case QC_READ:
+	case QC_WRITE:
+	case QC_POLL:
+	case QC_IOCTL:
+		return qstream_call(vm, call);
+	default:
+		if (call->op > QC_CLOCK && call->op < QC_READ)
+			return qfile_call(vm, call);
+		return -ENOSYS;
+	}
+}
+
+/* Takes the submitted request, if there is one, for this thread. */
+static bool take(struct qv *vm)
+{
+	uint32_t expected = QK_CALL_SUBMITTED;
+	return __atomic_compare_exchange_n(&vm->comm->call.state, &expected, QK_CALL_IDLE, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+}
+
+static void answer(struct qv *vm, struct qk_call *call)
+{
+	struct qk_call *shared = &vm->comm->call;
+	if (call->data_len > QK_DATA_SIZE)
+		call->data_len = QK_DATA_SIZE;
+	memset(call->out, 0, sizeof(call->out));
+	call->ret = serve(vm, call);
+	memcpy(shared->out, call->out, sizeof(call->out));
+	shared->data_len = call->data_len;
+	shared->ret = call->ret;
+	__atomic_store_n(&shared->state, QK_CALL_DONE, __ATOMIC_RELEASE);
+}
+
+static bool ends_guest(uint32_t op)
+{
+	return op == QC_EXIT || op == QC_PANIC;
+}
+
+int qcall_serve(struct qv *vm)
+{
+	if (!take(vm))
+		return 0; /* nothing submitted, or the poller has it */
+	struct qk_call call = vm->comm->call;
+	if (ends_guest(call.op)) {
+		if (call.data_len > QK_DATA_SIZE)
+			call.data_len = QK_DATA_SIZE;
+		ended(vm, call.op == QC_EXIT ? QV_EXITED : QV_PANIC, &call);
+		return 1;
+	}
+	poller_note_exit(vm);
+	answer(vm, &call);
+	return 0;
+}
+
+bool qcall_poll(struct qv *vm)
+{
+	if (__atomic_load_n(&vm->comm->call.state, __ATOMIC_ACQUIRE) != QK_CALL_SUBMITTED || ends_guest(vm->comm->call.op) || !take(vm))
+		return false;
+	struct qk_call call = vm->comm->call;
+	if (ends_guest(call.op)) { /* rewritten meanwhile: leave it to the vCPU's thread */
+		__atomic_store_n(&vm->comm->call.state, QK_CALL_SUBMITTED, __ATOMIC_RELEASE);
+		return false;
+	}
+	answer(vm, &call);
+	return true;
+}

@@ -1,0 +1,456 @@
+/* QCall operations on files of a host root. A name is walked component by component from the root's descriptor, never through a symlink or "..", so
+ * it cannot leave the root; only regular files and directories are ever opened. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "vm.h"
+
+#define NAME_LIMIT 4096
+
+static char *data(struct qv *vm)
+{
+	return vm->comm_area + QK_OFF_DATA;
+}
+
+static int root_of(struct qv *vm, uint64_t root, bool write)
+{
+	if (root >= (uint64_t)vm->config.nroots)
+		return -EINVAL;
+	if (write && (root == 0 || (vm->config.root_flags[root] & QK_MOUNT_RO)))
+		return -EROFS;
+	return vm->config.roots[root];
+}
+
+static bool is_file_root(struct qv *vm, uint64_t root)
+{
+	return vm->config.root_flags[root] & QK_MOUNT_FILE;
+}
+
+static void fill(struct qk_stat *q, const struct stat *s)
+{
+	*q = (struct qk_stat){
+		.dev = s->st_dev,
+		.ino = s->st_ino,
+		.size = (uint64_t)s->st_size,
+		.blocks = (uint64_t)s->st_blocks,
+		.rdev = s->st_rdev,
+		.mode = s->st_mode,
+		.nlink = (uint32_t)s->st_nlink,
+		.uid = s->st_uid,
+		.gid = s->st_gid,
+		.atime_ns = s->st_atim.tv_sec * 1000000000 + s->st_atim.tv_nsec,
+		.mtime_ns = s->st_mtim.tv_sec * 1000000000 + s->st_mtim.tv_nsec,
+		.ctime_ns = s->st_ctim.tv_sec * 1000000000 + s->st_ctim.tv_nsec,
+	};
+}
+
+/* Copies the index-th NUL-terminated name of the data area out of the guest's reach. */
+static int take_name(struct qv *vm, const struct qk_call *call, int index, char name[NAME_LIMIT])
+{
+	const char *p = data(vm), *end = p + call->data_len;
+	for (; index; index--) {
+		p = memchr(p, 0, (size_t)(end - p));
+		if (!p)
+			return -EINVAL;
+		p++;
+	}
+	size_t n = strnlen(p, (size_t)(end - p));
+	if (n >= NAME_LIMIT)
+		return -ENAMETOOLONG;
+	memcpy(name, p, n);
+	name[n] = 0;
+	return strnlen(name, n) == n ? 0 : -EINVAL;
+}
+
+static int open_beneath(int root, const char *name, uint64_t flags, uint64_t mode)
+{
+	struct open_how how = {
+		.flags = flags | O_CLOEXEC | O_NOFOLLOW, .mode = mode, .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS};
+	long fd = syscall(SYS_openat2, root, *name ? name : ".", &how, sizeof(how));
+	return fd < 0 ? -errno : (int)fd;
+}
+
+/* Directory that holds the last component, which `last` then points to. */
+static int open_parent(int root, char *name, const char **last)
+{
+	char *slash = strrchr(name, '/');
+	*last = slash ? slash + 1 : name;
+	if (!**last || !strcmp(*last, ".") || !strcmp(*last, ".."))
+		return -EINVAL;
+	if (slash)
+		*slash = 0;
+	return open_beneath(root, slash ? name : "", O_PATH | O_DIRECTORY, 0);
+}
+
+static int64_t lookup(struct qv *vm, struct qk_call *call)
+{
+	char name[NAME_LIMIT];
+	struct qk_stat *out = (struct qk_stat *)data(vm);
+	struct stat st;
+	int root = root_of(vm, call->arg[0], false), r = take_name(vm, call, 0, name);
+	int64_t count = 0;
+	call->data_len = 0;
+	if (root < 0 || r)
+		return root < 0 ? root : r;
+	if (!*name) {
+		if (fstat(root, &st))
+			return -errno;
+		fill(out, &st);
+		call->data_len = sizeof(*out);
+		return 1;
+	}
+	int dir = root;
+	for (char *p = name, *next; p && call->out[0] == 0; p = next) {
+		next = strchr(p, '/');
+		if (next)
+			*next++ = 0;
+		if (!*p || !strcmp(p, ".") || !strcmp(p, "..") || (uint64_t)(count + 1) * sizeof(*out) + NAME_LIMIT > QK_DATA_SIZE) {
+			call->out[0] = EINVAL;
+			break;
+		}
+		if (fstatat(dir, p, &st, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT)) {
+			call->out[0] = (uint64_t)errno;
+			break;
+		}
+		fill(&out[count++], &st);
+		if (S_ISLNK(st.st_mode)) {
+			char *target = (char *)&out[count];
+			ssize_t n = readlinkat(dir, p, target, NAME_LIMIT - 1);
+			target[n < 0 ? 0 : n] = 0;
+			call->data_len = (uint32_t)(n < 0 ? 1 : n + 1);
+			break;
+		}
+		if (!next || !S_ISDIR(st.st_mode))
+			break;
+		int fd = openat(dir, p, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		if (fd < 0)
+			call->out[0] = (uint64_t)errno;
+		if (dir != root)
+			close(dir);
+		dir = fd;
+	}
+	if (dir != root && dir >= 0)
+		close(dir);
+	call->data_len += (uint32_t)(count * (int64_t)sizeof(*out));
+	return count;
+}
+
+static int new_handle(struct qv *vm, struct qv_handle h)
+{
+	for (int i = 3; h.name && i < QV_MAX_HANDLES; i++) {
+		if (vm->handles[i].kind != QV_H_FREE)
+			continue;
+		vm->handles[i] = h;
+		return i;
+	}
+	close(h.fd);
+	free(h.name);
+	return -ENFILE;
+}
+
+/* Opens an existing regular file or directory: looked at through O_PATH first, because opening a device or a FIFO has effects. */
+static int open_existing(int root, const char *name, bool file_root, int flags)
+{
+	struct stat st;
+	char link[32];
+	int path = file_root ? dup(root) : open_beneath(root, name, O_PATH, 0);
+	if (path < 0)
+		return file_root ? -errno : path;
+	int r = fstat(path, &st) ? -errno : S_ISREG(st.st_mode) || S_ISDIR(st.st_mode) ? 0 : -ENXIO;
+	if (!r) {
+		snprintf(link, sizeof(link), "/proc/self/fd/%d", path);
+		int fd = open(link, (flags & ~(O_CREAT | O_EXCL | O_NOFOLLOW)) | O_CLOEXEC | O_NOCTTY);
+		r = fd < 0 ? -errno : fd;
+	}
+	close(path);
+	return r;
+}
+
+static int64_t open_file(struct qv *vm, struct qk_call *call)
+{
+	char name[NAME_LIMIT];
+	struct stat st;
+	int flags = (int)call->arg[1] & (O_ACCMODE | O_CREAT | O_EXCL | O_TRUNC | O_DIRECTORY | O_APPEND);
+	bool write = (flags & O_ACCMODE) != O_RDONLY || (flags & (O_CREAT | O_TRUNC));
+	int root = root_of(vm, call->arg[0], write), r = take_name(vm, call, 0, name);
+	call->data_len = 0;
+	if (root < 0 || r)
+		return root < 0 ? root : r;
+	flags &= ~O_APPEND; /* the guest gives the offset of every write */
+	bool file_root = is_file_root(vm, call->arg[0]);
+	if (file_root && *name)
+		return -ENOTDIR;
+	int fd = open_existing(root, name, file_root, flags);
+	if (fd >= 0 && (flags & O_CREAT) && (flags & O_EXCL)) {
+		close(fd);
+		return -EEXIST;
+	}
+	if (fd == -ENOENT && (flags & O_CREAT))
+		fd = open_beneath(root, name, (uint64_t)(flags | O_EXCL), call->arg[2] & 07777);
+	if (fd < 0)
+		return fd;
+	if (fstat(fd, &st)) {
+		close(fd);
+		return -errno;
+	}
+	struct qv_handle h = {.fd = fd,
+			      .kind = QV_H_FILE,
+			      .writable = (flags & O_ACCMODE) != O_RDONLY,
+			      .root = (uint32_t)call->arg[0],
+			      .flags = flags & ~(O_CREAT | O_EXCL | O_TRUNC),
+			      .name = strdup(name)};
+	fill(&h.identity, &st);
+	memcpy(data(vm), &h.identity, sizeof(h.identity));
+	call->data_len = sizeof(h.identity);
+	return new_handle(vm, h);
+}
+
+int qfile_reopen(struct qv *vm, struct qv_handle *h)
+{
+	struct stat st;
+	int fd = open_existing(vm->config.roots[h->root], h->name, is_file_root(vm, h->root), h->flags);
+	if (fd < 0)
+		return -ESTALE;
+	if (fstat(fd, &st) || st.st_ino != h->identity.ino || st.st_dev != h->identity.dev || st.st_mode != h->identity.mode) {
+		close(fd);
+		return -ESTALE;
+	}
+	/* The guest has pages of a read-only file in its cache: it must still be that file's content. */
+	if (S_ISREG(st.st_mode) && !h->writable &&
+	    ((uint64_t)st.st_size != h->identity.size || st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec != h->identity.mtime_ns)) {
+		close(fd);
+		return -ESTALE;
+	}
+	h->fd = fd;
+	return fd;
+}
+
+/* Descriptor behind a handle, or -errno. stream: a stream will do, too. */
+static int file_of(struct qv *vm, uint64_t handle, bool stream)
+{
+	struct qv_handle *h = &vm->handles[handle < QV_MAX_HANDLES ? handle : 0];
+	if (handle >= QV_MAX_HANDLES || (h->kind != QV_H_FILE && !(stream && h->kind == QV_H_STREAM && h->fd >= 0)))
+		return -EBADF;
+	return h->fd >= 0 ? h->fd : qfile_reopen(vm, h);
+}
+
+static int64_t close_handle(struct qv *vm, uint64_t handle)
+{
+	if (handle >= QV_MAX_HANDLES || vm->handles[handle].kind != QV_H_FILE)
+		return -EBADF;
+	struct qv_handle h = vm->handles[handle];
+	vm->handles[handle] = (struct qv_handle){.fd = -1};
+	free(h.name);
+	if (h.fd >= 0)
+		close(h.fd);
+	return 0;
+}
+
+void qfile_close_all(struct qv *vm)
+{
+	for (uint64_t i = 3; i < QV_MAX_HANDLES; i++)
+		if (vm->handles[i].kind == QV_H_FILE)
+			close_handle(vm, i);
+}
+
+static int64_t transfer(struct qv *vm, const struct qk_call *call, int fd)
+{
+	struct iovec iov[QK_SEG_MAX];
+	int n = segs_to_iov(vm, call, iov);
+	if (n < 0)
+		return n;
+	ssize_t r = call->op == QC_PREAD ? preadv(fd, iov, n, (off_t)call->arg[1]) : pwritev(fd, iov, n, (off_t)call->arg[1]);
+	return r < 0 ? -errno : r;
+}
+
+static int64_t read_directory(struct qv *vm, struct qk_call *call, int fd)
+{
+	if (lseek(fd, (off_t)call->arg[1], SEEK_SET) < 0)
+		return -errno;
+	long n = syscall(SYS_getdents64, fd, data(vm), QK_DATA_SIZE);
+	if (n < 0)
+		return -errno;
+	call->data_len = (uint32_t)n;
+	call->out[0] = (uint64_t)lseek(fd, 0, SEEK_CUR);
+	return n;
+}
+
+static int64_t set_attributes(int dir, const char *last, const struct qk_call *call)
+{
+	uint64_t mask = call->arg[1];
+	struct timespec t[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_nsec = UTIME_OMIT}};
+	struct stat st;
+	if (fstatat(dir, last, &st, AT_SYMLINK_NOFOLLOW))
+		return -errno;
+	if ((mask & QK_ATTR_OWNER) && fchownat(dir, last, (uid_t)(call->arg[3] >> 32), (gid_t)call->arg[3], AT_SYMLINK_NOFOLLOW))
+		return -errno;
+	/* No mode of a symlink can be changed, and following one here could leave the root. */
+	if ((mask & (QK_ATTR_MODE | QK_ATTR_SIZE)) && S_ISLNK(st.st_mode))
+		return -EOPNOTSUPP;
+	if (mask & (QK_ATTR_MODE | QK_ATTR_SIZE)) {
+		int fd = open_existing(dir, last, false, mask & QK_ATTR_SIZE ? O_WRONLY : O_RDONLY), r = 0;
+		if (fd < 0)
+			return fd;
+		if (mask & QK_ATTR_MODE)
+			r = fchmod(fd, (mode_t)(call->arg[2] & 07777));
+		else
+			r = ftruncate(fd, (off_t)call->arg[2]);
+		r = r ? -errno : 0;
+		close(fd);
+		if (r)
+			return r;
+	}
+	if (mask & QK_ATTR_ATIME)
+		t[0] = (struct timespec){.tv_sec = (time_t)(call->arg[4] / 1000000000), .tv_nsec = (long)(call->arg[4] % 1000000000)};
+	if (mask & QK_ATTR_MTIME)
+		t[1] = (struct timespec){.tv_sec = (time_t)(call->arg[5] / 1000000000), .tv_nsec = (long)(call->arg[5] % 1000000000)};
+	if ((mask & (QK_ATTR_ATIME | QK_ATTR_MTIME)) && utimensat(dir, last, t, AT_SYMLINK_NOFOLLOW))
+		return -errno;
+	return 0;
+}
+
+static int64_t two_names(int op, int root, char *from, char *to, uint64_t flags)
+{
+	const char *last_from, *last_to;
+	int a = open_parent(root, from, &last_from), b, r;
+	if (a < 0)
+		return a;
+	b = open_parent(root, to, &last_to);
+	if (b < 0) {
+		close(a);
+		return b;
+	}
+	if (op == QC_RENAME)
+		r = (int)syscall(SYS_renameat2, a, last_from, b, last_to, (unsigned)flags);
+	else
+		r = linkat(a, last_from, b, last_to, 0);
+	r = r ? -errno : 0;
+	close(a);
+	close(b);
+	return r;
+}
+
+static int64_t change(struct qv *vm, struct qk_call *call)
+{
+	char name[NAME_LIMIT], other[NAME_LIMIT];
+	const char *last;
+	bool two = call->op == QC_RENAME || call->op == QC_LINK || call->op == QC_SYMLINK;
+	int root = root_of(vm, call->arg[0], true), r = take_name(vm, call, 0, name);
+	if (!r && two)
+		r = take_name(vm, call, 1, other);
+	call->data_len = 0;
+	if (root < 0 || r)
+		return root < 0 ? root : r;
+	if (call->op == QC_RENAME || call->op == QC_LINK)
+		return two_names((int)call->op, root, name, other, call->arg[1]);
+	if (call->op == QC_SETATTR && !*name)
+		return -EPERM;
+	int dir = open_parent(root, name, &last);
+	if (dir < 0)
+		return dir;
+	int64_t ret;
+	switch (call->op) {
+	case QC_MKDIR:
+		ret = mkdirat(dir, last, (mode_t)(call->arg[1] & 07777)) ? -errno : 0;
+		break;
+	case QC_UNLINK:
+		ret = unlinkat(dir, last, (int)call->arg[1] & AT_REMOVEDIR) ? -errno : 0;
+		break;
+	case QC_SYMLINK:
+		ret = symlinkat(other, dir, last) ? -errno : 0;
+		break;
+	default:
+		ret = set_attributes(dir, last, call);
+	}
+	close(dir);
+	return ret;
+}
+
+static int64_t stat_filesystem(struct qv *vm, struct qk_call *call)
+{
+	char name[NAME_LIMIT];
+	struct statfs s;
+	int root = root_of(vm, call->arg[0], false), r = take_name(vm, call, 0, name);
+	call->data_len = 0;
+	if (root < 0 || r)
+		return root < 0 ? root : r;
+	int fd = is_file_root(vm, call->arg[0]) ? dup(root) : open_beneath(root, name, O_PATH, 0);
+	if (fd < 0)
+		return fd;
+	r = fstatfs(fd, &s) ? -errno : 0;
+	close(fd);
+	if (!r) {
+		memcpy(data(vm), &s, sizeof(s));
+		call->data_len = sizeof(s);
+	}
+	return r;
+}
+
+static int64_t on_handle(struct qv *vm, struct qk_call *call)
+{
+	struct stat st;
+	uint32_t op = call->op;
+	int fd = file_of(vm, call->arg[0], op == QC_FSTAT);
+	call->data_len = 0;
+	if (fd < 0)
+		return fd;
+	bool writes = op == QC_PWRITE || op == QC_FTRUNCATE || op == QC_FALLOCATE;
+	if (writes && !vm->handles[call->arg[0]].writable)
+		return -EBADF;
+	switch (op) {
+	case QC_PREAD:
+	case QC_PWRITE:
+		return transfer(vm, call, fd);
+	case QC_READDIR:
+		return read_directory(vm, call, fd);
+	case QC_FSTAT:
+		if (fstat(fd, &st))
+			return -errno;
+		fill((struct qk_stat *)data(vm), &st);
+		call->data_len = sizeof(struct qk_stat);
+		return 0;
+	case QC_FTRUNCATE:
+		return ftruncate(fd, (off_t)call->arg[1]) ? -errno : 0;
+	case QC_FSYNC:
+		return (call->arg[1] ? fdatasync(fd) : fsync(fd)) ? -errno : 0;
+	case QC_FALLOCATE:
+		return fallocate(fd, (int)call->arg[1], (off_t)call->arg[2], (off_t)call->arg[3]) ? -errno : 0;
+	case QC_FLOCK:
+		return flock(fd, (int)(call->arg[1] | LOCK_NB)) ? -errno : 0;
+	default:
+		return -ENOSYS;
+	}
+}
+
+int64_t qfile_call(struct qv *vm, struct qk_call *call)
+{
+	switch (call->op) {
+	case QC_LOOKUP:
+		return lookup(vm, call);
+	case QC_OPEN:
+		return open_file(vm, call);
+	case QC_CLOSE:
+		return close_handle(vm, call->arg[0]);
+	case QC_STATFS:
+		return stat_filesystem(vm, call);
+	case QC_MKDIR:
+	case QC_UNLINK:
+	case QC_RENAME:
+	case QC_LINK:
+	case QC_SYMLINK:
+	case QC_SETATTR:
+		return change(vm, call);
+	default:
+		return on_handle(vm, call);
+	}
+}

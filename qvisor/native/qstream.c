@@ -1,0 +1,121 @@
+/* QCall operations on streams: the standard streams, which may be pipes, terminals, sockets or files. Never blocks, and never sets O_NONBLOCK,
+ * because other processes share the open file. */
+#include <asm/termbits.h>
+#include <errno.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/uio.h>
+
+#include "vm.h"
+
+#define BLOCKING_WRITE_MAX 4096 /* PIPE_BUF: what poll(POLLOUT) promises not to block */
+
+static struct qv_handle *stream(struct qv *vm, uint64_t index)
+{
+	if (index >= QV_MAX_HANDLES || vm->handles[index].kind != QV_H_STREAM || vm->handles[index].fd < 0)
+		return NULL;
+	return &vm->handles[index];
+}
+
+static int ready(int fd, short events)
+{
+	struct pollfd p = {.fd = fd, .events = events};
+	int n = poll(&p, 1, 0);
+	return n < 0 ? -errno : n ? p.revents : 0;
+}
+
+static int64_t stream_read(int fd, const struct iovec *iov, int n)
+{
+	ssize_t r = preadv2(fd, iov, n, -1, RWF_NOWAIT);
+	if (r >= 0 || (errno != EOPNOTSUPP && errno != EAGAIN && errno != ENOSYS && errno != EINVAL))
+		return r < 0 ? -errno : r;
+	if (ready(fd, POLLIN) <= 0)
+		return -EAGAIN;
+	r = readv(fd, iov, n);
+	return r < 0 ? -errno : r;
+}
+
+static int64_t stream_write(int fd, struct iovec *iov, int n)
+{
+	ssize_t r = pwritev2(fd, iov, n, -1, RWF_NOWAIT);
+	if (r >= 0 || (errno != EOPNOTSUPP && errno != EAGAIN && errno != ENOSYS && errno != EINVAL))
+		return r < 0 ? -errno : r;
+	int bits = ready(fd, POLLOUT);
+	if (bits <= 0)
+		return -EAGAIN;
+	size_t left = BLOCKING_WRITE_MAX;
+	for (int i = 0; i < n; i++) {
+		if (iov[i].iov_len > left)
+			iov[i].iov_len = left;
+		left -= iov[i].iov_len;
+	}
+	r = writev(fd, iov, n);
+	return r < 0 ? -errno : r;
+}
+
+static int64_t stream_poll(struct qv *vm, int handle, uint32_t events)
+{
+	int bits = ready(vm->handles[handle].fd, (short)events);
+	if (bits)
+		return bits;
+	int r = events_arm(vm, handle, events);
+	return r == -EPERM ? (int64_t)(events & (POLLIN | POLLOUT)) : r;
+}
+
+static int64_t stream_ioctl(int fd, uint64_t request, void *data, uint32_t *len)
+{
+	switch (request) {
+	case TCGETS:
+		*len = sizeof(struct termios);
+		break;
+	case TIOCGWINSZ:
+		*len = sizeof(struct winsize);
+		break;
+	case FIONREAD:
+		*len = sizeof(int);
+		break;
+	case TCSETS:
+	case TCSETSW:
+	case TCSETSF:
+		if (*len < sizeof(struct termios))
+			return -EINVAL;
+		*len = 0;
+		break;
+	case TIOCSWINSZ:
+		if (*len < sizeof(struct winsize))
+			return -EINVAL;
+		*len = 0;
+		break;
+	default:
+		return -ENOTTY;
+	}
+	return ioctl(fd, request, data) ? -errno : 0;
+}
+
+int64_t qstream_call(struct qv *vm, struct qk_call *call)
+{
+	struct iovec iov[QK_SEG_MAX];
+	struct qv_handle *h = stream(vm, call->arg[0]);
+	uint32_t len = call->data_len;
+	int n;
+	call->data_len = 0;
+	if (!h)
+		return -EBADF;
+	switch (call->op) {
+	case QC_READ:
+		n = segs_to_iov(vm, call, iov);
+		return n < 0 ? n : stream_read(h->fd, iov, n);
+	case QC_WRITE: {
+		n = segs_to_iov(vm, call, iov);
+		int64_t r = n < 0 ? n : stream_write(h->fd, iov, n);
+		if (r > 0 && call->arg[0] == 1 && !vm->first_output_ns)
+			vm_first_output(vm);
+		return r;
+	}
+	case QC_POLL:
+		return stream_poll(vm, (int)call->arg[0], (uint32_t)call->arg[1]);
+	default:
+		call->data_len = len;
+		return stream_ioctl(h->fd, call->arg[1], vm->comm_area + QK_OFF_DATA, &call->data_len);
+	}
+}

@@ -1,0 +1,93 @@
+/* The functions of QVisor's C part that Python calls through cffi (cdef.h repeats them). All calls are coarse, release the GIL, never call back;
+ * they return 0 or more, or -errno. */
+#ifndef QVISOR_API_H
+#define QVISOR_API_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "quark_abi.h"
+
+struct qv; /* one virtual machine with one vCPU */
+
+struct qv_config {
+	int kvm_fd;
+	uint64_t ram_limit; /* bytes, a multiple of QK_SLOT_SIZE, at most 32 GiB */
+	int nroots;
+	int roots[33];           /* directory (or file) descriptors of the host roots; 0 is the rootfs */
+	uint32_t root_flags[33]; /* QK_MOUNT_* */
+	int stdio[3];            /* descriptors behind handles 0, 1, 2 */
+	int signals;             /* signalfd whose signals go to the guest, or -1 */
+};
+
+enum { QV_STOPPED = 0, QV_EXITED = 1, QV_PANIC = 2, QV_PARKED = 3, QV_VM_ERROR = 4 };
+struct qv_exit {
+	int reason;
+	int status;      /* QV_EXITED: 0..255 or 128 + signal */
+	char text[8192]; /* QV_PANIC, QV_VM_ERROR: the report */
+};
+
+/* VM, vCPU, comm area and the first RAM slot (RAM reads zero). */
+int qv_create(const struct qv_config *config, struct qv **out);
+void qv_destroy(struct qv *vm);
+/* Loads the kernel ELF and sets the vCPU to its entry point. -ENOEXEC: not such an ELF. */
+int qv_boot(struct qv *vm, const void *elf, size_t n);
+struct qk_comm *qv_comm(struct qv *vm);
+char *qv_comm_area(struct qv *vm, uint32_t offset);
+/* Runs until the guest ends, parks, fails, or qv_stop(). Repeat to go on after QV_PARKED. */
+int qv_run(struct qv *vm, struct qv_exit *out);
+/* From any thread: post an event to the guest (QK_EV_*), or end qv_run with QV_STOPPED. */
+int qv_post(struct qv *vm, int32_t handle, uint32_t events);
+void qv_stop(struct qv *vm);
+/* Should QC_READY answer "park"? */
+void qv_want_ready(struct qv *vm, int on);
+int qv_debug_fd(struct qv *vm, int fd); /* QC_LOG text goes there; -1: nowhere */
+uint64_t qv_ram_bytes(struct qv *vm);
+char *qv_ram(struct qv *vm); /* host address of GPA 0; only [0, qv_ram_bytes) is backed */
+/* CLOCK_MONOTONIC ns of the first byte written to handle 1 since the last qv_run began, 0 if none yet. */
+uint64_t qv_first_output_ns(struct qv *vm);
+
+/* ---- Snapshots (state.c, pages.c, recipes.c) */
+size_t qv_state_size(void);
+int qv_state_save(struct qv *vm, void *buf, size_t n);
+int qv_state_load(struct qv *vm, const void *buf, size_t n);
+
+enum { QV_PAGES_READ = 0, QV_PAGES_WRITTEN = 1 };
+struct qv_page_run {
+	uint64_t gfn; /* guest frame number */
+	uint32_t pages;
+	uint32_t kind; /* QV_PAGES_* */
+};
+struct qv_scan_stats {
+	uint64_t data_pages, zero_pages, free_pages;
+};
+/* Pages a capture must keep, as runs in ascending order; private_only: just those that a clone has copied on write. Count or -errno (-ENOSPC: max). */
+int64_t qv_scan(struct qv *vm, int private_only, struct qv_page_run *out, size_t max, struct qv_scan_stats *stats);
+/* Pages of RAM that are in this process's page tables: read (still shared) or written (private). */
+int64_t qv_touched(struct qv *vm, struct qv_page_run *out, size_t max);
+/* Record qv_touched at the first output on handle 1 (the working set); qv_recorded gives it, count or 0. */
+int qv_record_touched(struct qv *vm, size_t max);
+int64_t qv_recorded(struct qv *vm, struct qv_page_run *out, size_t max);
+/* Grows RAM to ram_bytes and maps the runs privately from image_fd, at offset = GPA; the rest stays anonymous zero memory. */
+int qv_map_image(struct qv *vm, uint64_t ram_bytes, int image_fd, const struct qv_page_run *runs, size_t n);
+/* New userfaultfd with the runs registered for missing pages; the descriptor is the caller's. */
+int qv_uffd(struct qv *vm, const struct qv_page_run *runs, size_t n);
+int64_t qv_populate(struct qv *vm, const struct qv_page_run *runs, size_t n); /* pages mapped ahead */
+/* Files that the guest has open on the host, as bytes that another process can reopen them from; size or -errno (-ENOSPC). */
+int64_t qv_recipes_save(struct qv *vm, void *buf, size_t max);
+int qv_recipes_load(struct qv *vm, const void *buf, size_t n);
+/* Ends this process with `status` and the line `message` when fd (a socket to the pager) is closed by its peer; NULL message: stop watching. */
+int qv_watch_pager(struct qv *vm, int fd, int status, const char *message);
+/* For the pager: page-aligned addresses of pending faults (0: none now), and waking those who wait on a range. */
+int qp_read_faults(int uffd, uint64_t *addresses, int max);
+int qp_wake(int uffd, uint64_t start, uint64_t len);
+
+/* The clone's side of the pager's socket (wire.c). connect: `directory` holds pager.sock. receive: missing descriptors are -1. */
+int qc_connect(int directory);
+int qc_send(int sock, const void *message, size_t n, int fd);
+int64_t qc_receive(int sock, void *buf, size_t max, int *fds, int fds_max);
+
+/* Blocks the signals that belong to the guest in this thread and returns a signalfd for them (SIGINT SIGTERM SIGHUP SIGQUIT SIGWINCH SIGUSR1 SIGUSR2). */
+int qv_signals(void);
+
+#endif

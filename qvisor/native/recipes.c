@@ -1,0 +1,57 @@
+/* Recipes: what a snapshot keeps of the files that the guest has open on the host. They are reopened at their first use in a clone. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vm.h"
+
+struct recipe {
+	uint32_t index, root;
+	int32_t flags;
+	uint32_t writable, name_len, reserved;
+	struct qk_stat identity;
+};
+
+int64_t qv_recipes_save(struct qv *vm, void *buf, size_t max)
+{
+	size_t at = 0;
+	for (uint32_t i = 3; i < QV_MAX_HANDLES; i++) {
+		const struct qv_handle *h = &vm->handles[i];
+		if (h->kind != QV_H_FILE)
+			continue;
+		struct recipe r = {.index = i,
+				   .root = h->root,
+				   .flags = h->flags,
+				   .writable = h->writable,
+				   .name_len = (uint32_t)strlen(h->name),
+				   .identity = h->identity};
+		if (max - at < sizeof(r) + r.name_len)
+			return -ENOSPC;
+		memcpy((char *)buf + at, &r, sizeof(r));
+		memcpy((char *)buf + at + sizeof(r), h->name, r.name_len);
+		at += sizeof(r) + r.name_len;
+	}
+	return (int64_t)at;
+}
+
+int qv_recipes_load(struct qv *vm, const void *buf, size_t n)
+{
+	const char *p = buf;
+	while (n) {
+		struct recipe r;
+		if (n < sizeof(r))
+			return -EINVAL;
+		memcpy(&r, p, sizeof(r));
+		if (n - sizeof(r) < r.name_len || r.index < 3 || r.index >= QV_MAX_HANDLES || r.root >= (uint32_t)vm->config.nroots ||
+		    vm->handles[r.index].kind != QV_H_FREE)
+			return -EINVAL;
+		char *name = strndup(p + sizeof(r), r.name_len);
+		if (!name)
+			return -ENOMEM;
+		vm->handles[r.index] = (struct qv_handle){
+			.fd = -1, .kind = QV_H_FILE, .writable = r.writable, .root = r.root, .flags = r.flags, .name = name, .identity = r.identity};
+		p += sizeof(r) + r.name_len;
+		n -= sizeof(r) + r.name_len;
+	}
+	return 0;
+}

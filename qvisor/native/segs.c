@@ -1,0 +1,21 @@
+/* Guest-physical segments to host memory: the bounds check of every data transfer. */
+#include <errno.h>
+#include <sys/uio.h>
+
+#include "vm.h"
+
+int segs_to_iov(struct qv *vm, const struct qk_call *call, struct iovec *iov)
+{
+	const struct qk_seg *segs = (const struct qk_seg *)(vm->comm_area + QK_OFF_SEGS);
+	if (call->nseg > QK_SEG_MAX)
+		return -EINVAL;
+	for (uint32_t i = 0; i < call->nseg; i++) {
+		/* Read once: the guest may rewrite its list meanwhile. */
+		uint64_t gpa = __atomic_load_n(&segs[i].gpa, __ATOMIC_RELAXED), len = __atomic_load_n(&segs[i].len, __ATOMIC_RELAXED);
+		iov[i].iov_base = vm_ram(vm, gpa, len);
+		iov[i].iov_len = len;
+		if (!iov[i].iov_base)
+			return -EFAULT;
+	}
+	return (int)call->nseg;
+}

@@ -1,0 +1,172 @@
+/* Creates and destroys a virtual machine: KVM VM, vCPU, comm area, RAM slots. Source: Linux Documentation/virt/kvm/api.rst. */
+#include "vm.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#define COMM_SLOT 0u
+#define CPUID_MAX 256
+
+uint64_t now_ns(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static int set_slot(struct qv *vm, unsigned slot, uint64_t gpa, uint64_t size, void *host)
+{
+	struct kvm_userspace_memory_region r = {.slot = slot, .guest_phys_addr = gpa, .memory_size = size, .userspace_addr = (uintptr_t)host};
+	return ioctl(vm->vm_fd, KVM_SET_USER_MEMORY_REGION, &r) ? -errno : 0;
+}
+
+int vm_add_slot(struct qv *vm)
+{
+	if (vm->ram_bytes + QK_SLOT_SIZE > vm->ram_limit)
+		return -ENOMEM;
+	char *host = vm->ram + vm->ram_bytes;
+	if (mmap(host, QK_SLOT_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
+		return -errno;
+	int r = set_slot(vm, vm->nslots + 1, vm->ram_bytes, QK_SLOT_SIZE, host);
+	if (r)
+		return r;
+	vm->nslots++;
+	vm->ram_bytes += QK_SLOT_SIZE;
+	return 0;
+}
+
+static int set_cpuid(struct qv *vm)
+{
+	struct {
+		struct kvm_cpuid2 h;
+		struct kvm_cpuid_entry2 e[CPUID_MAX];
+	} c = {.h = {.nent = CPUID_MAX}};
+	if (ioctl(vm->kvm_fd, KVM_GET_SUPPORTED_CPUID, &c) || ioctl(vm->vcpu_fd, KVM_SET_CPUID2, &c))
+		return -errno;
+	return 0;
+}
+
+static int create(struct qv *vm)
+{
+	vm->vm_fd = ioctl(vm->kvm_fd, KVM_CREATE_VM, 0);
+	if (vm->vm_fd < 0)
+		return -errno;
+	vm->vcpu_fd = ioctl(vm->vm_fd, KVM_CREATE_VCPU, 0);
+	if (vm->vcpu_fd < 0)
+		return -errno;
+	int size = ioctl(vm->kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
+	if (size < 0)
+		return -errno;
+	vm->run_size = (size_t)size;
+	vm->run = mmap(NULL, vm->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, vm->vcpu_fd, 0);
+	if (vm->run == MAP_FAILED)
+		return -errno;
+	vm->comm_area = mmap(NULL, QK_COMM_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (vm->comm_area == MAP_FAILED)
+		return -errno;
+	vm->comm = (struct qk_comm *)(vm->comm_area + QK_OFF_HEAD);
+	vm->comm->abi_version = QK_ABI_VERSION;
+	vm->comm->vcpu.timer_ns = UINT64_MAX;
+	int r = set_slot(vm, COMM_SLOT, QK_COMM_GPA, QK_COMM_SIZE, vm->comm_area);
+	if (r)
+		return r;
+	vm->ram = mmap(NULL, vm->ram_limit, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (vm->ram == MAP_FAILED)
+		return -errno;
+	int khz = ioctl(vm->vcpu_fd, KVM_GET_TSC_KHZ, 0);
+	if (khz > 0)
+		vm->tsc_mult = (uint64_t)(((unsigned __int128)1000000 << 32) / (unsigned)khz);
+	r = vm_add_slot(vm);
+	if (!r)
+		r = set_cpuid(vm);
+	return r ? r : events_init(vm);
+}
+
+int qv_create(const struct qv_config *config, struct qv **out)
+{
+	if (config->ram_limit < QK_SLOT_SIZE || config->ram_limit % QK_SLOT_SIZE || config->ram_limit > (32ull << 30) || config->nroots < 0 ||
+	    config->nroots > 33)
+		return -EINVAL;
+	struct qv *vm = calloc(1, sizeof(*vm));
+	if (!vm)
+		return -ENOMEM;
+	vm->config = *config;
+	vm->kvm_fd = config->kvm_fd;
+	vm->ram_limit = config->ram_limit;
+	vm->vm_fd = vm->vcpu_fd = vm->epoll_fd = vm->wake_fd = vm->debug_fd = -1;
+	vm->run = MAP_FAILED;
+	vm->ram = vm->comm_area = MAP_FAILED;
+	for (int i = 0; i < QV_MAX_HANDLES; i++)
+		vm->handles[i].fd = -1;
+	for (int i = 0; i < 3; i++)
+		vm->handles[i] = (struct qv_handle){.fd = config->stdio[i], .kind = QV_H_STREAM, .writable = true};
+	pthread_mutex_init(&vm->event_lock, NULL);
+	int r = create(vm);
+	if (r) {
+		qv_destroy(vm);
+		return r;
+	}
+	*out = vm;
+	return 0;
+}
+
+void qv_destroy(struct qv *vm)
+{
+	poller_destroy(vm);
+	events_destroy(vm);
+	qfile_close_all(vm);
+	if (vm->run != MAP_FAILED)
+		munmap(vm->run, vm->run_size);
+	if (vm->vcpu_fd >= 0)
+		close(vm->vcpu_fd);
+	if (vm->vm_fd >= 0)
+		close(vm->vm_fd);
+	if (vm->ram != MAP_FAILED)
+		munmap(vm->ram, vm->ram_limit);
+	if (vm->comm_area != MAP_FAILED)
+		munmap(vm->comm_area, QK_COMM_SIZE);
+	free(vm->record);
+	pthread_mutex_destroy(&vm->event_lock);
+	free(vm);
+}
+
+struct qk_comm *qv_comm(struct qv *vm)
+{
+	return vm->comm;
+}
+
+char *qv_comm_area(struct qv *vm, uint32_t offset)
+{
+	return offset < QK_COMM_SIZE ? vm->comm_area + offset : NULL;
+}
+
+uint64_t qv_ram_bytes(struct qv *vm)
+{
+	return vm->ram_bytes;
+}
+
+char *qv_ram(struct qv *vm)
+{
+	return vm->ram;
+}
+
+uint64_t qv_first_output_ns(struct qv *vm)
+{
+	return vm->first_output_ns;
+}
+
+void qv_want_ready(struct qv *vm, int on)
+{
+	vm->want_ready = on;
+}
+
+int qv_debug_fd(struct qv *vm, int fd)
+{
+	vm->debug_fd = fd;
+	return 0;
+}

@@ -1,0 +1,116 @@
+/* A virtual machine as the C files of QVisor see it. */
+#ifndef VM_H
+#define VM_H
+
+#include <linux/kvm.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "qvisor_api.h"
+
+#define QV_MAX_HANDLES 1024
+
+/* A host descriptor that the guest knows by its index. */
+struct qv_handle {
+	int fd;       /* -1: free, or (QV_H_FILE of a clone) not reopened yet */
+	uint8_t kind; /* QV_H_* */
+	bool writable;
+	bool in_epoll;
+	/* QV_H_FILE: how to open it again, and what it has to be then */
+	uint32_t root;
+	int flags;
+	char *name;
+	struct qk_stat identity;
+};
+enum { QV_H_FREE = 0, QV_H_FILE, QV_H_STREAM };
+
+struct qv {
+	int kvm_fd, vm_fd, vcpu_fd;
+	struct kvm_run *run;
+	size_t run_size;
+	char *ram; /* reservation of ram_limit bytes; [0, ram_bytes) is backed */
+	uint64_t ram_bytes, ram_limit;
+	unsigned nslots;
+	char *comm_area;
+	struct qk_comm *comm;
+	struct qv_config config;
+	struct qv_handle handles[QV_MAX_HANDLES];
+
+	pthread_t vcpu_thread;
+	_Atomic int running;  /* vcpu_thread is valid and inside qv_run */
+	_Atomic int waiting;  /* the vCPU sits in QK_PORT_WAIT */
+	_Atomic int need_irq; /* inject QK_IRQ_VECTOR before the next entry */
+	_Atomic int stop;
+	bool want_ready;
+	int debug_fd;
+	uint64_t first_output_ns;
+	struct qv_page_run *record; /* working set, being recorded when not NULL */
+	size_t record_max;
+	int64_t record_n;
+
+	int epoll_fd, wake_fd; /* streams, the signalfd and wake_fd (eventfd) */
+	char *pager_message;   /* what to say when the pager goes */
+	int pager_status;
+	pthread_mutex_t event_lock;
+	pthread_t tick_thread;
+	bool tick_started;
+	_Atomic int tick_idle; /* the tick thread sleeps on this futex while the vCPU waits */
+	_Atomic int tick_quit;
+
+	pthread_t poller_thread;
+	bool poller_started;
+	_Atomic int poller_sleep, poller_quit; /* the first is its futex */
+	uint64_t last_exit_ns;
+	uint64_t tsc_mult; /* ns per TSC tick, 32.32 fixed point */
+
+	bool ended; /* QC_EXIT or QC_PANIC was seen; exit holds it */
+	struct qv_exit exit;
+};
+
+static inline struct qk_comm *vm_comm(struct qv *vm)
+{
+	return vm->comm;
+}
+
+/* The single place where a guest-physical range becomes memory: NULL unless all of [gpa, gpa+len) is RAM. */
+static inline void *vm_ram(struct qv *vm, uint64_t gpa, uint64_t len)
+{
+	if (gpa > vm->ram_bytes || len > vm->ram_bytes - gpa)
+		return NULL;
+	return vm->ram + gpa;
+}
+
+uint64_t now_ns(void);
+void vm_first_output(struct qv *vm);
+int vm_add_slot(struct qv *vm); /* one more QK_SLOT_SIZE of RAM; -ENOMEM at the limit */
+void vm_kick(struct qv *vm);
+/* events.c */
+int events_init(struct qv *vm);
+void events_destroy(struct qv *vm);
+void events_push(struct qv *vm, int32_t handle, uint32_t events);
+bool events_undrained(struct qv *vm);
+int events_collect(struct qv *vm, int64_t timeout_ns); /* waits on the epoll set and pushes what came */
+void events_wait(struct qv *vm, uint64_t ns);
+int events_arm(struct qv *vm, int handle, uint32_t events); /* one event when ready; 0 or -errno (-EPERM: always ready) */
+void events_forget(struct qv *vm, int handle);
+int tick_start(struct qv *vm);
+void tick_nudge(struct qv *vm); /* the vCPU runs again */
+/* qcall.c: serve the request that is there. serve: on the vCPU's thread, 1 when the guest ended; poll: on another, whether there was one. */
+int qcall_serve(struct qv *vm);
+bool qcall_poll(struct qv *vm);
+/* poller.c */
+void poller_note_exit(struct qv *vm);
+void poller_destroy(struct qv *vm);
+/* qfile.c, qstream.c: return value goes to call.ret. `call` is a private copy of the guest's request: checked values stay what they were.
+ * Data area in and out: vm->comm_area + QK_OFF_DATA, at most QK_DATA_SIZE; out fields are copied back to the guest by the caller. */
+int64_t qfile_call(struct qv *vm, struct qk_call *call);
+int64_t qstream_call(struct qv *vm, struct qk_call *call);
+void qfile_close_all(struct qv *vm);
+int qfile_reopen(struct qv *vm, struct qv_handle *h); /* descriptor of a handle restored from a recipe; -ESTALE: not the same file */
+/* segs.c: the request's segments as an iovec of host memory, checked; returns count or -errno. iov has room for QK_SEG_MAX. */
+struct iovec;
+int segs_to_iov(struct qv *vm, const struct qk_call *call, struct iovec *iov);
+
+#endif

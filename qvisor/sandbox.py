@@ -1,0 +1,182 @@
+"""A sandbox: one virtual machine in this process, from its creation to its end."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from quark.errors import GuestPanicError, KvmMissingError, KvmPermissionError, UsageError, VmError
+from qvisor import kernel, spec
+from qvisor._native import ffi, lib
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Any, Self
+
+RINGS = {"auto": lib.QK_RING_AUTO, "ring0": lib.QK_RING_0, "ring3": lib.QK_RING_3}
+
+
+class Stop:
+    """Why a run returned: `exited` with a status, `parked` at a capture point, or `stopped` by request."""
+
+    __slots__ = ("reason", "status")
+
+    def __init__(self, reason: str, status: int = 0) -> None:
+        self.reason = reason
+        self.status = status
+
+
+def open_kvm() -> int:
+    """Descriptor of /dev/kvm.
+
+    Raises:
+        KvmMissingError, KvmPermissionError: with what to do.
+    """
+    try:
+        return os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC)
+    except OSError as e:
+        if e.errno in {errno.EACCES, errno.EPERM}:
+            raise KvmPermissionError(
+                "/dev/kvm: permission denied; join the group kvm (usermod -aG kvm $USER) or run as root"
+            ) from e
+        raise KvmMissingError(
+            f"/dev/kvm: {e.strerror}; enable virtualisation in the firmware and load kvm_intel or kvm_amd"
+        ) from e
+
+
+class Sandbox:
+    """A virtual machine of `spec`; use it as a context manager, which releases everything.
+
+    `stdio` are the three descriptors behind the guest's standard streams, `signals` a signalfd whose signals go to the guest, or -1.
+    """
+
+    def __init__(
+        self, sandbox_spec: spec.SandboxSpec, stdio: tuple[int, int, int] = (0, 1, 2), signals: int = -1
+    ) -> None:
+        self.spec = sandbox_spec
+        self._fds: list[int] = []
+        self._vm: Any = None
+        self._mount_flags: list[int] = []
+        try:
+            self._create(stdio, signals)
+        except BaseException:
+            self.close()
+            raise
+
+    def _create(self, stdio: tuple[int, int, int], signals: int) -> None:
+        if len(self.spec.volumes) > spec.MOUNTS_MAX:
+            raise UsageError(f"{len(self.spec.volumes)} volumes: a sandbox can have {spec.MOUNTS_MAX}")
+        config = ffi.new("struct qv_config *")
+        config.kvm_fd = open_kvm()
+        self._fds.append(config.kvm_fd)
+        config.ram_limit = self.spec.memory
+        config.signals = signals
+        config.roots[0] = spec.open_rootfs(self.spec.rootfs)
+        self._fds.append(config.roots[0])
+        config.root_flags[0] = lib.QK_MOUNT_RO
+        for i, volume in enumerate(self.spec.volumes, 1):
+            fd, single = spec.open_volume(volume)
+            self._fds.append(fd)
+            config.roots[i] = fd
+            config.root_flags[i] = (lib.QK_MOUNT_RO if volume.read_only else 0) | (lib.QK_MOUNT_FILE if single else 0)
+            self._mount_flags.append(config.root_flags[i])
+        config.nroots = 1 + len(self.spec.volumes)
+        config.stdio[0], config.stdio[1], config.stdio[2] = stdio
+        out = ffi.new("struct qv **")
+        check(lib.qv_create(config, out), "create the virtual machine")
+        self._vm = out[0]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Destroy the machine; harmless when done before."""
+        if self._vm is not None:
+            lib.qv_destroy(self._vm)
+            self._vm = None
+        while self._fds:
+            os.close(self._fds.pop())
+
+    @property
+    def vm(self) -> Any:
+        """The C handle, for capture and restore."""
+        return self._vm
+
+    def fill_comm(self, *, clone: bool, trace: bool, document: bytes) -> None:
+        """Write what the guest reads about itself: boot parameters, fresh entropy and generation, the /dev/quark document."""
+        comm = lib.qv_comm(self._vm)
+        boot = comm.boot
+        boot.ring = RINGS[self.spec.ring]
+        boot.flags = (lib.QK_BOOT_TRACE if trace else 0) | (lib.QK_BOOT_TTY if os.isatty(0) else 0)
+        boot.uid, boot.gid = self.spec.uid, self.spec.gid
+        env = [f"{k}={v}" for k, v in self.spec.env.items()]
+        targets = [v.target for v in self.spec.volumes]
+        boot.argc, boot.envc, boot.nmounts = len(self.spec.argv), len(env), len(targets)
+        for i, flags in enumerate(self._mount_flags):
+            boot.mount_flags[i] = flags
+        texts = [self.spec.cwd, self.spec.hostname, *self.spec.argv, *env, *targets]
+        blob = b"".join(os.fsencode(t) + b"\0" for t in texts)
+        if len(blob) > lib.QK_BOOT_SIZE:
+            raise UsageError(f"arguments and environment are {len(blob)} bytes: the limit is {lib.QK_BOOT_SIZE}")
+        if any("\0" in t for t in texts):
+            raise UsageError("an argument contains a NUL byte")
+        boot.blob_len = len(blob)
+        ffi.memmove(lib.qv_comm_area(self._vm, lib.QK_OFF_BOOT), blob, len(blob))
+        if len(document) > lib.QK_DOC_SIZE:
+            raise UsageError(f"the /dev/quark document is {len(document)} bytes: the limit is {lib.QK_DOC_SIZE}")
+        ffi.memmove(lib.qv_comm_area(self._vm, lib.QK_OFF_DOC), document, len(document))
+        comm.doc_len = len(document)
+        comm.clone = clone
+        ffi.memmove(comm.entropy, os.urandom(64), 64)
+
+    def set_generation(self, generation: bytes) -> None:
+        """Give the guest its identity (16 bytes): a change of it is how the guest kernel notices that it is a clone."""
+        ffi.memmove(lib.qv_comm(self._vm).generation, generation, 16)
+
+    def boot(self, elf: bytes) -> None:
+        """Load the guest kernel; the next `run` starts it."""
+        check(lib.qv_boot(self._vm, elf, len(elf)), f"load the guest kernel {kernel.PATH}")
+
+    def run(self) -> Stop:
+        """Run until the guest ends or parks.
+
+        Raises:
+            GuestPanicError, VmError: with the report.
+        """
+        out = ffi.new("struct qv_exit *")
+        check(lib.qv_run(self._vm, out), "run the virtual machine")
+        if out.reason == lib.QV_EXITED:
+            return Stop("exited", out.status)
+        if out.reason == lib.QV_PARKED:
+            return Stop("parked")
+        if out.reason == lib.QV_STOPPED:
+            return Stop("stopped")
+        text = ffi.string(out.text).decode(errors="replace")
+        if out.reason == lib.QV_PANIC:
+            raise GuestPanicError(f"guest kernel panic: {text}")
+        raise VmError(text)
+
+    def trace_text(self) -> str:
+        """The tail of the guest kernel's log."""
+        comm = lib.qv_comm(self._vm)
+        ring = ffi.unpack(lib.qv_comm_area(self._vm, lib.QK_OFF_TRACE), lib.QK_TRACE_SIZE)
+        at, size = comm.trace_pos, lib.QK_TRACE_SIZE
+        raw = ring[:at] if at <= size else ring[at % size :] + ring[: at % size]
+        return str(raw.decode(errors="replace"))
+
+
+def check(result: int, what: str) -> int:
+    """Pass on a C result that is not negative.
+
+    Raises:
+        VmError: naming what failed and the system's reason.
+    """
+    if result < 0:
+        raise VmError(f"could not {what}: {os.strerror(-result)}")
+    return result

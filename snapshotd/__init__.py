@@ -1,0 +1,1 @@
+"""snapshotd: the snapshot store, capture, restore and the pager."""

@@ -1,0 +1,159 @@
+"""The clone's side of the pager: connect (starting the pager when there is none), attach, hand over the userfaultfd."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import time
+
+from quark import errors
+from qvisor._native import ffi, lib
+from snapshotd.layout import Layout
+
+START_SECONDS = 10.0
+MESSAGE_MAX = 64 << 10  # snapshotd.wire
+
+
+class Attachment:
+    """A clone's hold on an image. The socket stays open for as long as the clone runs."""
+
+    def __init__(self, sock: int, image_fd: int, layout: Layout, *, complete: bool) -> None:
+        self.sock = sock
+        self.image_fd = image_fd
+        self.layout = layout
+        self.complete = complete
+
+    def send_uffd(self, uffd: int, base: int) -> None:
+        """Hand the pager a userfaultfd whose range begins at `base`.
+
+        Raises:
+            PagerLostError: it is gone.
+        """
+        if send(self.sock, ["uffd", str(base)], uffd) < 0:
+            raise errors.PagerLostError("the pager ended while a clone was being restored; run it again")
+
+    def send_working_set(self, blob: bytes) -> None:
+        """Offer a recorded working set; the pager keeps the first one."""
+        fd = os.memfd_create("quark-working-set", os.MFD_CLOEXEC)
+        try:
+            os.write(fd, blob)
+            send(self.sock, ["working-set", str(len(blob))], fd)
+        finally:
+            os.close(fd)
+
+    def stats(self) -> tuple[int, int]:
+        """Faults answered for this clone and pages brought in by them; zeros when the pager is gone."""
+        if send(self.sock, ["stats"]) < 0:
+            return 0, 0
+        fields, _ = receive(self.sock)
+        return (int(fields[0]), int(fields[1])) if len(fields) == 2 else (0, 0)
+
+    def close(self) -> None:
+        """Let go."""
+        for fd in (self.sock, self.image_fd):
+            if fd >= 0:
+                os.close(fd)
+        self.sock = self.image_fd = -1
+
+
+def send(sock: int, fields: list[str], fd: int = -1) -> int:
+    """Send one message with at most one descriptor; 0 or -errno."""
+    data = "\0".join(fields).encode("utf-8", "surrogateescape")
+    return int(lib.qc_send(sock, data, len(data), fd))
+
+
+def receive(sock: int) -> tuple[list[str], list[int]]:
+    """Fields and two descriptors (-1: not sent); no fields when the pager is gone."""
+    buf = ffi.new("char[]", MESSAGE_MAX)
+    fds = ffi.new("int[2]")
+    n = lib.qc_receive(sock, buf, MESSAGE_MAX, fds, 2)
+    return bytes(ffi.buffer(buf, n)).decode("utf-8", "surrogateescape").split("\0") if n > 0 else [], list(fds)
+
+
+def connect(root: str) -> int:
+    """Connection to the pager of `root`, which is started when there is none.
+
+    Raises:
+        PagerLostError: it does not come up.
+    """
+    run = os.path.join(root, "run")
+    deadline = 0.0
+    while True:
+        sock = -errno.ENOENT
+        try:
+            directory = os.open(run, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            pass
+        else:
+            sock = lib.qc_connect(directory)
+            os.close(directory)
+        if sock >= 0:
+            return int(sock)
+        if sock not in {-errno.ENOENT, -errno.ECONNREFUSED}:
+            raise errors.PagerLostError(f"the pager of {root} cannot be reached: {os.strerror(-sock)}")
+        if not deadline:
+            start(root, run)
+            deadline = time.monotonic() + START_SECONDS
+        if time.monotonic() > deadline:
+            raise errors.PagerLostError(
+                f"the pager of {root} did not start within {START_SECONDS:.0f} s; see {run}/pager.log"
+            )
+        time.sleep(0.002)
+
+
+def start(root: str, run: str) -> None:
+    """Start a pager that outlives this process. It ends by itself when idle."""
+    os.makedirs(run, mode=0o700, exist_ok=True)
+    log = os.open(os.path.join(run, "pager.log"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    package_parent = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    os.posix_spawn(
+        sys.executable,
+        [sys.executable, "-P", "-m", "snapshotd.pager", root],
+        {**os.environ, "PYTHONPATH": package_parent},
+        file_actions=[(os.POSIX_SPAWN_DUP2, null, 0), (os.POSIX_SPAWN_DUP2, log, 1), (os.POSIX_SPAWN_DUP2, log, 2)],
+        setsid=True,
+        setsigmask=(),
+    )
+    os.close(log)
+    os.close(null)
+
+
+def attach(root: str, name: str) -> Attachment:
+    """Attach to the image of snapshot `name`.
+
+    Raises:
+        QuarkError: what the pager found wrong with the snapshot, as the same class it raised there.
+    """
+    if not os.path.isdir(root):
+        raise named_error(
+            "SnapshotUnknownError", f"snapshot {name!r} does not exist in {root}; `quark snapshot list` shows what does"
+        )
+    sock = connect(root)
+    send(sock, ["attach", name])
+    fields, (image_fd, layout_fd) = receive(sock)
+    if not fields:
+        os.close(sock)
+        raise errors.PagerLostError(
+            f"the pager of {root} ended while it opened snapshot {name!r}; see {root}/run/pager.log"
+        )
+    if fields[0] == "error":
+        os.close(sock)
+        raise named_error(fields[1], fields[2])
+    size = os.fstat(layout_fd).st_size
+    layout = Layout.unpack(os.pread(layout_fd, size, 0))
+    os.close(layout_fd)
+    return Attachment(sock, image_fd, layout, complete=fields[1] == "complete")
+
+
+def named_error(kind: str, message: str) -> errors.QuarkError:
+    """The error class called `kind`, with the message."""
+    found: type[errors.QuarkError] | None = getattr(errors, kind, None)
+    if found is None:
+        from snapshotd.store import errors as store_errors
+
+        found = getattr(store_errors, kind, errors.QuarkError)
+    error: errors.QuarkError = (found or errors.QuarkError).__new__(found or errors.QuarkError)
+    error.args = (message,)
+    return error

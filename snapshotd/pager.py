@@ -1,0 +1,221 @@
+"""The pager: a process that owns the images of one state directory and answers the page faults of clones.
+
+Usage: python -m snapshotd.pager ROOT [--idle SECONDS] [--no-fill]
+
+Started by the first clone (snapshotd.client), it ends when no clone has been attached for the idle time. Clones attach through its socket, get the
+image and the layout as descriptors, hand over a userfaultfd when the image still has holes, and stay connected for as long as they run: a
+connection that ends is a clone that ended, and a pager that ends is noticed by its clones, which cannot go on without it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import selectors
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from quark.errors import QuarkError
+from qvisor import kernel
+from qvisor._native import ffi, lib
+from snapshotd import wire
+from snapshotd.image import PAGE, Image
+from snapshotd.metadata import check_host
+from snapshotd.store import Store
+
+IDLE_SECONDS = 60.0
+FAULT_BATCH = 64
+KEEP_IMAGES = 8  # without a clone: least recently used ones beyond this are dropped
+
+
+class Clone:
+    """One attached connection."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.image: Image | None = None
+        self.uffd = -1
+        self.base = 0
+        self.faults = 0
+        self.pages = 0
+
+
+class Pager:
+    """The event loop. One thread: a fault is answered before the next background chunk is read."""
+
+    def __init__(self, root: str, listener: socket.socket, *, idle: float, fill: bool) -> None:
+        self.root = root
+        self.listener = listener
+        self.idle = idle
+        self.fill = fill
+        self.images: dict[str, Image] = {}
+        self.clones: dict[int, Clone] = {}
+        self.selector = selectors.EpollSelector()
+        self.selector.register(listener, selectors.EVENT_READ, self.accept)
+        self.addresses = ffi.new("uint64_t[]", FAULT_BATCH)
+        self.kernel_stamp: tuple[int, int] | None = None
+        self.kernel_id = ""
+
+    def run(self) -> None:
+        """Serve until idle for long enough."""
+        last = time.monotonic()
+        while True:
+            work = self.fill and self.fill_step()
+            events = self.selector.select(0 if work else self.idle)
+            for key, _ in events:
+                key.data(key.fileobj)
+            now = time.monotonic()
+            if events or self.clones or work:
+                last = now
+            elif now - last >= self.idle:
+                return
+
+    def fill_step(self) -> bool:
+        """One chunk of background work; False when every image is complete."""
+        for image in self.images.values():
+            if not image.complete:
+                image.fill_some(1)
+                return True
+        return False
+
+    def accept(self, _: Any) -> None:
+        """Welcome a clone."""
+        sock, _address = self.listener.accept()
+        self.clones[sock.fileno()] = Clone(sock)
+        self.selector.register(sock, selectors.EVENT_READ, self.message)
+
+    def message(self, sock: socket.socket) -> None:
+        """Serve one request, or the end of a clone."""
+        clone = self.clones[sock.fileno()]
+        fields, fds = wire.receive(sock)
+        handlers = {
+            "attach": self.attach,
+            "uffd": self.take_uffd,
+            "working-set": self.take_working_set,
+            "stats": self.stats,
+        }
+        try:
+            if not fields:
+                self.drop(clone)
+            else:
+                handlers[fields[0]](clone, fields[1:], fds)
+        except QuarkError as e:
+            wire.send(sock, ["error", type(e).__name__, str(e)])
+        except (OSError, ValueError, KeyError, IndexError) as e:
+            print(f"pager: dropped a clone: {e!r}", file=sys.stderr, flush=True)
+            self.drop(clone)
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    def attach(self, clone: Clone, fields: list[str], _fds: list[int]) -> None:
+        """`attach NAME`: answer with `ok complete|partial` and the image and layout descriptors, read-only."""
+        image = self.image(fields[0])
+        clone.image = image
+        image_fd = os.open(f"/proc/self/fd/{image.fd}", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            wire.send(clone.sock, ["ok", "complete" if image.complete else "partial"], (image_fd, image.layout_fd()))
+        finally:
+            os.close(image_fd)
+
+    def image(self, name: str) -> Image:
+        """The image of a snapshot, opened when it is not, or when another snapshot has the name now."""
+        with Store.open(Path(self.root), create=False) as store:
+            info = store.get(name)
+            image = self.images.pop(name, None)
+            if image is None or image.id != info.id:
+                if image is not None:
+                    image.close()
+                image = Image(store, name)
+        check_host(name, image.meta, self.installed_kernel())
+        self.images[name] = image  # last: most recently used
+        used = {c.image for c in self.clones.values()}
+        for old in [n for n, i in self.images.items() if i not in used and i is not image][:-KEEP_IMAGES]:
+            self.images.pop(old).close()
+        return image
+
+    def installed_kernel(self) -> str:
+        """Build id of the installed guest kernel, read again when the file has changed."""
+        st = os.stat(kernel.PATH)
+        stamp = (st.st_ino, st.st_mtime_ns)
+        if stamp != self.kernel_stamp:
+            self.kernel_id, self.kernel_stamp = kernel.build_id(kernel.load()), stamp
+        return self.kernel_id
+
+    def take_uffd(self, clone: Clone, fields: list[str], fds: list[int]) -> None:
+        """`uffd BASE`: answer the faults of this userfaultfd; BASE is the address of guest frame 0."""
+        clone.uffd, clone.base = os.dup(fds[0]), int(fields[0])
+        os.set_blocking(clone.uffd, False)
+        self.selector.register(clone.uffd, selectors.EVENT_READ, lambda _: self.fault(clone))
+
+    def take_working_set(self, clone: Clone, fields: list[str], fds: list[int]) -> None:
+        """`working-set BYTES`: keep it with the snapshot, unless it has one."""
+        if clone.image is None or clone.image.working_set:
+            return
+        blob = os.pread(fds[0], int(fields[0]), 0)
+        with Store.open(Path(self.root), create=False) as store:
+            store.set_working_set(clone.image.name, blob)
+        clone.image.set_working_set(blob)
+
+    def stats(self, clone: Clone, _fields: list[str], _fds: list[int]) -> None:
+        """`stats`: faults answered for this clone, pages brought in by them."""
+        wire.send(clone.sock, [str(clone.faults), str(clone.pages)])
+
+    def fault(self, clone: Clone) -> None:
+        """Bring in what a clone waits for, and wake it."""
+        n = lib.qp_read_faults(clone.uffd, self.addresses, FAULT_BATCH)
+        for i in range(max(n, 0)):
+            address = self.addresses[i]
+            clone.faults += 1
+            if clone.image is not None:
+                clone.pages += clone.image.need((address - clone.base) // PAGE)
+            lib.qp_wake(clone.uffd, address, PAGE)
+
+    def drop(self, clone: Clone) -> None:
+        """Forget a clone that ended."""
+        self.selector.unregister(clone.sock)
+        del self.clones[clone.sock.fileno()]
+        clone.sock.close()
+        if clone.uffd >= 0:
+            self.selector.unregister(clone.uffd)
+            os.close(clone.uffd)
+            clone.uffd = -1
+
+
+def serve(root: str, *, idle: float = IDLE_SECONDS, fill: bool = True) -> int:
+    """Bind the socket of `root` and serve; returns at once when another pager is there."""
+    os.makedirs(wire.directory(root), mode=0o700, exist_ok=True)
+    lock = os.open(os.path.join(wire.directory(root), "pager.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return 0
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    path, directory = wire.address(root)
+    if os.path.lexists(path):
+        os.unlink(path)  # left by a pager that was killed: the lock is ours
+    old = os.umask(0o177)
+    listener.bind(path)
+    os.umask(old)
+    listener.listen(128)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        Pager(root, listener, idle=idle, fill=fill).run()
+    finally:
+        os.unlink(path)
+        os.close(directory)
+    return 0
+
+
+def main(argv: list[str]) -> int:
+    """Entry point of the process."""
+    idle = float(argv[argv.index("--idle") + 1]) if "--idle" in argv else IDLE_SECONDS
+    return serve(argv[0], idle=idle, fill="--no-fill" not in argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

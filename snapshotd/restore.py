@@ -1,0 +1,124 @@
+"""Turns a virtual machine into a clone of a snapshot, step by step, each step timed."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from quark.errors import PagerLostError, UserfaultfdError
+from qvisor._native import ffi, lib
+from qvisor.document import document, new_generation
+from qvisor.sandbox import Sandbox, check
+from qvisor.spec import SandboxSpec
+from snapshotd.client import Attachment, attach
+from snapshotd.layout import RUN
+
+WORKING_SET_RUNS_MAX = 1 << 16
+LOST = (
+    "quark: the pager of this sandbox ended, so its memory cannot be completed: the sandbox was ended; run it again\n"
+)
+
+
+class Clone:
+    """A restored sandbox, ready to run; `timeline` has (step, seconds) in order."""
+
+    def __init__(
+        self,
+        root: str,
+        name: str,
+        *,
+        args: list[str],
+        env: dict[str, str],
+        payload: str,
+        prefetch: str = "working-set",
+        signals: int = -1,
+    ) -> None:
+        self.timeline: list[tuple[str, float]] = []
+        self._last = time.perf_counter()
+        self.generation = new_generation()
+        self.attachment = attach(root, name)
+        self._uffd = -1
+        self._sandbox: Sandbox | None = None
+        self.prefetched_pages = 0
+        try:
+            self._restore(self.attachment, args, env, payload, prefetch, signals)
+        except BaseException:
+            self.close()
+            raise
+
+    def _mark(self, step: str) -> None:
+        now = time.perf_counter()
+        self.timeline.append((step, now - self._last))
+        self._last = now
+
+    def _restore(
+        self, attachment: Attachment, args: list[str], env: dict[str, str], payload: str, prefetch: str, signals: int
+    ) -> None:
+        layout = attachment.layout
+        self._mark("attach to the image")
+        ring, *spec = layout.spec.decode("utf-8", "surrogateescape").split("\0")
+        self._sandbox = sandbox = Sandbox(SandboxSpec.from_strings(spec), signals=signals)
+        vm = sandbox.vm
+        self._mark("create the machine")
+        runs = ffi.from_buffer("struct qv_page_run[]", layout.runs)
+        check(lib.qv_map_image(vm, layout.ram_bytes, attachment.image_fd, runs, len(runs)), "map the image")
+        self._mark("map the image")
+        if not attachment.complete:
+            self._uffd = lib.qv_uffd(vm, runs, len(runs))
+            if self._uffd < 0:
+                raise UserfaultfdError(
+                    f"userfaultfd: {os.strerror(-self._uffd)}; allow access to /dev/userfaultfd or set vm.unprivileged_userfaultfd=1"
+                )
+            attachment.send_uffd(self._uffd, int(ffi.cast("uintptr_t", lib.qv_ram(vm))))
+            check(
+                lib.qv_watch_pager(vm, attachment.sock, PagerLostError.exit_code, LOST.encode()),
+                "watch the pager",
+            )
+            self._mark("register userfaultfd")
+        sandbox.fill_comm(
+            clone=True, trace=False, document=document(self.generation, clone=True, args=args, env=env, payload=payload)
+        )
+        sandbox.set_generation(self.generation)
+        lib.qv_comm(vm).ring = int(ring)
+        check(lib.qv_recipes_load(vm, layout.recipes, len(layout.recipes)), "take over the open files")
+        check(lib.qv_state_load(vm, layout.cpu_state, len(layout.cpu_state)), "set the vCPU's state")
+        self._mark("set the machine's state")
+        if layout.working_set and prefetch == "working-set":
+            ws = ffi.from_buffer("struct qv_page_run[]", layout.working_set)
+            self.prefetched_pages = check(lib.qv_populate(vm, ws, len(ws)), "map the working set")
+            self._mark("map the working set")
+        self._record = not layout.working_set
+        if self._record:
+            lib.qv_record_touched(vm, WORKING_SET_RUNS_MAX)
+
+    @property
+    def sandbox(self) -> Sandbox:
+        """The machine."""
+        if self._sandbox is None:
+            raise ValueError("the clone is closed")
+        return self._sandbox
+
+    def run(self) -> int:
+        """Run the clone to its end; returns its exit status."""
+        started = time.monotonic()
+        while (stop := self.sandbox.run()).reason == "parked":
+            pass
+        first = lib.qv_first_output_ns(self.sandbox.vm)
+        if first:
+            self.timeline.append(("run to the first output", first / 1e9 - started))
+        if self._record:
+            out = ffi.new("struct qv_page_run[]", WORKING_SET_RUNS_MAX)
+            n = lib.qv_recorded(self.sandbox.vm, out, WORKING_SET_RUNS_MAX)
+            if n > 0:
+                self.attachment.send_working_set(bytes(ffi.buffer(out, n * RUN.size)))
+        return stop.status
+
+    def close(self) -> None:
+        """Destroy the machine and let go of the image."""
+        if self._sandbox is not None:
+            self._sandbox.close()
+            self._sandbox = None
+        if self._uffd >= 0:
+            os.close(self._uffd)
+            self._uffd = -1
+        self.attachment.close()

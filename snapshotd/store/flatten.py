@@ -1,0 +1,64 @@
+"""Flattening: a snapshot that needs no parent any more. No page moves: its map names all its chunks already."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from snapshotd.store import durable, rows
+from snapshotd.store.catalogue import Transaction
+from snapshotd.store.commit import use
+from snapshotd.store.errors import CorruptMapError, SnapshotUnknownError
+from snapshotd.store.layout import new_id, temporary
+from snapshotd.store.pagemap import build_map
+from snapshotd.store.reader import open_map
+
+if TYPE_CHECKING:
+    from snapshotd.store.domain import Domain
+    from snapshotd.store.rows import SnapshotRow
+
+
+def flatten(domain: Domain, name: str) -> SnapshotRow:
+    """Cut the tie of snapshot `name` to its parent. The caller holds the domain's lock shared.
+
+    The old row and map stay behind as deleted: readers may have them open.
+    """
+    row = rows.get(domain.catalogue, name)
+    if row.parent is None:
+        return row
+    fd, old = open_map(domain.paths.map(row.map), domain.cipher)
+    os.close(fd)
+    if old.snapshot_id != row.id:
+        raise CorruptMapError.at(old.path, 32, "this is the map of another snapshot")
+    refs = dict(enumerate(old.chunk(index) for index in range(old.chunk_count)))
+    pieces = ((gfn, count, chunk, slot, 0) for gfn, count, chunk, slot, _ in old.pieces(list(refs), 0))
+    content = build_map(row.id, row.frames, [row.id], pieces, refs, domain.cipher)
+    map_id = new_id()
+    path = domain.paths.map(map_id)
+    try:
+        durable.publish(path, temporary(domain.paths.maps), content)
+        return _commit(domain, row, map_id, len(content))
+    except BaseException:
+        if domain.catalogue.row("SELECT 1 FROM snapshot WHERE map = ?", (map_id,)) is None:
+            durable.unlink(path)
+        raise
+
+
+def _commit(domain: Domain, row: SnapshotRow, map_id: bytes, map_bytes: int) -> SnapshotRow:
+    catalogue = domain.catalogue
+    with Transaction(catalogue):
+        now = rows.by_key(catalogue, row.key)
+        if now is None or now.state != rows.LIVE:
+            raise SnapshotUnknownError(f"{catalogue.path}: snapshot {row.name!a} was deleted while it was flattened")
+        rows.update(catalogue, now._replace(state=rows.DELETED))
+        flat = now._replace(key=0, parent=None, map=map_id, map_bytes=map_bytes)
+        flat = flat._replace(key=rows.insert(catalogue, flat))
+        catalogue.run("INSERT INTO blob SELECT ?, kind, data, sum FROM blob WHERE snapshot = ?", (flat.key, now.key))
+        catalogue.run("INSERT INTO ref SELECT ?, first, last FROM ref WHERE snapshot = ?", (flat.key, now.key))
+        catalogue.run_many(
+            "UPDATE chunk SET refs = refs + 1 WHERE id BETWEEN ? AND ?",
+            catalogue.rows("SELECT first, last FROM ref WHERE snapshot = ?", (flat.key,)),
+        )
+        (blobs,) = catalogue.rows("SELECT coalesce(sum(length(data)), 0) FROM blob WHERE snapshot = ?", (flat.key,))[0]
+        use(catalogue, map_bytes + blobs)
+    return flat

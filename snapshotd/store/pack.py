@@ -1,0 +1,229 @@
+"""Pack files and the chunks in them: encoding, and reading that never gives unverified bytes (docs/store-format.md, sections 3 and 4)."""
+
+from __future__ import annotations
+
+import os
+import struct
+import threading
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+import lz4.block
+import xxhash
+
+from snapshotd.store import durable
+from snapshotd.store.cipher import UnsealError
+from snapshotd.store.errors import CorruptChunkError, CorruptPackError
+from snapshotd.store.layout import PAGE
+
+if TYPE_CHECKING:
+    from snapshotd.store.cipher import Cipher
+    from snapshotd.store.layout import DomainPaths
+
+VERSION = 1
+MAGIC = b"QKPACK\x1a\n"
+HEADER = struct.Struct("<8sII16s16sQQ")
+CHUNK_MAGIC = b"QKCH"
+CHUNK_HEADER = struct.Struct("<4sIIBBBB")
+CHECKSUM = struct.Struct("<Q")
+CHUNK_OVERHEAD = CHUNK_HEADER.size + CHECKSUM.size
+CHUNK_PAGES = 16
+CHUNK_LIMIT = 1 << 24  # chunks a pack
+RAW, LZ4 = 0, 1
+OPEN_PACKS = 64  # kept open by one reader
+
+
+class ChunkRef(NamedTuple):
+    """Where a chunk is and what it must look like."""
+
+    pack: bytes
+    number: int
+    offset: int
+    bytes: int
+    pages: int
+    checksum: int
+
+
+def pack_header(pack_id: bytes, domain_id: bytes) -> bytes:
+    """The first 64 bytes of a new pack."""
+    body = HEADER.pack(MAGIC, VERSION, HEADER.size, pack_id, domain_id, time.time_ns(), 0)[:-8]
+    return body + CHECKSUM.pack(xxhash.xxh3_64_intdigest(body))
+
+
+def encode_pages(raw: bytes) -> tuple[int, bytes]:
+    """(coding, payload) of 1 to 16 pages."""
+    packed: bytes = lz4.block.compress(raw, store_size=False)
+    return (LZ4, packed) if len(packed) < len(raw) else (RAW, raw)
+
+
+def decode_pages(coding: int, payload: bytes | memoryview, pages: int) -> bytes | None:
+    """Undo encode_pages; None if it cannot be done."""
+    size = pages * PAGE
+    if coding == RAW:
+        return bytes(payload) if len(payload) == size else None
+    if coding != LZ4:
+        return None
+    try:
+        raw: bytes = lz4.block.decompress(payload, uncompressed_size=size)
+    except lz4.block.LZ4BlockError:
+        return None
+    return raw if len(raw) == size else None
+
+
+def encode_chunk(raw: bytes, index: int, pack_id: bytes, cipher: Cipher) -> tuple[bytes, bytes, int]:
+    """Header, payload and checksum of chunk `index` of a pack. Pure, so that threads can do it."""
+    coding, payload = encode_pages(raw)
+    header = CHUNK_HEADER.pack(
+        CHUNK_MAGIC, index, len(payload) + cipher.overhead, len(raw) // PAGE, coding, cipher.sealed, 0
+    )
+    payload = cipher.seal_chunk(payload, pack_id + header)
+    checksum = chunk_checksum(header, payload)
+    return header + CHECKSUM.pack(checksum), payload, checksum
+
+
+def chunk_checksum(header: bytes | memoryview, payload: bytes | memoryview) -> int:
+    """xxh3-64 of the chunk header without its checksum, then the payload."""
+    hasher = xxhash.xxh3_64(header)
+    hasher.update(payload)
+    return hasher.intdigest()
+
+
+class PackFile:
+    """A pack that is open for reading; any thread may read.
+
+    Raises:
+        CorruptPackError: the file is missing, or its header is not that of this pack.
+    """
+
+    __slots__ = ("_cipher", "_fd", "_id", "path")
+
+    def __init__(self, path: str, pack_id: bytes, domain_id: bytes, cipher: Cipher) -> None:
+        self.path = path
+        self._id = pack_id
+        self._cipher = cipher
+        try:
+            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise CorruptPackError.at(path, None, "the pack is missing") from None
+        except OSError as error:
+            raise durable.named(error, path) from error
+        try:
+            check_pack_header(os.pread(self._fd, HEADER.size, 0), path, pack_id, domain_id)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def read(self, ref: ChunkRef) -> bytes:
+        """The pages of a chunk, verified, one after the other.
+
+        Raises:
+            CorruptChunkError: the chunk is not what `ref` says or not what was written.
+        """
+        try:
+            stored = memoryview(os.pread(self._fd, ref.bytes, ref.offset))
+        except OSError as error:
+            raise CorruptChunkError.at(
+                self.path, ref.offset, f"chunk {ref.number} cannot be read ({error.strerror})"
+            ) from error
+        if len(stored) != ref.bytes or ref.bytes <= CHUNK_OVERHEAD:
+            raise CorruptChunkError.at(self.path, ref.offset, f"chunk {ref.number} is cut short")
+        header, payload = stored[: CHUNK_HEADER.size], stored[CHUNK_OVERHEAD:]
+        (claimed,) = CHECKSUM.unpack_from(stored, CHUNK_HEADER.size)
+        checksum = chunk_checksum(header, payload)
+        if checksum != ref.checksum:
+            what = "does not match its checksum" if checksum != claimed else "is not the chunk that was stored here"
+            raise CorruptChunkError.at(self.path, ref.offset, f"chunk {ref.number} {what}")
+        return self._decode(ref, claimed, bytes(header), payload)
+
+    def _decode(self, ref: ChunkRef, claimed: int, header: bytes, payload: memoryview) -> bytes:
+        magic, index, size, pages, coding, sealed, reserved = CHUNK_HEADER.unpack(header)
+        if (
+            claimed != ref.checksum
+            or (magic, index, size, pages) != (CHUNK_MAGIC, ref.number, len(payload), ref.pages)
+            or sealed != self._cipher.sealed
+            or reserved
+        ):
+            raise CorruptChunkError.at(self.path, ref.offset, f"the header of chunk {ref.number} is damaged")
+        plain: bytes | memoryview = payload
+        if sealed:
+            try:
+                plain = self._cipher.unseal_chunk(bytes(payload), self._id + header)
+            except UnsealError:
+                raise CorruptChunkError.at(
+                    self.path, ref.offset, f"chunk {ref.number} does not unseal with the domain's key"
+                ) from None
+        raw = decode_pages(coding, plain, pages)
+        if raw is None:
+            raise CorruptChunkError.at(self.path, ref.offset, f"chunk {ref.number} does not decode to {pages} pages")
+        return raw
+
+
+class PackSet:
+    """The packs that one user of a domain reads; threads may share it.
+
+    A bounded number stays open: a snapshot can have pages in as many packs as there are snapshots, and descriptors are few.
+    """
+
+    __slots__ = ("_cipher", "_closed", "_domain_id", "_files", "_lock", "_paths")
+
+    def __init__(self, paths: DomainPaths, domain_id: bytes, cipher: Cipher) -> None:
+        self._paths = paths
+        self._domain_id = domain_id
+        self._cipher = cipher
+        self._files: dict[bytes, PackFile] = {}
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def close(self) -> None:
+        """Close the files."""
+        with self._lock:
+            self._closed = True
+            for file in self._files.values():
+                file.close()
+            self._files.clear()
+
+    def read(self, ref: ChunkRef) -> bytes:
+        """The pages of a chunk, verified, one after the other.
+
+        Raises:
+            CorruptChunkError: the chunk is not what `ref` says or not what was written.
+            CorruptPackError: the file is missing, or its header is not that of this pack.
+        """
+        file = self._files.get(ref.pack)
+        if file is not None:
+            return file.read(ref)
+        file = PackFile(self._paths.pack(ref.pack), ref.pack, self._domain_id, self._cipher)
+        try:
+            return file.read(ref)
+        finally:
+            with self._lock:
+                keep = (
+                    not self._closed
+                    and len(self._files) < OPEN_PACKS
+                    and self._files.setdefault(ref.pack, file) is file
+                )
+            if not keep:
+                file.close()
+
+
+def check_pack_header(header: bytes, path: str, pack_id: bytes, domain_id: bytes) -> None:
+    """Compare the first bytes of a pack file with what they have to be.
+
+    Raises:
+        CorruptPackError: they differ.
+    """
+    if len(header) != HEADER.size:
+        raise CorruptPackError.at(path, 0, "the pack's header is cut short")
+    magic, version, size, found, domain, _, checksum = HEADER.unpack(header)
+    if checksum != xxhash.xxh3_64_intdigest(header[:-8]) or magic != MAGIC or size != HEADER.size:
+        raise CorruptPackError.at(path, 0, "the pack's header is damaged")
+    if version != VERSION:
+        raise CorruptPackError.at(path, 8, f"the pack has version {version}, not {VERSION}")
+    if found != pack_id or domain != domain_id:
+        raise CorruptPackError.at(path, 16, "this is the file of another pack or domain")

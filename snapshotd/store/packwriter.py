@@ -1,0 +1,183 @@
+"""Writing a pack: chunks are compressed and sealed by threads, written in order by another, and durable before anybody can see them."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from snapshotd.store import durable
+from snapshotd.store.errors import QuotaExceededError, StoreError
+from snapshotd.store.layout import new_id, temporary
+from snapshotd.store.pack import CHUNK_LIMIT, HEADER, ChunkRef, PackFile, encode_chunk, pack_header
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from snapshotd.store.cipher import Cipher
+    from snapshotd.store.layout import DomainPaths
+
+    Encoded = Future[tuple[bytes, bytes, int]]
+
+THREADS = 2
+_AHEAD = 64  # chunks that wait for the writer: 4 MiB
+_RECENT = 128  # chunks kept for comparing; more than can be on their way to the file
+_GATHER = 64  # chunks in one write
+
+
+class PackWriter:
+    """One new pack. No file exists until the first chunk comes.
+
+    Args:
+        paths: of the domain.
+        domain_id: goes into the header.
+        cipher: seals the chunks.
+        room: bytes that the quota leaves, or None.
+
+    Attributes:
+        pack_id: of the new pack.
+    """
+
+    def __init__(self, paths: DomainPaths, domain_id: bytes, cipher: Cipher, room: int | None) -> None:
+        self.pack_id = new_id()
+        self._paths = paths
+        self._domain_id = domain_id
+        self._cipher = cipher
+        self._room = room
+        self._temporary = ""
+        self._fd = -1
+        self._end = 0
+        self._refs: list[ChunkRef] = []
+        self._recent: OrderedDict[int, bytes] = OrderedDict()
+        self._count = 0
+        self._error: BaseException | None = None
+        self._queue: queue.Queue[Encoded | None] = queue.Queue(_AHEAD)
+        self._pool: ThreadPoolExecutor | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def chunks(self) -> int:
+        """Chunks added so far: the number that the next one gets."""
+        return self._count
+
+    def add(self, raw: bytes) -> None:
+        """Append a chunk of 1 to 16 pages.
+
+        Raises:
+            DiskFullError, QuotaExceededError: it, or one before it, has no room.
+        """
+        if self._error is not None:
+            raise self._error
+        if self._count == CHUNK_LIMIT - 1:
+            raise StoreError("a snapshot can have 1 TiB of new pages and this one has more")
+        if self._pool is None:
+            self._start()
+        assert self._pool is not None
+        self._recent[self._count] = raw
+        if len(self._recent) > _RECENT:
+            self._recent.popitem(last=False)
+        self._queue.put(self._pool.submit(encode_chunk, raw, self._count, self.pack_id, self._cipher))
+        self._count += 1
+
+    def raw(self, index: int) -> bytes:
+        """The pages of a chunk that was added: of an older one, read back."""
+        recent = self._recent.get(index)
+        if recent is not None:
+            return recent
+        reader = PackFile(self._temporary, self.pack_id, self._domain_id, self._cipher)
+        try:
+            return reader.read(self._refs[index])
+        finally:
+            reader.close()
+
+    def finish(self) -> tuple[list[ChunkRef], int]:
+        """Make the pack durable under its final name (the caller syncs the directory); returns its chunks and its size in bytes."""
+        self._join()
+        if self._error is not None:
+            raise self._error
+        if self._fd >= 0:
+            durable.sync(self._fd, self._temporary)
+            durable.rename(self._temporary, self._paths.pack(self.pack_id))
+            self._close()
+        return self._refs, self._end
+
+    def stop(self) -> None:
+        """Write no more, and close the file."""
+        self._error = self._error or StoreError("the capture was given up")
+        self._join()
+        self._close()
+
+    def abort(self) -> None:
+        """Stop, and remove what was written, under either name."""
+        self.stop()
+        if self._temporary:
+            durable.unlink(self._temporary)
+            durable.unlink(self._paths.pack(self.pack_id))
+
+    def _start(self) -> None:
+        self._temporary = temporary(self._paths.packs)
+        self._fd = durable.create(self._temporary)
+        header = pack_header(self.pack_id, self._domain_id)
+        durable.write(self._fd, [header], self._temporary)
+        self._end = HEADER.size
+        self._pool = ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1), "quark-encode")
+        self._thread = threading.Thread(target=self._write_all, name="quark-pack", daemon=True)
+        self._thread.start()
+
+    def _write_all(self) -> None:
+        """The writing thread. After an error it goes on emptying the queue, so that add() never waits for ever."""
+        ended = False
+        while not ended:
+            waiting = [self._queue.get()]
+            while len(waiting) < _GATHER:
+                try:
+                    waiting.append(self._queue.get_nowait())
+                except queue.Empty:
+                    break
+            if waiting[-1] is None:
+                ended = True
+            if self._error is None:
+                try:
+                    self._write([encoded.result() for encoded in waiting if encoded is not None])
+                except BaseException as error:  # noqa: BLE001 - add() and finish() raise it
+                    self._error = error
+
+    def _write(self, chunks: list[tuple[bytes, bytes, int]]) -> None:
+        buffers: list[bytes] = []
+        refs: list[ChunkRef] = []
+        at = self._end
+        for header, payload, checksum in chunks:
+            size = len(header) + len(payload)
+            refs.append(ChunkRef(self.pack_id, len(self._refs) + len(refs), at, size, pages_of(header), checksum))
+            buffers += (header, payload)
+            at += size
+        if self._room is not None and at > self._room:
+            raise QuotaExceededError(
+                f"{self._paths.directory}: the snapshot needs more than the {self._room} bytes that the domain's quota leaves; "
+                "delete snapshots and `gc`, or raise the quota"
+            )
+        durable.write(self._fd, buffers, self._temporary)
+        self._end = at
+        self._refs += refs
+
+    def _join(self) -> None:
+        if self._thread is not None:
+            self._queue.put(None)
+            self._thread.join()
+            self._thread = None
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
+
+    def _close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def pages_of(header: bytes) -> int:
+    """The pages field of a chunk header."""
+    return header[12]
