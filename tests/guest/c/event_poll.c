@@ -95,8 +95,9 @@ int main(void)
 	start = now_ms();
 	CHECK("select.timeout", select(top, &in, NULL, NULL, &tv) == 0 && now_ms() - start >= 20);
 	CHECK("select.cleared", !FD_ISSET(b[0], &in) && tv.tv_sec == 0 && tv.tv_usec == 0);
-	FD_SET(98, &in);
-	CHECK_ERR("select.badfd", select(99, &in, NULL, NULL, &tv), EBADF);
+	/* Linux clips select's first argument to the size of the descriptor table, which is 64 at least: a bad one above goes unseen. */
+	FD_SET(63, &in);
+	CHECK_ERR("select.badfd", select(64, &in, NULL, NULL, &tv), EBADF);
 	CHECK_ERR("select.negative", select(-1, NULL, NULL, NULL, &tv), EINVAL);
 	CHECK_ERR("select.bad_time", select(0, NULL, NULL, NULL, &(struct timeval){-1, 0}), EINVAL);
 	CHECK_EQ("select.sleep_only", select(0, NULL, NULL, NULL, &(struct timeval){0, 1000}), 0);
