@@ -49,7 +49,8 @@ def capture(
         cpu_state=bytes(ffi.buffer(state)),
         recipes=bytes(ffi.buffer(recipes, recipes_len)),
         stats={
-            "ram_used": lib.qv_comm(vm).ram_used,
+            "ram_used": lib.qv_comm(vm).ram_used + lib.qv_comm(vm).cache_dropped,
+            "cache_dropped": lib.qv_comm(vm).cache_dropped,
             "data_pages": stats.data_pages,
             "zero_pages": stats.zero_pages,
             "free_pages": stats.free_pages,

@@ -8,7 +8,7 @@
 #include <stdint.h>
 #endif
 
-#define QK_ABI_VERSION 1u
+#define QK_ABI_VERSION 2u
 #define QK_PAGE_SIZE 4096u
 
 /* ---- Guest-physical layout --------------------------------------------------------------------
@@ -157,6 +157,7 @@ struct qk_comm {
 	uint64_t ram_used;        /* guest: frames in use * 4096 */
 	uint64_t free_bitmap_gpa; /* guest: bit per frame of RAM, 1 = free (its content does not matter); valid at PARK */
 	uint64_t free_bitmap_len; /* guest: bytes */
+	uint64_t cache_dropped;   /* guest: bytes of cached file content given back just before the last PARK */
 	struct qk_call call;
 	uint32_t enosys_count[512]; /* guest: calls of each unimplemented syscall number */
 };

@@ -1,6 +1,7 @@
 /* The capture point: everything in memory, PARK, and what a clone does first. */
 #include "arch.h"
 #include "fs.h"
+#include "mm.h"
 #include "proc.h"
 #include "qcall.h"
 
@@ -10,6 +11,8 @@ void park_now(void)
 {
 	capture_requested = false;
 	memcpy(generation, comm()->generation, sizeof(generation));
+	/* Cached file content that nothing maps can be read again; stored, it would be a sixth of a snapshot. */
+	comm()->cache_dropped = pagecache_shrink(~0ul) * PAGE_SIZE;
 	time_freeze();
 	arch_park();
 	after_park();

@@ -32,7 +32,8 @@ struct qk_comm {
 	uint32_t doc_len;
 	uint32_t clone;
 	struct qk_boot boot;
-	uint64_t trace_pos, stat_syscalls, stat_faults, stat_qcalls, stat_switches, stat_enosys, ram_used, free_bitmap_gpa, free_bitmap_len;
+	uint64_t trace_pos, stat_syscalls, stat_faults, stat_qcalls, stat_switches, stat_enosys, ram_used, free_bitmap_gpa, free_bitmap_len,
+		cache_dropped;
 	uint32_t enosys_count[512];
 	...;
 };

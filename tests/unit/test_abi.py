@@ -11,7 +11,7 @@ SIZES = {
     "qk_call": 104,
     "qk_vcpu": 24,
     "qk_boot": 184,
-    "qk_comm": 2584,
+    "qk_comm": 2592,
     "qk_stat": 80,
 }
 OFFSETS = {
@@ -28,8 +28,8 @@ OFFSETS = {
     "exited": 356,
     "trace_pos": 360,
     "free_bitmap_gpa": 416,
-    "call": 432,
-    "enosys_count": 536,
+    "call": 440,
+    "enosys_count": 544,
 }
 
 
