@@ -8,7 +8,7 @@ SCRIPTS := mk/requirements.py qkernel/gen_syscalls.py qvisor/native/ffi_build.py
 PY_DIRS := $(PACKAGES) $(SCRIPTS) $(wildcard tests demo)
 
 .PHONY: lint lint-python lint-c lint-docs generated format
-lint: lint-python lint-docs lint-c
+lint: lint-python lint-docs lint-proto lint-c
 
 lint-python: $(REQUIREMENTS)
 	$(BIN)/ruff check -q $(PY_DIRS)

@@ -106,3 +106,59 @@ class UserfaultfdError(QuarkError):
 
     exit_code = 73
     grpc_code = "FAILED_PRECONDITION"
+
+
+class PathDeniedError(QuarkError):
+    """A caller of the daemon named a host directory that is not one of its domain's."""
+
+    exit_code = 75
+    grpc_code = "PERMISSION_DENIED"
+
+
+class AccessError(QuarkError):
+    """The daemon does not know this caller, or the caller may not do this."""
+
+    exit_code = 76
+    grpc_code = "PERMISSION_DENIED"
+
+
+class DaemonLostError(QuarkError):
+    """The daemon cannot be reached, or ended during the call."""
+
+    exit_code = 77
+    grpc_code = "UNAVAILABLE"
+
+
+class SandboxUnknownError(QuarkError):
+    """The domain has no sandbox of this id."""
+
+    exit_code = 78
+    grpc_code = "NOT_FOUND"
+
+
+class SandboxStateError(QuarkError):
+    """The sandbox is not in the state that this needs."""
+
+    exit_code = 79
+    grpc_code = "FAILED_PRECONDITION"
+
+
+class BusyError(QuarkError):
+    """The daemon is at its limit."""
+
+    exit_code = 80
+    grpc_code = "RESOURCE_EXHAUSTED"
+
+
+class ConfigError(QuarkError):
+    """The daemon's configuration is wrong."""
+
+    exit_code = 81
+    grpc_code = "FAILED_PRECONDITION"
+
+
+class KeySourceError(QuarkError):
+    """The key of an encrypted domain cannot be read."""
+
+    exit_code = 82
+    grpc_code = "FAILED_PRECONDITION"

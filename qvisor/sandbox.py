@@ -48,13 +48,19 @@ def open_kvm() -> int:
 class Sandbox:
     """A virtual machine of `spec`; use it as a context manager, which releases everything.
 
-    `stdio` are the three descriptors behind the guest's standard streams, `signals` a signalfd whose signals go to the guest, or -1.
+    `stdio` are the three descriptors behind the guest's standard streams, `signals` a signalfd whose signals go to the guest, or -1;
+    `paths` are the host directories that the rootfs and the volumes must be in, or None: anywhere.
     """
 
     def __init__(
-        self, sandbox_spec: spec.SandboxSpec, stdio: tuple[int, int, int] = (0, 1, 2), signals: int = -1
+        self,
+        sandbox_spec: spec.SandboxSpec,
+        stdio: tuple[int, int, int] = (0, 1, 2),
+        signals: int = -1,
+        paths: tuple[str, ...] | None = None,
     ) -> None:
         self.spec = sandbox_spec
+        self._paths = paths
         self._fds: list[int] = []
         self._vm: Any = None
         self._mount_flags: list[int] = []
@@ -74,10 +80,12 @@ class Sandbox:
         config.signals = signals
         config.roots[0] = spec.open_rootfs(self.spec.rootfs)
         self._fds.append(config.roots[0])
+        spec.check_beneath(config.roots[0], self._paths)
         config.root_flags[0] = lib.QK_MOUNT_RO
         for i, volume in enumerate(self.spec.volumes, 1):
             fd, single = spec.open_volume(volume)
             self._fds.append(fd)
+            spec.check_beneath(fd, self._paths)
             config.roots[i] = fd
             config.root_flags[i] = (lib.QK_MOUNT_RO if volume.read_only else 0) | (lib.QK_MOUNT_FILE if single else 0)
             self._mount_flags.append(config.root_flags[i])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 
-from quark.errors import MemorySizeError, RootfsError, UsageError, VolumeError
+from quark.errors import MemorySizeError, PathDeniedError, RootfsError, UsageError, VolumeError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -170,3 +170,18 @@ def open_volume(volume: Volume) -> tuple[int, bool]:
         os.close(fd)
         raise VolumeError(f"volume {volume.source} is neither a directory nor a regular file")
     return fd, stat.S_ISREG(mode)
+
+
+def check_beneath(fd: int, paths: tuple[str, ...] | None) -> None:
+    """Check that what was opened (not the name, which may lead elsewhere meanwhile) is in one of the directories `paths`.
+
+    Raises:
+        PathDeniedError: it is not.
+    """
+    if paths is None:
+        return
+    path = os.readlink(f"/proc/self/fd/{fd}")
+    if not any(p in ("/", path) or path.startswith(p + "/") for p in paths):
+        raise PathDeniedError(
+            f"{path} is outside the directories that this domain may use; ask who runs the daemon to list it in `paths`"
+        )

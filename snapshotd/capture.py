@@ -1,4 +1,4 @@
-"""Captures a parked sandbox into the store."""
+"""Captures a parked sandbox: freezes its state while it stands still, and stores it, from the same memory or from a fork of the process."""
 
 from __future__ import annotations
 
@@ -22,53 +22,97 @@ RUNS_MAX = 1 << 20
 RECIPES_MAX = 1 << 20
 
 
-def capture(
-    sandbox: Sandbox, store: Store, name: str, *, trigger: str, progress: Callable[[int, int], None] | None = None
-) -> tuple[SnapshotInfo, Metadata]:
-    """Store the sandbox, which has to be parked, as snapshot `name`.
+class Frozen:
+    """What has to be read while the sandbox stands still. Its pages are read later: from memory that nobody changes until then.
+
+    Args:
+        sandbox: has to be parked.
+        parent: (name, id) of the snapshot that it was cloned from: only pages that the clone has written are kept.
 
     Raises:
         CaptureError: the machine's state cannot be read.
     """
-    started = time.perf_counter()
-    vm = sandbox.vm
-    state = ffi.new("char[]", lib.qv_state_size())
-    _ok(lib.qv_state_save(vm, state, len(state)), "read the vCPU's state")
-    recipes = ffi.new("char[]", RECIPES_MAX)
-    recipes_len = _ok(lib.qv_recipes_save(vm, recipes, RECIPES_MAX), "list the open files")
-    runs = ffi.new("struct qv_page_run[]", RUNS_MAX)
-    stats = ffi.new("struct qv_scan_stats *")
-    count = _ok(lib.qv_scan(vm, 0, runs, RUNS_MAX, stats), "find the pages in use")
-    ram_bytes = lib.qv_ram_bytes(vm)
-    meta = Metadata(
-        kernel=kernel.build_id(kernel.load()),
-        ring=lib.qv_comm(vm).ring,
-        cpu_flags=host_cpu_flags(),
-        spec=sandbox.spec.to_dict(),
-        ram_bytes=ram_bytes,
-        cpu_state=bytes(ffi.buffer(state)),
-        recipes=bytes(ffi.buffer(recipes, recipes_len)),
-        stats={
-            "ram_used": lib.qv_comm(vm).ram_used + lib.qv_comm(vm).cache_dropped,
-            "cache_dropped": lib.qv_comm(vm).cache_dropped,
-            "data_pages": stats.data_pages,
-            "zero_pages": stats.zero_pages,
-            "free_pages": stats.free_pages,
-            "pause_us": int((time.perf_counter() - started) * 1e6),
-        },
-        trigger=trigger,
-    )
-    info = store.create_snapshot(
-        name, meta.dump(), _pages(vm, runs, count), frames=ram_bytes // PAGE, progress=progress
-    )
-    return info, meta
+
+    def __init__(self, sandbox: Sandbox, parent: tuple[str, str] | None = None) -> None:
+        self.started = time.perf_counter()
+        self.sandbox = sandbox
+        self.parent = parent
+        vm = sandbox.vm
+        state = ffi.new("char[]", lib.qv_state_size())
+        _ok(lib.qv_state_save(vm, state, len(state)), "read the vCPU's state")
+        self.state = bytes(ffi.buffer(state))
+        recipes = ffi.new("char[]", RECIPES_MAX)
+        recipes_len = _ok(lib.qv_recipes_save(vm, recipes, RECIPES_MAX), "list the open files")
+        self.recipes = bytes(ffi.buffer(recipes, recipes_len))
+        self.runs = ffi.new("struct qv_page_run[]", RUNS_MAX)
+        self.scanned = ffi.new("struct qv_scan_stats *")
+        self.count = _ok(
+            lib.qv_scan(vm, parent is not None, self.runs, RUNS_MAX, self.scanned), "find the pages in use"
+        )
+        comm = lib.qv_comm(vm)
+        self.ram_bytes = lib.qv_ram_bytes(vm)
+        self.ring = comm.ring
+        self.ram_used = comm.ram_used + comm.cache_dropped
+        self.cache_dropped = comm.cache_dropped
+        self.pause = time.perf_counter() - self.started
+
+    def store(
+        self, store: Store, name: str, *, trigger: str, progress: Callable[[int, int], None] | None = None
+    ) -> tuple[SnapshotInfo, Metadata]:
+        """Write it as snapshot `name`.
+
+        Raises:
+            CaptureError: the parent is not there any more.
+            StoreError: the store could not do its part.
+        """
+        if self.parent is not None and store.get(self.parent[0]).id != self.parent[1]:
+            raise CaptureError(
+                f"snapshot {self.parent[0]!r} that this sandbox was cloned from was replaced by another; capture a new clone"
+            )
+        meta = Metadata(
+            kernel=kernel.build_id(kernel.load()),
+            ring=self.ring,
+            cpu_flags=host_cpu_flags(),
+            spec=self.sandbox.spec.to_dict(),
+            ram_bytes=self.ram_bytes,
+            cpu_state=self.state,
+            recipes=self.recipes,
+            stats={
+                "ram_used": self.ram_used,
+                "cache_dropped": self.cache_dropped,
+                "data_pages": self.scanned.data_pages,
+                "zero_pages": self.scanned.zero_pages,
+                "free_pages": self.scanned.free_pages,
+                "pause_us": int(self.pause * 1e6),
+            },
+            trigger=trigger,
+        )
+        info = store.create_snapshot(
+            name,
+            meta.dump(),
+            self._pages(),
+            frames=self.ram_bytes // PAGE,
+            parent=self.parent[0] if self.parent else None,
+            progress=progress,
+        )
+        return info, meta
+
+    def _pages(self) -> Iterator[tuple[int, memoryview]]:
+        ram: Any = lib.qv_ram(self.sandbox.vm)
+        for i in range(self.count):
+            run = self.runs[i]
+            yield run.gfn, memoryview(ffi.buffer(ram + run.gfn * PAGE, run.pages * PAGE))
 
 
-def _pages(vm: Any, runs: Any, count: int) -> Iterator[tuple[int, memoryview]]:
-    ram = lib.qv_ram(vm)
-    for i in range(count):
-        run = runs[i]
-        yield run.gfn, memoryview(ffi.buffer(ram + run.gfn * PAGE, run.pages * PAGE))
+def capture(
+    sandbox: Sandbox, store: Store, name: str, *, trigger: str, progress: Callable[[int, int], None] | None = None
+) -> tuple[SnapshotInfo, Metadata]:
+    """Store a parked sandbox as snapshot `name` while it stands still.
+
+    Raises:
+        CaptureError: the machine's state cannot be read.
+    """
+    return Frozen(sandbox).store(store, name, trigger=trigger, progress=progress)
 
 
 def _ok(result: int, what: str) -> int:

@@ -18,11 +18,12 @@ MESSAGE_MAX = 64 << 10  # snapshotd.wire
 class Attachment:
     """A clone's hold on an image. The socket stays open for as long as the clone runs."""
 
-    def __init__(self, sock: int, image_fd: int, layout: Layout, *, complete: bool) -> None:
+    def __init__(self, sock: int, image_fd: int, layout: Layout, *, complete: bool, snapshot_id: str) -> None:
         self.sock = sock
         self.image_fd = image_fd
         self.layout = layout
         self.complete = complete
+        self.snapshot_id = snapshot_id
 
     def send_uffd(self, uffd: int, base: int) -> None:
         """Hand the pager a userfaultfd whose range begins at `base`.
@@ -71,13 +72,13 @@ def receive(sock: int) -> tuple[list[str], list[int]]:
     return bytes(ffi.buffer(buf, n)).decode("utf-8", "surrogateescape").split("\0") if n > 0 else [], list(fds)
 
 
-def connect(root: str) -> int:
-    """Connection to the pager of `root`, which is started when there is none.
+def connect(root: str, domain: str, key: str) -> int:
+    """Connection to the pager of a domain of `root`, which is started when there is none.
 
     Raises:
         PagerLostError: it does not come up.
     """
-    run = os.path.join(root, "run")
+    run = os.path.join(root, "run", domain)
     deadline = 0.0
     while True:
         sock = -errno.ENOENT
@@ -93,7 +94,7 @@ def connect(root: str) -> int:
         if sock not in {-errno.ENOENT, -errno.ECONNREFUSED}:
             raise errors.PagerLostError(f"the pager of {root} cannot be reached: {os.strerror(-sock)}")
         if not deadline:
-            start(root, run)
+            start(root, domain, key)
             deadline = time.monotonic() + START_SECONDS
         if time.monotonic() > deadline:
             raise errors.PagerLostError(
@@ -102,15 +103,16 @@ def connect(root: str) -> int:
         time.sleep(0.002)
 
 
-def start(root: str, run: str) -> None:
+def start(root: str, domain: str, key: str) -> None:
     """Start a pager that outlives this process. It ends by itself when idle."""
+    run = os.path.join(root, "run", domain)
     os.makedirs(run, mode=0o700, exist_ok=True)
     log = os.open(os.path.join(run, "pager.log"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     package_parent = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     os.posix_spawn(
         sys.executable,
-        [sys.executable, "-P", "-m", "snapshotd.pager", root],
+        [sys.executable, "-P", "-m", "snapshotd.pager", root, "--domain", domain, *(["--key", key] if key else [])],
         {**os.environ, "PYTHONPATH": package_parent},
         file_actions=[(os.POSIX_SPAWN_DUP2, null, 0), (os.POSIX_SPAWN_DUP2, log, 1), (os.POSIX_SPAWN_DUP2, log, 2)],
         setsid=True,
@@ -120,8 +122,8 @@ def start(root: str, run: str) -> None:
     os.close(null)
 
 
-def attach(root: str, name: str) -> Attachment:
-    """Attach to the image of snapshot `name`.
+def attach(root: str, name: str, domain: str = "default", key: str = "") -> Attachment:
+    """Attach to the image of snapshot `name`. `key` is a source (snapshotd.keys) for the case that the pager has to be started.
 
     Raises:
         QuarkError: what the pager found wrong with the snapshot, as the same class it raised there.
@@ -130,21 +132,32 @@ def attach(root: str, name: str) -> Attachment:
         raise named_error(
             "SnapshotUnknownError", f"snapshot {name!r} does not exist in {root}; `quark snapshot list` shows what does"
         )
-    sock = connect(root)
-    send(sock, ["attach", name])
-    fields, (image_fd, layout_fd) = receive(sock)
-    if not fields:
+    sock = connect(root, domain, key)
+    try:
+        fields, (image_fd, layout_fd) = ask(sock, "attach", name)
+    except BaseException:
         os.close(sock)
-        raise errors.PagerLostError(
-            f"the pager of {root} ended while it opened snapshot {name!r}; see {root}/run/pager.log"
-        )
-    if fields[0] == "error":
-        os.close(sock)
-        raise named_error(fields[1], fields[2])
+        raise
     size = os.fstat(layout_fd).st_size
     layout = Layout.unpack(os.pread(layout_fd, size, 0))
     os.close(layout_fd)
-    return Attachment(sock, image_fd, layout, complete=fields[1] == "complete")
+    return Attachment(sock, image_fd, layout, complete=fields[1] == "complete", snapshot_id=fields[2])
+
+
+def ask(sock: int, *request: str) -> tuple[list[str], list[int]]:
+    """One request and its answer: fields and two descriptors.
+
+    Raises:
+        PagerLostError: the pager ended.
+        QuarkError: the error it answered with.
+    """
+    send(sock, list(request))
+    fields, fds = receive(sock)
+    if not fields:
+        raise errors.PagerLostError(f"the pager ended during {' '.join(request)!r}; its log is pager.log below run/")
+    if fields[0] == "error":
+        raise named_error(fields[1], fields[2])
+    return fields, fds
 
 
 def named_error(kind: str, message: str) -> errors.QuarkError:

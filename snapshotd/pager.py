@@ -1,10 +1,11 @@
-"""The pager: a process that owns the images of one state directory and answers the page faults of clones.
+"""The pager: a process that owns the images of one domain of a state directory and answers the page faults of clones.
 
-Usage: python -m snapshotd.pager ROOT [--idle SECONDS] [--no-fill]
+Usage: python -m snapshotd.pager ROOT [--domain NAME] [--key SOURCE] [--idle SECONDS] [--no-fill]
 
-Started by the first clone (snapshotd.client), it ends when no clone has been attached for the idle time. Clones attach through its socket, get the
+Started by the first clone (snapshotd.client), it ends when nobody has been connected for the idle time. Clones attach through its socket, get the
 image and the layout as descriptors, hand over a userfaultfd when the image still has holes, and stay connected for as long as they run: a
-connection that ends is a clone that ended, and a pager that ends is noticed by its clones, which cannot go on without it.
+connection that ends is a clone that ended, and a pager that ends is noticed by its clones, which cannot go on without it. The daemon
+connects too: it keeps images warm and reads the counters.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from qvisor import kernel
 from qvisor._native import ffi, lib
 from snapshotd import wire
 from snapshotd.image import PAGE, Image
+from snapshotd.keys import load_key
 from snapshotd.metadata import check_host
 from snapshotd.store import Store
 
@@ -47,8 +49,14 @@ class Clone:
 class Pager:
     """The event loop. One thread: a fault is answered before the next background chunk is read."""
 
-    def __init__(self, root: str, listener: socket.socket, *, idle: float, fill: bool) -> None:
+    def __init__(
+        self, root: str, domain: str, key: bytes | None, listener: socket.socket, *, idle: float, fill: bool
+    ) -> None:
         self.root = root
+        self.domain = domain
+        self.key = key
+        self.pinned: set[str] = set()
+        self.faults = 0
         self.listener = listener
         self.idle = idle
         self.fill = fill
@@ -97,6 +105,9 @@ class Pager:
             "uffd": self.take_uffd,
             "working-set": self.take_working_set,
             "stats": self.stats,
+            "warm": self.warm,
+            "cool": self.cool,
+            "totals": self.totals,
         }
         try:
             if not fields:
@@ -113,18 +124,19 @@ class Pager:
                 os.close(fd)
 
     def attach(self, clone: Clone, fields: list[str], _fds: list[int]) -> None:
-        """`attach NAME`: answer with `ok complete|partial` and the image and layout descriptors, read-only."""
+        """`attach NAME`: answer with `ok complete|partial ID` and the image and layout descriptors, read-only."""
         image = self.image(fields[0])
         clone.image = image
         image_fd = os.open(f"/proc/self/fd/{image.fd}", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            wire.send(clone.sock, ["ok", "complete" if image.complete else "partial"], (image_fd, image.layout_fd()))
+            state = "complete" if image.complete else "partial"
+            wire.send(clone.sock, ["ok", state, image.id], (image_fd, image.layout_fd()))
         finally:
             os.close(image_fd)
 
     def image(self, name: str) -> Image:
         """The image of a snapshot, opened when it is not, or when another snapshot has the name now."""
-        with Store.open(Path(self.root), create=False) as store:
+        with self.store() as store:
             info = store.get(name)
             image = self.images.pop(name, None)
             if image is None or image.id != info.id:
@@ -134,9 +146,14 @@ class Pager:
         check_host(name, image.meta, self.installed_kernel())
         self.images[name] = image  # last: most recently used
         used = {c.image for c in self.clones.values()}
-        for old in [n for n, i in self.images.items() if i not in used and i is not image][:-KEEP_IMAGES]:
+        spare = [n for n, i in self.images.items() if i not in used and i is not image and n not in self.pinned]
+        for old in spare[:-KEEP_IMAGES]:
             self.images.pop(old).close()
         return image
+
+    def store(self) -> Store:
+        """The domain, opened for one piece of work."""
+        return Store.open(Path(self.root), create=False, domain=self.domain, key=self.key)
 
     def installed_kernel(self) -> str:
         """Build id of the installed guest kernel, read again when the file has changed."""
@@ -157,7 +174,7 @@ class Pager:
         if clone.image is None or clone.image.working_set:
             return
         blob = os.pread(fds[0], int(fields[0]), 0)
-        with Store.open(Path(self.root), create=False) as store:
+        with self.store() as store:
             store.set_working_set(clone.image.name, blob)
         clone.image.set_working_set(blob)
 
@@ -165,12 +182,33 @@ class Pager:
         """`stats`: faults answered for this clone, pages brought in by them."""
         wire.send(clone.sock, [str(clone.faults), str(clone.pages)])
 
+    def warm(self, clone: Clone, fields: list[str], _fds: list[int]) -> None:
+        """`warm NAME`: open the image and keep it; `ok complete|partial BYTES` says how far the background work is."""
+        image = self.image(fields[0])
+        self.pinned.add(fields[0])
+        state = "complete" if image.complete else "partial"
+        wire.send(clone.sock, ["ok", state, str(image.pages_filled * PAGE)])
+
+    def cool(self, clone: Clone, fields: list[str], _fds: list[int]) -> None:
+        """`cool NAME`: let go of the image, at once when no clone uses it."""
+        self.pinned.discard(fields[0])
+        image = self.images.get(fields[0])
+        if image is not None and image not in {c.image for c in self.clones.values()}:
+            self.images.pop(fields[0]).close()
+        wire.send(clone.sock, ["ok"])
+
+    def totals(self, clone: Clone, _fields: list[str], _fds: list[int]) -> None:
+        """`totals`: images open, pages in them, faults answered since the start."""
+        pages = sum(i.pages_filled for i in self.images.values())
+        wire.send(clone.sock, ["ok", str(len(self.images)), str(pages), str(self.faults)])
+
     def fault(self, clone: Clone) -> None:
         """Bring in what a clone waits for, and wake it."""
         n = lib.qp_read_faults(clone.uffd, self.addresses, FAULT_BATCH)
         for i in range(max(n, 0)):
             address = self.addresses[i]
             clone.faults += 1
+            self.faults += 1
             if clone.image is not None:
                 clone.pages += clone.image.need((address - clone.base) // PAGE)
             lib.qp_wake(clone.uffd, address, PAGE)
@@ -186,16 +224,17 @@ class Pager:
             clone.uffd = -1
 
 
-def serve(root: str, *, idle: float = IDLE_SECONDS, fill: bool = True) -> int:
-    """Bind the socket of `root` and serve; returns at once when another pager is there."""
-    os.makedirs(wire.directory(root), mode=0o700, exist_ok=True)
-    lock = os.open(os.path.join(wire.directory(root), "pager.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def serve(root: str, domain: str, key: bytes | None, *, idle: float = IDLE_SECONDS, fill: bool = True) -> int:
+    """Bind the socket of a domain and serve; returns at once when another pager is there."""
+    where = wire.directory(root, domain)
+    os.makedirs(where, mode=0o700, exist_ok=True)
+    lock = os.open(os.path.join(where, "pager.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return 0
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    path, directory = wire.address(root)
+    path, directory = wire.address(root, domain)
     if os.path.lexists(path):
         os.unlink(path)  # left by a pager that was killed: the lock is ours
     old = os.umask(0o177)
@@ -204,7 +243,7 @@ def serve(root: str, *, idle: float = IDLE_SECONDS, fill: bool = True) -> int:
     listener.listen(128)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
-        Pager(root, listener, idle=idle, fill=fill).run()
+        Pager(root, domain, key, listener, idle=idle, fill=fill).run()
     finally:
         os.unlink(path)
         os.close(directory)
@@ -213,8 +252,13 @@ def serve(root: str, *, idle: float = IDLE_SECONDS, fill: bool = True) -> int:
 
 def main(argv: list[str]) -> int:
     """Entry point of the process."""
-    idle = float(argv[argv.index("--idle") + 1]) if "--idle" in argv else IDLE_SECONDS
-    return serve(argv[0], idle=idle, fill="--no-fill" not in argv)
+
+    def option(name: str, default: str) -> str:
+        return argv[argv.index(name) + 1] if name in argv else default
+
+    idle = float(option("--idle", str(IDLE_SECONDS)))
+    key = load_key(option("--key", ""))
+    return serve(argv[0], option("--domain", "default"), key, idle=idle, fill="--no-fill" not in argv)
 
 
 if __name__ == "__main__":

@@ -32,11 +32,16 @@ class Clone:
         payload: str,
         prefetch: str = "working-set",
         signals: int = -1,
+        domain: str = "default",
+        key: str = "",
+        paths: tuple[str, ...] | None = None,
     ) -> None:
+        self.name = name
+        self._paths = paths
         self.timeline: list[tuple[str, float]] = []
         self._last = time.perf_counter()
         self.generation = new_generation()
-        self.attachment = attach(root, name)
+        self.attachment = attach(root, name, domain, key)
         self._uffd = -1
         self._sandbox: Sandbox | None = None
         self.prefetched_pages = 0
@@ -57,7 +62,7 @@ class Clone:
         layout = attachment.layout
         self._mark("attach to the image")
         ring, *spec = layout.spec.decode("utf-8", "surrogateescape").split("\0")
-        self._sandbox = sandbox = Sandbox(SandboxSpec.from_strings(spec), signals=signals)
+        self._sandbox = sandbox = Sandbox(SandboxSpec.from_strings(spec), signals=signals, paths=self._paths)
         vm = sandbox.vm
         self._mark("create the machine")
         runs = ffi.from_buffer("struct qv_page_run[]", layout.runs)
@@ -103,6 +108,11 @@ class Clone:
         started = time.monotonic()
         while (stop := self.sandbox.run()).reason == "parked":
             pass
+        self.finish(started)
+        return stop.status
+
+    def finish(self, started: float) -> None:
+        """Complete the timeline of a run that began at `started` (time.monotonic) and hand in the working set, if it was recorded."""
         first = lib.qv_first_output_ns(self.sandbox.vm)
         if first:
             self.timeline.append(("run to the first output", first / 1e9 - started))
@@ -111,7 +121,6 @@ class Clone:
             n = lib.qv_recorded(self.sandbox.vm, out, WORKING_SET_RUNS_MAX)
             if n > 0:
                 self.attachment.send_working_set(bytes(ffi.buffer(out, n * RUN.size)))
-        return stop.status
 
     def close(self) -> None:
         """Destroy the machine and let go of the image."""

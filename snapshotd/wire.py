@@ -13,14 +13,14 @@ MESSAGE_MAX = 64 << 10
 FDS_MAX = 4
 
 
-def directory(root: str) -> str:
-    """Where the socket and the lock of a state directory live."""
-    return os.path.join(root, "run")
+def directory(root: str, domain: str) -> str:
+    """Where the socket and the lock of a domain's pager live."""
+    return os.path.join(root, "run", domain)
 
 
-def address(root: str) -> tuple[str, int]:
+def address(root: str, domain: str) -> tuple[str, int]:
     """Path usable with bind and connect, and the directory descriptor that it depends on (the caller closes it)."""
-    fd = os.open(directory(root), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    fd = os.open(directory(root, domain), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     return f"/proc/self/fd/{fd}/pager.sock", fd
 
 

@@ -129,7 +129,7 @@ class Pager:
             stdout=subprocess.DEVNULL,
             env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         )
-        socket = root / "run" / "pager.sock"
+        socket = root / "run" / "default" / "pager.sock"
         deadline = time.monotonic() + 10
         while not socket.exists():
             if time.monotonic() > deadline or self._process.poll() is not None:

@@ -45,6 +45,7 @@ char *qv_comm_area(struct qv *vm, uint32_t offset);
 int qv_run(struct qv *vm, struct qv_exit *out);
 int qv_post(struct qv *vm, int32_t handle, uint32_t events);
 void qv_stop(struct qv *vm);
+void qv_resume(struct qv *vm);
 void qv_want_ready(struct qv *vm, int on);
 int qv_debug_fd(struct qv *vm, int fd);
 uint64_t qv_ram_bytes(struct qv *vm);

@@ -39,6 +39,7 @@ int qv_run(struct qv *vm, struct qv_exit *out);
 /* From any thread: post an event to the guest (QK_EV_*), or end qv_run with QV_STOPPED. */
 int qv_post(struct qv *vm, int32_t handle, uint32_t events);
 void qv_stop(struct qv *vm);
+void qv_resume(struct qv *vm); /* qv_run may run again after QV_STOPPED */
 /* Should QC_READY answer "park"? */
 void qv_want_ready(struct qv *vm, int on);
 int qv_debug_fd(struct qv *vm, int fd); /* QC_LOG text goes there; -1: nowhere */

@@ -152,6 +152,11 @@ void qv_stop(struct qv *vm)
 	vm_kick(vm);
 }
 
+void qv_resume(struct qv *vm)
+{
+	atomic_store(&vm->stop, 0);
+}
+
 int qv_post(struct qv *vm, int32_t handle, uint32_t events)
 {
 	events_push(vm, handle, events);

@@ -75,14 +75,29 @@ def by_key(catalogue: Catalogue, key: int) -> SnapshotRow | None:
     return None if found is None else _verified(catalogue, found)
 
 
-def page_of(catalogue: Catalogue, prefix: str, after: str | None, limit: int | None) -> list[SnapshotRow]:
-    """Live snapshots by name: those that start with `prefix` and come after `after`, at most `limit`."""
+def page_of(
+    catalogue: Catalogue, prefix: str, after: str | None, limit: int | None, parent: bytes | None = None
+) -> list[SnapshotRow]:
+    """Live snapshots by name: those that start with `prefix`, come after `after` and are layers on `parent`, at most `limit`."""
     # U+10FFFF sorts after whatever a name may hold, so the range uses the index.
-    values = (prefix, prefix + "\U0010ffff", "" if after is None else after, -1 if limit is None else limit)
+    values: list[str | bytes | int] = [prefix, prefix + "\U0010ffff", "" if after is None else after]
+    under = ""
+    if parent is not None:
+        under = "AND parent = ? "
+        values.append(parent)
+    values.append(-1 if limit is None else limit)
     found = catalogue.rows(
-        f"{_SELECT} WHERE state = 0 AND name >= ? AND name < ? AND name > ? ORDER BY name LIMIT ?", values
+        f"{_SELECT} WHERE state = 0 AND name >= ? AND name < ? AND name > ? {under}ORDER BY name LIMIT ?", values
     )
     return [_verified(catalogue, row) for row in found]
+
+
+def totals(catalogue: Catalogue) -> tuple[int, int, int]:
+    """(live snapshots, their pages that are not zero, of these new to the domain when they came)."""
+    count, pages, new = catalogue.rows(
+        "SELECT count(*), total(pages_total - pages_zero), total(pages_new) FROM snapshot WHERE state = 0"
+    )[0]
+    return count, int(pages), int(new)
 
 
 def children(catalogue: Catalogue, snapshot_id: bytes) -> list[SnapshotRow]:

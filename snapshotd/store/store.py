@@ -157,10 +157,22 @@ class Store:
         """
         return self._info(rows.get(self._domain.catalogue, name))
 
-    def list(self, prefix: str = "", limit: int | None = None, after: str | None = None) -> SnapshotInfos:
-        """Snapshots by name: those that start with `prefix`, come after the name `after`, at most `limit` of them."""
-        with self._domain.catalogue.lock:
-            return [self._info(row) for row in rows.page_of(self._domain.catalogue, prefix, after, limit)]
+    def list(
+        self, prefix: str = "", limit: int | None = None, after: str | None = None, parent: str | None = None
+    ) -> SnapshotInfos:
+        """Snapshots by name: those that start with `prefix`, come after the name `after`, are layers on `parent`; at most `limit` of them.
+
+        Raises:
+            SnapshotUnknownError: the parent.
+        """
+        catalogue = self._domain.catalogue
+        with catalogue.lock:
+            under = None if parent is None else rows.get(catalogue, parent).id
+            return [self._info(row) for row in rows.page_of(catalogue, prefix, after, limit, under)]
+
+    def totals(self) -> tuple[int, int, int]:
+        """(snapshots, pages of all of them without zero pages, how many of these were new to the domain when they came)."""
+        return rows.totals(self._domain.catalogue)
 
     def delete(self, name: str, *, cascade: bool = False) -> None:
         """Delete a snapshot; `gc` gives its space back, once nobody reads it.

@@ -1,0 +1,285 @@
+"""What the SDK's two clients share: the types they return, the requests they build, the errors they raise."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from google.rpc import error_details_pb2
+
+from quark.errors import DaemonLostError, QuarkError, UsageError
+from quark.paths import state_root
+from quark.snapshot.v1 import sandboxes_pb2 as sb
+from quark.snapshot.v1 import snapshots_pb2 as sn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from google.protobuf.timestamp_pb2 import Timestamp
+
+STATUS_DETAILS = "grpc-status-details-bin"
+OPTIONS = [("grpc.max_receive_message_length", -1)]
+CHUNK = 1 << 20
+STATES = {
+    sb.Sandbox.STARTING: "starting",
+    sb.Sandbox.RUNNING: "running",
+    sb.Sandbox.PAUSED: "paused",
+    sb.Sandbox.EXITED: "exited",
+    sb.Sandbox.FAILED: "failed",
+}
+
+
+class DeadlineError(QuarkError):
+    """The call took longer than its timeout; what it had started was ended."""
+
+    exit_code = 83
+    grpc_code = "DEADLINE_EXCEEDED"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A stored capture. Sizes in bytes, times in nanoseconds since 1970 UTC; what a listing leaves out is empty."""
+
+    name: str
+    id: str
+    parent: str
+    created_ns: int
+    pages_total: int
+    pages_zero: int
+    pages_same: int
+    pages_new: int
+    bytes_stored: int
+    memory_used_bytes: int = 0
+    cache_dropped_bytes: int = 0
+    ram_bytes: int = 0
+    pause_us: int = 0
+    argv: tuple[str, ...] = ()
+    rootfs: str = ""
+    trigger: str = ""
+    kernel: str = ""
+    ring: str = ""
+    working_set: bool = False
+
+    @staticmethod
+    def of(m: sn.Snapshot) -> Snapshot:
+        """From the message."""
+        return Snapshot(
+            m.name, m.id, m.parent, nanoseconds(m.create_time), m.pages_total, m.pages_zero, m.pages_same, m.pages_new,
+            m.bytes_stored, m.memory_used_bytes, m.cache_dropped_bytes, m.ram_bytes, m.pause_us, tuple(m.spec.argv),
+            m.spec.rootfs, m.trigger, m.kernel, m.ring, m.working_set,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SandboxState:
+    """A sandbox at one moment. `timeline` has (step, microseconds), complete when it has ended."""
+
+    id: str
+    state: str
+    snapshot: str
+    argv: tuple[str, ...]
+    started_ns: int
+    ended_ns: int
+    exit_status: int
+    error: str
+    timeline: tuple[tuple[str, int], ...]
+    private_bytes: int
+    shared_bytes: int
+    generation: str
+
+    @staticmethod
+    def of(m: sb.Sandbox) -> SandboxState:
+        """From the message."""
+        return SandboxState(
+            m.id, STATES.get(m.state, "unknown"), m.snapshot, tuple(m.argv), nanoseconds(m.start_time),
+            nanoseconds(m.end_time), m.exit_status, m.error, tuple((s.name, s.microseconds) for s in m.timeline),
+            m.private_bytes, m.shared_bytes, m.generation,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a sandbox that has ended left: exit status, output (the last bytes of each stream when `truncated`)."""
+
+    exit_status: int
+    stdout: bytes
+    stderr: bytes
+    truncated: bool
+    sandbox: SandboxState = field(repr=False)
+
+    @staticmethod
+    def of(m: sb.RunSandboxResponse) -> Result:
+        """From the message."""
+        return Result(m.sandbox.exit_status, m.stdout, m.stderr, m.output_truncated, SandboxState.of(m.sandbox))
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """What a collection gave back."""
+
+    snapshots: int
+    busy: int
+    chunks: int
+    bytes_freed: int
+    leftovers: int
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that the check of the store found."""
+
+    kind: str
+    where: str
+    what: str
+    advice: str
+
+
+def nanoseconds(stamp: Timestamp) -> int:
+    """Of a timestamp; 0 for none."""
+    return stamp.seconds * 10**9 + stamp.nanos
+
+
+def default_target(root: str | None) -> str:
+    """Where the daemon of a state directory listens."""
+    return os.environ.get("QUARK_DAEMON") or "unix:" + os.path.join(state_root(root), "run", "snapshotd.sock")
+
+
+def metadata(domain: str) -> tuple[tuple[str, str], ...]:
+    """What goes with every call: the domain, when one is named."""
+    return (("quark-domain", domain),) if domain else ()
+
+
+def error_of(e: grpc.RpcError) -> QuarkError:
+    """The exception that the daemon raised, as the same class."""
+    from snapshotd.client import named_error
+
+    call: Any = e  # the two clients' exceptions have these methods, their common base has none
+    code, text = call.code(), call.details() or ""
+    for key, value in call.trailing_metadata() or ():
+        if key == STATUS_DETAILS:
+            from google.rpc import status_pb2
+
+            status = status_pb2.Status.FromString(value)
+            info = error_details_pb2.ErrorInfo()
+            for detail in status.details:
+                if detail.Unpack(info):
+                    return named_error(info.reason, text)
+    if code == grpc.StatusCode.DEADLINE_EXCEEDED:
+        return DeadlineError("the call took longer than its timeout; what it had started was ended")
+    if code == grpc.StatusCode.UNAVAILABLE:
+        return DaemonLostError(f"the daemon cannot be reached ({text}); start it with `snapshotd`")
+    return QuarkError(f"the daemon answered {code.name}: {text}")
+
+
+def sandbox_spec(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: str = "/",
+    rootfs: str = "/",
+    volumes: Sequence[tuple[str, str] | tuple[str, str, str]] = (),
+    memory: int = 0,
+    ring: str = "auto",
+) -> sb.SandboxSpec:
+    """The message. Volumes are (host path, guest path[, "ro"]), memory is in bytes."""
+    if isinstance(argv, (str, bytes)):
+        raise UsageError("argv is one string; give a list: the program and its arguments")
+    message = sb.SandboxSpec(argv=argv, env=dict(env or {}), cwd=cwd, rootfs=rootfs, memory_bytes=memory, ring=ring)
+    for volume in volumes:
+        message.volumes.add(source=volume[0], target=volume[1], read_only=len(volume) == 3 and volume[2] == "ro")
+    if "PATH" not in message.env:
+        message.env["PATH"] = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    return message
+
+
+def create_request(name: str, spec: sb.SandboxSpec, ready: str, value: str | float) -> sn.CreateSnapshotRequest:
+    """The message for the trigger `ready`: "file", "log" (value: regular expression), "after" (value: seconds)."""
+    request = sn.CreateSnapshotRequest(name=name, spec=spec)
+    if ready == "file":
+        request.ready_file = True
+    elif ready == "log":
+        request.ready_log = str(value)
+    elif ready == "after":
+        request.ready_after_seconds = float(value)
+    else:
+        raise UsageError(f"ready={ready!r} is not one of file, log, after")
+    return request
+
+
+def run_request(
+    argv: Sequence[str] | None,
+    snapshot: str | None,
+    *,
+    args: Sequence[str],
+    env: Mapping[str, str] | None,
+    payload: str,
+    prefetch: bool,
+    wait: bool,
+    stdin: bytes,
+    tty: bool,
+    spec: Mapping[str, Any],
+) -> sb.RunSandboxRequest:
+    """A cold sandbox of `argv`, or a clone of `snapshot`."""
+    request = sb.RunSandboxRequest(wait=wait, stdin=stdin, tty=tty)
+    if (argv is None) == (snapshot is None):
+        raise UsageError("give either argv or snapshot")
+    if snapshot is None:
+        request.spec.CopyFrom(sandbox_spec(argv or (), env=env, **spec))
+        return request
+    if spec:
+        raise UsageError(f"{next(iter(spec))} belongs to the snapshot and cannot be changed for a clone")
+    clone = sb.CloneRequest(
+        snapshot=snapshot, args=args, env=dict(env or {}), payload=payload, no_prefetch=not prefetch
+    )
+    request.clone.CopyFrom(clone)
+    return request
+
+
+def import_requests(file: Any, name: str | None) -> Iterator[sn.ImportSnapshotRequest]:
+    """The messages for a stream that is read to its end."""
+    first = name or ""
+    while data := file.read(CHUNK):
+        yield sn.ImportSnapshotRequest(name=first, data=data)
+        first = ""
+
+
+def function_argv(target: str, python: str) -> list[str]:
+    """Command line of the runner that warms a function up: `FILE.py:NAME` or `MODULE:NAME`."""
+    import quark_guest
+
+    source, _, name = target.rpartition(":")
+    if not source or not name.isidentifier():
+        raise UsageError(f"{target!r} is not FILE.py:FUNCTION or MODULE:FUNCTION")
+    if source.endswith(".py"):
+        source = os.path.abspath(source)
+        if not os.path.isfile(source):
+            raise UsageError(f"{source} does not exist; give the file that defines {name}")
+    runner = os.path.join(os.path.dirname(os.path.abspath(quark_guest.__file__)), "function.py")
+    return [python, runner, source, name]
+
+
+def function_answer(result: Result, name: str) -> Any:
+    """What a warmed function returned.
+
+    Raises:
+        FunctionError: it raised, or its sandbox ended otherwise.
+    """
+    import json
+
+    try:
+        answer = json.loads(result.stdout)
+    except ValueError:
+        last = result.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        raise FunctionError(f"{name} ended with status {result.exit_status} and no answer: {last}") from None
+    if "error" in answer:
+        raise FunctionError(f"{name} raised {answer['error']}")
+    return answer["result"]
+
+
+class FunctionError(QuarkError):
+    """A warmed function raised an exception in its sandbox."""
+
+    exit_code = 84
+    grpc_code = "ABORTED"

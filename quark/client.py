@@ -1,0 +1,352 @@
+"""The synchronous SDK: `quark.connect()`. The asynchronous one, `quark.aio.connect()`, has the same methods."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import queue
+import sys
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+from quark import api
+from quark.api import Garbage, Problem, Result, SandboxState, Snapshot
+from quark.snapshot.v1 import sandboxes_pb2 as sb
+from quark.snapshot.v1 import snapshots_pb2 as sn
+from quark.snapshot.v1 import statistics_pb2 as st
+from quark.snapshot.v1.sandboxes_pb2_grpc import SandboxServiceStub
+from quark.snapshot.v1.snapshots_pb2_grpc import SnapshotServiceStub
+from quark.snapshot.v1.statistics_pb2_grpc import StatisticsServiceStub
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from types import TracebackType
+    from typing import BinaryIO, Self
+
+
+@contextlib.contextmanager
+def _errors() -> Iterator[None]:
+    try:
+        yield
+    except grpc.RpcError as e:
+        raise api.error_of(e) from None
+
+
+def connect(
+    target: str | None = None,
+    *,
+    root: str | None = None,
+    domain: str = "",
+    credentials: grpc.ChannelCredentials | None = None,
+) -> Client:
+    """A client of a daemon.
+
+    Args:
+        target: gRPC target; default QUARK_DAEMON, or the socket of the state directory.
+        root: state directory, for the default target.
+        domain: sharing domain, for callers who may use several.
+        credentials: for TCP: grpc.ssl_channel_credentials(ca, key, certificate).
+    """
+    return Client(target or api.default_target(root), domain=domain, credentials=credentials)
+
+
+class Client:
+    """A connection; use it in a `with`, or close it. Threads may share it.
+
+    Every method may raise the QuarkError that the daemon raised, DaemonLostError, or, with a `timeout` in seconds, DeadlineError.
+    """
+
+    def __init__(self, target: str, *, domain: str = "", credentials: grpc.ChannelCredentials | None = None) -> None:
+        self._channel = (
+            grpc.secure_channel(target, credentials, api.OPTIONS)
+            if credentials
+            else grpc.insecure_channel(target, api.OPTIONS)
+        )
+        self._metadata = api.metadata(domain)
+        self._snapshots = SnapshotServiceStub(self._channel)
+        self._sandboxes = SandboxServiceStub(self._channel)
+        self._statistics = StatisticsServiceStub(self._channel)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connection; calls under way are cancelled."""
+        self._channel.close()
+
+    def _call(self, method: Any, request: Any, timeout: float | None = None) -> Any:
+        with _errors():
+            return method(request, timeout=timeout, metadata=self._metadata)
+
+    # ---- snapshots
+
+    def create_snapshot(
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        ready: str = "file",
+        value: str | float = "",
+        timeout: float | None = None,
+        on_progress: Callable[[int, int], None] | None = None,
+        on_output: Callable[[bytes, bytes], None] | None = None,
+        **spec: Any,
+    ) -> Snapshot:
+        """Run a program to its capture point and store it.
+
+        Args:
+            name: of the snapshot.
+            argv: program and arguments.
+            ready: what the capture point is: "file" (the program writes to /dev/quark), "log" (a line matches `value`), "after" (`value` seconds).
+            value: see `ready`.
+            timeout: seconds; then nothing is stored.
+            on_progress: called with (frames dealt with, all frames).
+            on_output: called with what came on standard output and standard error.
+            spec: env, cwd, rootfs, volumes, memory, ring (quark.api.sandbox_spec).
+        """
+        request = api.create_request(name, api.sandbox_spec(argv, **spec), ready, value)
+        with _errors():
+            for m in self._snapshots.CreateSnapshot(request, timeout=timeout, metadata=self._metadata):
+                if on_output and (m.stdout or m.stderr):
+                    on_output(m.stdout, m.stderr)
+                if on_progress and m.frames_total:
+                    on_progress(m.frames_done, m.frames_total)
+        return Snapshot.of(m.snapshot)
+
+    def get_snapshot(self, name: str) -> Snapshot:
+        """All that is known of one."""
+        return Snapshot.of(self._call(self._snapshots.GetSnapshot, sn.GetSnapshotRequest(name=name)))
+
+    def list_snapshots(self, prefix: str = "", *, parent: str = "", page_size: int = 0) -> Iterator[Snapshot]:
+        """By name, page by page."""
+        request = sn.ListSnapshotsRequest(name_prefix=prefix, parent=parent, page_size=page_size)
+        while True:
+            page = self._call(self._snapshots.ListSnapshots, request)
+            yield from map(Snapshot.of, page.snapshots)
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    def delete_snapshot(self, name: str, *, cascade: bool = False) -> None:
+        """Delete it; with `cascade` the layers on top of it too."""
+        self._call(self._snapshots.DeleteSnapshot, sn.DeleteSnapshotRequest(name=name, cascade=cascade))
+
+    def flatten_snapshot(self, name: str) -> Snapshot:
+        """Make it independent of its parent."""
+        return Snapshot.of(self._call(self._snapshots.FlattenSnapshot, sn.FlattenSnapshotRequest(name=name)))
+
+    def export_snapshot(self, name: str, file: BinaryIO) -> int:
+        """Write it with its chain to `file`; returns the bytes written."""
+        written = 0
+        with _errors():
+            for m in self._snapshots.ExportSnapshot(sn.ExportSnapshotRequest(name=name), metadata=self._metadata):
+                file.write(m.data)
+                written += len(m.data)
+        return written
+
+    def import_snapshot(self, file: BinaryIO, name: str | None = None) -> Snapshot:
+        """Read what `export_snapshot` wrote, under another name if one is given."""
+        return Snapshot.of(self._call(self._snapshots.ImportSnapshot, api.import_requests(file, name)))
+
+    def warm_snapshot(self, name: str) -> int:
+        """Bring its image into memory and keep it there; its bytes."""
+        return int(self._call(self._snapshots.WarmSnapshot, sn.WarmSnapshotRequest(name=name)).image_bytes)
+
+    def cool_snapshot(self, name: str) -> None:
+        """Let go of the image's memory."""
+        self._call(self._snapshots.CoolSnapshot, sn.CoolSnapshotRequest(name=name))
+
+    def collect_garbage(self) -> Garbage:
+        """Give the space of deleted snapshots back."""
+        m = self._call(self._snapshots.CollectGarbage, sn.CollectGarbageRequest())
+        return Garbage(m.snapshots, m.busy, m.chunks, m.bytes_freed, m.leftovers)
+
+    def check_store(self) -> list[Problem]:
+        """Read and verify the whole domain."""
+        m = self._call(self._snapshots.CheckStore, sn.CheckStoreRequest())
+        return [Problem(p.kind, p.where, p.what, p.advice) for p in m.problems]
+
+    # ---- sandboxes
+
+    def run(
+        self,
+        argv: Sequence[str] | None = None,
+        *,
+        snapshot: str | None = None,
+        args: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        payload: str = "",
+        stdin: bytes = b"",
+        prefetch: bool = True,
+        timeout: float | None = None,
+        **spec: Any,
+    ) -> Result:
+        """Run a sandbox to its end: of the program `argv`, or a clone of `snapshot` with `args`, `env` and `payload`."""
+        request = api.run_request(
+            argv, snapshot, args=args, env=env, payload=payload, prefetch=prefetch, wait=True, stdin=stdin, tty=False, spec=spec
+        )  # fmt: skip
+        return Result.of(self._call(self._sandboxes.RunSandbox, request, timeout))
+
+    def start(
+        self,
+        argv: Sequence[str] | None = None,
+        *,
+        snapshot: str | None = None,
+        args: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        payload: str = "",
+        prefetch: bool = True,
+        tty: bool = False,
+        **spec: Any,
+    ) -> Sandbox:
+        """Start a sandbox and leave it running."""
+        request = api.run_request(
+            argv, snapshot, args=args, env=env, payload=payload, prefetch=prefetch, wait=False, stdin=b"", tty=tty, spec=spec
+        )  # fmt: skip
+        return Sandbox(self, self._call(self._sandboxes.RunSandbox, request).sandbox.id)
+
+    def sandbox(self, sandbox_id: str) -> Sandbox:
+        """A handle of a sandbox by its id."""
+        return Sandbox(self, sandbox_id)
+
+    def list_sandboxes(self, *, ended: bool = False, snapshot: str = "") -> Iterator[SandboxState]:
+        """Oldest first, page by page; with `ended` those that have ended too."""
+        request = sb.ListSandboxesRequest(ended=ended, snapshot=snapshot)
+        while True:
+            page = self._call(self._sandboxes.ListSandboxes, request)
+            yield from map(SandboxState.of, page.sandboxes)
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    def statistics(self) -> st.Statistics:
+        """Of the daemon and the domain."""
+        statistics: st.Statistics = self._call(self._statistics.GetStatistics, st.GetStatisticsRequest())
+        return statistics
+
+    def warm(self, name: str, function: str, *, python: str = sys.executable, **spec: Any) -> Function:
+        """Import a Python function in a sandbox, capture it as snapshot `name` (unless there is one), and return it as something to call.
+
+        Args:
+            name: of the snapshot.
+            function: `FILE.py:FUNCTION` or `MODULE:FUNCTION`; arguments and result have to be JSON.
+            python: interpreter, as the sandbox sees it.
+            spec: as for `create_snapshot`.
+        """
+        from snapshotd.store.errors import NameTakenError
+
+        with contextlib.suppress(NameTakenError):
+            self.create_snapshot(name, api.function_argv(function, python), **spec)
+        return Function(self, name)
+
+
+class Function:
+    """A warmed function: every call runs in a clone of its own."""
+
+    def __init__(self, client: Client, snapshot: str) -> None:
+        self._client = client
+        self.snapshot = snapshot
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call it.
+
+        Raises:
+            FunctionError: it raised.
+        """
+        payload = json.dumps({"args": args, "kwargs": kwargs})
+        return api.function_answer(self._client.run(snapshot=self.snapshot, payload=payload), self.snapshot)
+
+
+class Sandbox:
+    """A handle of a sandbox."""
+
+    def __init__(self, client: Client, sandbox_id: str) -> None:
+        self._client = client
+        self._stub = client._sandboxes  # noqa: SLF001 - the two are one
+        self.id = sandbox_id
+
+    def state(self) -> SandboxState:
+        """As it is now."""
+        return SandboxState.of(self._client._call(self._stub.GetSandbox, sb.GetSandboxRequest(id=self.id)))  # noqa: SLF001
+
+    def wait(self, timeout: float | None = None) -> SandboxState:
+        """Until it has ended."""
+        request = sb.WaitSandboxRequest(id=self.id)
+        return SandboxState.of(self._client._call(self._stub.WaitSandbox, request, timeout))  # noqa: SLF001
+
+    def kill(self) -> SandboxState:
+        """End it now."""
+        return SandboxState.of(self._client._call(self._stub.KillSandbox, sb.KillSandboxRequest(id=self.id)))  # noqa: SLF001
+
+    def pause(self) -> SandboxState:
+        """Stop its processor."""
+        return SandboxState.of(self._client._call(self._stub.PauseSandbox, sb.PauseSandboxRequest(id=self.id)))  # noqa: SLF001
+
+    def resume(self) -> SandboxState:
+        """Let it go on."""
+        return SandboxState.of(self._client._call(self._stub.ResumeSandbox, sb.ResumeSandboxRequest(id=self.id)))  # noqa: SLF001
+
+    def capture(
+        self, name: str, *, flat: bool = False, on_progress: Callable[[int, int], None] | None = None
+    ) -> Snapshot:
+        """Store it as snapshot `name` while it goes on; of a clone, as a layer on its snapshot unless `flat`."""
+        request = sb.CaptureSandboxRequest(id=self.id, name=name, flat=flat)
+        with _errors():
+            for m in self._stub.CaptureSandbox(request, metadata=self._client._metadata):  # noqa: SLF001
+                if on_progress and m.frames_total:
+                    on_progress(m.frames_done, m.frames_total)
+        return self._client.get_snapshot(name)
+
+    def attach(self) -> Attachment:
+        """Its standard streams."""
+        return Attachment(self)
+
+
+class Attachment:
+    """The standard streams of a sandbox: iterate over ("stdout" or "stderr", bytes); `ended` is its state after the last of them."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._requests: queue.SimpleQueue[sb.AttachSandboxRequest | None] = queue.SimpleQueue()
+        self._requests.put(sb.AttachSandboxRequest(id=sandbox.id))
+        stub, metadata = sandbox._stub, sandbox._client._metadata  # noqa: SLF001
+        self._call = stub.AttachSandbox(iter(self._requests.get, None), metadata=metadata)
+        self.ended: SandboxState | None = None
+        self.lost_bytes = 0
+
+    def __iter__(self) -> Iterator[tuple[str, bytes]]:
+        with _errors():
+            for m in self._call:
+                self.lost_bytes += m.lost_bytes
+                kind = m.WhichOneof("output")
+                if kind == "ended":
+                    self.ended = SandboxState.of(m.ended)
+                    self._requests.put(None)
+                elif kind is not None:
+                    yield kind, getattr(m, kind)
+
+    def write(self, data: bytes) -> None:
+        """To its standard input."""
+        self._requests.put(sb.AttachSandboxRequest(stdin=data))
+
+    def close_stdin(self) -> None:
+        """End of its standard input."""
+        self._requests.put(sb.AttachSandboxRequest(close_stdin=True))
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Size of its terminal."""
+        self._requests.put(sb.AttachSandboxRequest(window_size=sb.WindowSize(rows=rows, columns=columns)))
+
+    def signal(self, number: int) -> None:
+        """To its program."""
+        self._requests.put(sb.AttachSandboxRequest(signal=number))
+
+    def close(self) -> None:
+        """Leave it; it goes on."""
+        self._call.cancel()  # type: ignore[no-untyped-call]
+        self._requests.put(None)

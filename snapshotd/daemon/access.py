@@ -1,0 +1,97 @@
+"""Who calls: from the peer credentials of the unix socket or the certificate of a TLS connection to the sharing domain.
+
+gRPC's Python server cannot say who is at the other end of a unix socket, so a relay (relay.py) accepts the connections, asks the kernel, and
+carries the bytes to gRPC's own socket from a socket that it has bound to an abstract name with the caller's credentials in it. That name is
+gRPC's `peer`. Only the daemon's user can reach gRPC's own socket, and a nonce keeps others from inventing such a name.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import secrets
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import unquote
+
+from quark.errors import AccessError
+
+if TYPE_CHECKING:
+    import grpc.aio
+
+    from snapshotd.daemon.config import Config, Domain
+
+DOMAIN_KEY = "quark-domain"  # metadata: the domain that a caller who may use several wants
+NONCE = secrets.token_hex(16)
+
+
+class Caller(NamedTuple):
+    """Who calls, for the log, and the domain that the call is about."""
+
+    who: str
+    domain: Domain
+
+
+class Access:
+    """The rules of one configuration."""
+
+    def __init__(self, config: Config) -> None:
+        self.domains = config.all_domains()
+        self.me = os.geteuid()
+        self.open_to_others = any(d.users or d.groups for d in config.domains)
+
+    def caller(self, context: grpc.aio.ServicerContext[object, object]) -> Caller:
+        """Of a gRPC call.
+
+        Raises:
+            AccessError: unknown, or the domain is not theirs.
+        """
+        metadata = dict(context.invocation_metadata() or ())
+        wanted = metadata.get(DOMAIN_KEY, "")
+        wanted = wanted if isinstance(wanted, str) else ""
+        peer = unquote(context.peer() or "")
+        if peer.startswith(f"unix-abstract:quark/{NONCE}/"):
+            _, _, uid, gid, _ = peer.split("/")
+            return self.local(int(uid), int(gid), wanted)
+        names = [n.decode(errors="replace") for key in ("x509_common_name", "x509_subject_alternative_name")
+                 for n in (context.auth_context() or {}).get(key, ())]  # fmt: skip
+        allowed = [d for d in self.domains.values() if set(names) & set(d.certificates)]
+        return self.choose(f"certificate {names[0] if names else '(none)'}", allowed, wanted)
+
+    def local(self, uid: int, gid: int, wanted: str) -> Caller:
+        """Of a process on this host.
+
+        Raises:
+            AccessError: unknown, or the domain is not theirs.
+        """
+        if uid in {0, self.me}:
+            allowed = list(self.domains.values())
+        else:
+            groups = group_ids(uid, gid)
+            allowed = [d for d in self.domains.values() if uid in d.users or groups & set(d.groups)]
+        return self.choose(f"uid {uid}", allowed, wanted)
+
+    @staticmethod
+    def choose(who: str, allowed: list[Domain], wanted: str) -> Caller:
+        """The domain of a caller who may use `allowed`.
+
+        Raises:
+            AccessError: none, or not the one wanted.
+        """
+        if not allowed:
+            raise AccessError(
+                f"{who} has no domain here; ask who runs the daemon to add it to a domain's configuration"
+            )
+        for domain in allowed:
+            if domain.name == wanted or (not wanted and domain is allowed[0]):
+                return Caller(who, domain)
+        raise AccessError(
+            f"{who} may not use domain {wanted!r}, or there is none; theirs: {', '.join(d.name for d in allowed)}"
+        )
+
+
+def group_ids(uid: int, gid: int) -> set[int]:
+    """All groups of a user, by the host's databases."""
+    try:
+        return {gid, *os.getgrouplist(pwd.getpwuid(uid).pw_name, gid)}
+    except KeyError:
+        return {gid}

@@ -1,0 +1,175 @@
+"""The daemon's configuration: a TOML file in which everything has a default that works. docs/daemon.md describes it."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import tomllib
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from quark.errors import ConfigError
+from quark.paths import state_root
+from snapshotd.store.layout import check_name
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Tcp(_Section):
+    """TCP with mutual TLS; there is no other TCP."""
+
+    listen: str
+    certificate: str
+    key: str
+    client_ca: str
+
+
+class Domain(_Section):
+    """A sharing domain and who may use it.
+
+    Attributes:
+        name: of the domain.
+        users, groups: whose processes may, on the unix socket (names or numbers).
+        certificates: common names or DNS subject alternative names of client certificates that may, on TCP.
+        paths: host directories that rootfs and volumes must be in; None: anywhere. Only the daemon's user is trusted with "anywhere".
+        quota: bytes in the store, or None.
+        key: of the domain's encryption, `file:PATH` or `command:COMMAND`; empty: not encrypted.
+    """
+
+    name: str
+    users: list[str | int] = []
+    groups: list[str | int] = []
+    certificates: list[str] = []
+    paths: list[str] | None = None
+    quota: Annotated[int, Field(gt=0)] | None = None
+    key: str = ""
+
+    @field_validator("name")
+    @classmethod
+    def _valid_name(cls, name: str) -> str:
+        check_name(name, "domain")
+        return name
+
+    @field_validator("paths")
+    @classmethod
+    def _real_paths(cls, paths: list[str] | None) -> list[str] | None:
+        if paths is None:
+            return None
+        for path in paths:
+            if not os.path.isdir(path):
+                raise ValueError(f"{path} is not a directory")
+        return [os.path.realpath(p) for p in paths]
+
+    @field_validator("users")
+    @classmethod
+    def _known_users(cls, users: list[str | int]) -> list[str | int]:
+        return [_number(u, lambda n: pwd.getpwnam(n).pw_uid, "user") for u in users]
+
+    @field_validator("groups")
+    @classmethod
+    def _known_groups(cls, groups: list[str | int]) -> list[str | int]:
+        return [_number(g, lambda n: grp.getgrnam(n).gr_gid, "group") for g in groups]
+
+    @model_validator(mode="after")
+    def _others_need_paths(self) -> Domain:
+        if self.paths is None and (self.users or self.groups or self.certificates) and self.users != [os.geteuid()]:
+            raise ValueError(
+                f"domain {self.name!r} is open to others, so it needs `paths`: the host directories they may use"
+            )
+        return self
+
+
+class Config(_Section):
+    """All of it.
+
+    Attributes:
+        root: state directory.
+        socket: path of the gRPC unix socket; empty: run/snapshotd.sock below root.
+        tcp: listen on TCP too.
+        metrics: HOST:PORT of the Prometheus endpoint; empty: none.
+        pool: idle workers kept ready.
+        sandboxes_max: running at a time, all domains together.
+        output_bytes: kept of each standard stream of a sandbox.
+        keep_ended: ended sandboxes that can still be asked for.
+        gc_seconds: between two collections; 0: only when asked.
+        log: "text" or "json", to standard error.
+        log_level: debug, info, warning or error.
+        otlp: endpoint of an OpenTelemetry collector (gRPC), or empty.
+        domains: besides `default`, which belongs to the daemon's user.
+    """
+
+    root: str = Field(default_factory=lambda: state_root(None))
+    socket: str = ""
+    tcp: Tcp | None = None
+    metrics: str = ""
+    pool: Annotated[int, Field(ge=0, le=256)] = 2
+    sandboxes_max: Annotated[int, Field(gt=0)] = 1000
+    output_bytes: Annotated[int, Field(gt=0, le=1 << 30)] = 1 << 20
+    keep_ended: Annotated[int, Field(ge=0)] = 1000
+    gc_seconds: Annotated[float, Field(ge=0)] = 300
+    log: Annotated[str, Field(pattern="^(text|json)$")] = "text"
+    log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
+    otlp: str = ""
+    domains: list[Domain] = []
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Config:
+        names = [d.name for d in self.domains]
+        if len(names) != len(set(names)):
+            raise ValueError("two domains have the same name")
+        return self
+
+    @property
+    def socket_path(self) -> str:
+        """Of the gRPC socket."""
+        return self.socket or os.path.join(self.root, "run", "snapshotd.sock")
+
+    def all_domains(self) -> dict[str, Domain]:
+        """By name, `default` included."""
+        found = {"default": Domain(name="default")}
+        found.update({d.name: d for d in self.domains})
+        return found
+
+
+def _number(who: str | int, find: object, what: str) -> int:
+    if isinstance(who, int):
+        return who
+    try:
+        return int(find(who))  # type: ignore[operator]
+    except KeyError:
+        raise ValueError(f"there is no {what} {who!r}") from None
+
+
+def load(path: str | None, **overrides: str) -> Config:
+    """Read the file, or take the defaults.
+
+    Args:
+        path: of a TOML file, or None.
+        overrides: values that count instead of the file's.
+
+    Raises:
+        ConfigError: with the file, the key and what is wrong.
+    """
+    data: dict[str, object] = {}
+    if path is not None:
+        try:
+            with open(path, "rb") as f:
+                data = tomllib.load(f)
+        except OSError as e:
+            raise ConfigError(f"{path}: {e.strerror}; give a readable file with --config") from e
+        except tomllib.TOMLDecodeError as e:
+            raise ConfigError(f"{path}: not TOML: {e}") from e
+    data.update(overrides)
+    try:
+        config = Config.model_validate(data)
+    except ValidationError as e:
+        first = e.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{path or 'configuration'}: {where or 'document'}: {first['msg']}") from e
+    if len(os.fsencode(config.socket_path)) > 107:
+        raise ConfigError(f"socket path {config.socket_path} is longer than the 107 bytes of unix(7); set `socket`")
+    return config

@@ -1,0 +1,147 @@
+"""Between messages and the library's types, with every field of a request checked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from quark.snapshot.v1 import sandboxes_pb2 as sb
+from quark.snapshot.v1 import snapshots_pb2 as sn
+from qvisor.spec import MEMORY_DEFAULT, MEMORY_MAX, SLOT, SandboxSpec, Volume
+from snapshotd.client import named_error
+from snapshotd.daemon import sandbox as states
+from snapshotd.daemon.errors import FieldError
+
+if TYPE_CHECKING:
+    from snapshotd.daemon.sandbox import Sandbox
+    from snapshotd.metadata import Metadata
+    from snapshotd.store import SnapshotInfo
+
+PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX = 100, 1000
+STATES = {
+    states.STARTING: sb.Sandbox.STARTING,
+    states.RUNNING: sb.Sandbox.RUNNING,
+    states.PAUSED: sb.Sandbox.PAUSED,
+    states.EXITED: sb.Sandbox.EXITED,
+    states.FAILED: sb.Sandbox.FAILED,
+}
+
+
+def spec_of(message: sb.SandboxSpec) -> SandboxSpec:
+    """The sandbox that a request describes.
+
+    Raises:
+        FieldError: naming the field.
+    """
+    if not message.argv or not message.argv[0]:
+        raise FieldError("spec.argv", "is empty; give a program and its arguments")
+    for field, path in (("spec.cwd", message.cwd), ("spec.rootfs", message.rootfs)):
+        if path and not path.startswith("/"):
+            raise FieldError(field, f"{path!r} is not an absolute path")
+    for i, volume in enumerate(message.volumes):
+        if not volume.source.startswith("/") or not volume.target.startswith("/"):
+            raise FieldError(f"spec.volumes[{i}]", "source and target have to be absolute paths")
+    if message.ring not in {"", "auto", "ring0", "ring3"}:
+        raise FieldError("spec.ring", f"{message.ring!r} is not one of auto, ring0, ring3")
+    memory = message.memory_bytes or MEMORY_DEFAULT
+    if not SLOT <= memory <= MEMORY_MAX:
+        raise named_error(
+            "MemorySizeError",
+            f"spec.memory_bytes: {memory} is out of range; a sandbox has {SLOT} to {MEMORY_MAX} bytes",
+        )
+    texts = [message.cwd, message.rootfs, message.hostname, *message.argv, *message.env, *message.env.values()]
+    if any("\0" in text for text in texts):
+        raise FieldError("spec", "a text contains a NUL byte")
+    if any(not name or "=" in name for name in message.env):
+        raise FieldError("spec.env", "a name is empty or contains '='")
+    return SandboxSpec(
+        tuple(message.argv),
+        env=dict(message.env),
+        cwd=message.cwd or "/",
+        rootfs=message.rootfs or "/",
+        volumes=tuple(Volume(v.source, v.target, v.read_only) for v in message.volumes),
+        memory=-(-memory // SLOT) * SLOT,
+        ring=message.ring or "auto",
+        hostname=message.hostname or "quark",
+        uid=message.uid,
+        gid=message.gid,
+    )
+
+
+def spec_message(spec: SandboxSpec) -> sb.SandboxSpec:
+    """Reverse `spec_of`."""
+    return sb.SandboxSpec(
+        argv=spec.argv,
+        env=spec.env,
+        cwd=spec.cwd,
+        rootfs=spec.rootfs,
+        volumes=[sb.Volume(source=v.source, target=v.target, read_only=v.read_only) for v in spec.volumes],
+        memory_bytes=spec.memory,
+        ring=spec.ring,
+        hostname=spec.hostname,
+        uid=spec.uid,
+        gid=spec.gid,
+    )
+
+
+def timestamp(ns: int) -> Timestamp | None:
+    """Nanoseconds since 1970 as a message; None for 0."""
+    return Timestamp(seconds=ns // 10**9, nanos=ns % 10**9) if ns else None
+
+
+def snapshot_message(info: SnapshotInfo, meta: Metadata | None = None, *, working_set: bool = False) -> sn.Snapshot:
+    """What is known of a snapshot; without its document what the catalogue knows."""
+    message = sn.Snapshot(
+        name=info.name,
+        id=info.id,
+        parent=info.parent or "",
+        create_time=timestamp(info.created_ns),
+        pages_total=info.pages_total,
+        pages_zero=info.pages_zero,
+        pages_same=info.pages_same,
+        pages_new=info.pages_new,
+        bytes_stored=info.bytes_stored,
+    )
+    if meta is not None:
+        message.memory_used_bytes = meta.stats["ram_used"]
+        message.cache_dropped_bytes = meta.stats.get("cache_dropped", 0)
+        message.ram_bytes = meta.ram_bytes
+        message.pause_us = meta.stats["pause_us"]
+        message.spec.CopyFrom(spec_message(SandboxSpec.from_dict(meta.spec)))
+        message.trigger = meta.trigger
+        message.kernel = meta.kernel
+        message.ring = "ring0" if meta.ring == 1 else "ring3"
+        message.working_set = working_set
+    return message
+
+
+def sandbox_message(sandbox: Sandbox, *, memory: bool = True) -> sb.Sandbox:
+    """What is known of a sandbox."""
+    private, shared = sandbox.memory() if memory and not sandbox.ended.is_set() else (0, 0)
+    return sb.Sandbox(
+        id=sandbox.id,
+        state=STATES[sandbox.state],
+        snapshot=sandbox.snapshot,
+        argv=sandbox.argv,
+        start_time=timestamp(sandbox.start_ns),
+        end_time=timestamp(sandbox.end_ns),
+        exit_status=sandbox.exit_status,
+        error=str(sandbox.error) if sandbox.error else "",
+        error_reason=type(sandbox.error).__name__ if sandbox.error else "",
+        timeline=[sb.Step(name=name, microseconds=us) for name, us in sandbox.timeline],
+        private_bytes=private,
+        shared_bytes=shared,
+        generation=sandbox.generation,
+    )
+
+
+def page_size(wanted: int) -> int:
+    """How many results to give.
+
+    Raises:
+        FieldError: more than allowed.
+    """
+    if wanted > PAGE_SIZE_MAX:
+        raise FieldError("page_size", f"{wanted} is more than {PAGE_SIZE_MAX}")
+    return wanted or PAGE_SIZE_DEFAULT

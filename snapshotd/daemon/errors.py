@@ -1,0 +1,60 @@
+"""The one table from exceptions to gRPC: every QuarkError class has its status code and its exit status; the rest is INTERNAL."""
+
+from __future__ import annotations
+
+import grpc
+import grpc.aio
+from google.protobuf import any_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from quark.errors import QuarkError, UsageError
+
+ERROR_DOMAIN = "quark"
+
+
+class FieldError(UsageError):
+    """A field of a request is wrong."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+        self.description = message
+
+
+def status_of(error: BaseException) -> status_pb2.Status:
+    """google.rpc.Status with ErrorInfo (reason, exit_code, advice) and, when a field is to blame, BadRequest."""
+    if not isinstance(error, QuarkError):
+        # What a bug says may tell of other tenants: it goes to the log, not to the caller.
+        error = QuarkError("the daemon failed; its log has the reason")
+    details: list[any_pb2.Any] = []
+
+    def add(message: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest) -> None:
+        packed = any_pb2.Any()
+        packed.Pack(message)
+        details.append(packed)
+
+    text = str(error)
+    _what, _, advice = text.partition("; ")
+    add(
+        error_details_pb2.ErrorInfo(
+            reason=type(error).__name__,
+            domain=ERROR_DOMAIN,
+            metadata={"exit_code": str(error.exit_code), "advice": advice},
+        )
+    )
+    if isinstance(error, FieldError):
+        violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=error.description)
+        add(error_details_pb2.BadRequest(field_violations=[violation]))
+    return status_pb2.Status(code=code_pb2.Code.Value(error.grpc_code), message=text, details=details)
+
+
+async def abort(context: grpc.aio.ServicerContext[object, object], error: BaseException) -> None:
+    """End the call with the error's status."""
+    status = rpc_status.to_status(status_of(error))
+    await context.abort(status.code, status.details, status.trailing_metadata)
+
+
+def code_of(error: BaseException) -> str:
+    """Name of the status code, for logs and metrics."""
+    return error.grpc_code if isinstance(error, QuarkError) else grpc.StatusCode.INTERNAL.name

@@ -1,0 +1,136 @@
+"""Starts sandboxes, remembers them, and ends them: what the gRPC services and the command line's session socket share."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from quark.errors import BusyError, SandboxUnknownError
+from snapshotd.daemon.output import Terminals
+from snapshotd.daemon.pool import Pool
+from snapshotd.daemon.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from qvisor.spec import SandboxSpec
+    from snapshotd.daemon.config import Config, Domain
+    from snapshotd.daemon.metrics import Metrics
+
+END_SECONDS = 10.0
+
+
+class Manager:
+    """All sandboxes of the daemon, by id."""
+
+    def __init__(self, config: Config, metrics: Metrics) -> None:
+        self.config = config
+        self.metrics = metrics
+        self.pool = Pool(config.pool)
+        self.sandboxes: dict[str, Sandbox] = {}
+        self.starting = 0
+
+    def start(self) -> None:
+        """Make the workers."""
+        self.pool.start()
+
+    @property
+    def running(self) -> int:
+        """Sandboxes that have not ended."""
+        return sum(not s.ended.is_set() for s in self.sandboxes.values())
+
+    def job(self, domain: Domain) -> dict[str, Any]:
+        """What every job says."""
+        return {"root": self.config.root, "domain": domain.name, "key": domain.key, "paths": domain.paths}
+
+    def cold_job(self, domain: Domain, spec: SandboxSpec) -> dict[str, Any]:
+        """A sandbox that boots."""
+        return {**self.job(domain), "spec": spec.to_dict()}
+
+    def clone_job(
+        self, domain: Domain, name: str, args: list[str], env: dict[str, str], payload: str, *, prefetch: bool
+    ) -> dict[str, Any]:
+        """A sandbox that is restored."""
+        mode = "working-set" if prefetch else "none"
+        clone = {"name": name, "args": args, "env": env, "payload": payload, "prefetch": mode}
+        return {**self.job(domain), "clone": clone}
+
+    async def run(
+        self, domain: Domain, job: dict[str, Any], *, tty: bool = False, stdio: tuple[int, ...] | None = None
+    ) -> Sandbox:
+        """Start a sandbox on `stdio`, or on streams of its own.
+
+        Raises:
+            BusyError: too many run.
+            QuarkError: it could not be started. (What goes wrong later is the sandbox's `error`.)
+        """
+        if self.running + self.starting >= self.config.sandboxes_max:
+            raise BusyError(f"{self.config.sandboxes_max} sandboxes run already; end one, or raise sandboxes_max")
+        self.starting += 1
+        try:
+            worker = await self.pool.take()
+        finally:
+            self.starting -= 1
+        streams = None
+        try:
+            if stdio is None:
+                streams = Terminals(tty=tty, limit=self.config.output_bytes)
+                stdio = streams.theirs
+            sandbox = Sandbox(domain.name, {**job, "tty": tty}, worker, streams)
+            sandbox.start(stdio)
+        except BaseException:
+            worker.close()
+            if streams is not None:
+                streams.close()
+            raise
+        if streams is not None:
+            streams.started()
+        self.sandboxes[sandbox.id] = sandbox
+        sandbox.on_end = self._ended
+        return sandbox
+
+    def _ended(self, sandbox: Sandbox) -> None:
+        self.metrics.sandbox_ended(sandbox)
+        if sandbox.streams is not None:
+            # What is still in the pipes is read first; a process that was given the streams could keep them open for ever.
+            asyncio.get_running_loop().call_later(END_SECONDS, sandbox.streams.close)
+        over = [i for i, s in self.sandboxes.items() if s.ended.is_set()]
+        for old in over[: max(len(over) - self.config.keep_ended, 0)]:
+            gone = self.sandboxes.pop(old)
+            if gone.streams is not None and old != sandbox.id:
+                gone.streams.close()
+
+    def get(self, domain: Domain, sandbox_id: str) -> Sandbox:
+        """One of the domain's sandboxes.
+
+        Raises:
+            SandboxUnknownError: there is none.
+        """
+        sandbox = self.sandboxes.get(sandbox_id)
+        if sandbox is None or sandbox.domain != domain.name:
+            raise SandboxUnknownError(
+                f"sandbox {sandbox_id!r} does not exist; it ended long ago, or the daemon was restarted since"
+            )
+        return sandbox
+
+    async def finish(self, sandbox: Sandbox) -> None:
+        """Wait until a sandbox has ended and its output has been read; a caller who gives up ends it."""
+        try:
+            await sandbox.ended.wait()
+            if sandbox.streams is not None:
+                await asyncio.wait_for(sandbox.streams.drained.wait(), END_SECONDS)
+        except TimeoutError:
+            pass
+        except BaseException:
+            sandbox.kill()
+            raise
+
+    async def close(self) -> None:
+        """End all of them."""
+        for sandbox in self.sandboxes.values():
+            sandbox.kill()
+        for sandbox in list(self.sandboxes.values()):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(sandbox.ended.wait(), END_SECONDS)
+            if sandbox.streams is not None:
+                sandbox.streams.close()
+        self.pool.close()

@@ -1,0 +1,298 @@
+"""SnapshotService (proto/quark/snapshot/v1/snapshots.proto)."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import contextlib
+import os
+import queue
+import re
+import threading
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+from quark.errors import QuarkError
+from quark.snapshot.v1 import snapshots_pb2 as sn
+from quark.snapshot.v1.snapshots_pb2_grpc import SnapshotServiceServicer
+from snapshotd.daemon import convert
+from snapshotd.daemon.errors import FieldError
+from snapshotd.daemon.rpc import Service, stream, unary
+from snapshotd.metadata import Metadata
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from snapshotd.daemon.config import Domain
+    from snapshotd.daemon.sandbox import Sandbox
+    from snapshotd.store import SnapshotInfo, Store
+
+EXPORT_BYTES = 1 << 20
+CANCEL_SECONDS = 10.0
+
+
+class SnapshotService(Service, SnapshotServiceServicer):
+    """The store's side of the API."""
+
+    def full(self, store: Store, name: str) -> sn.Snapshot:
+        """All that is known of a snapshot. Blocks."""
+        info = store.get(name)
+        return convert.snapshot_message(info, Metadata.load(info.meta), working_set=store.working_set(name) is not None)
+
+    async def _store(self, domain: Domain) -> Store:
+        return await asyncio.to_thread(self.stores.get, domain)
+
+    @stream
+    async def CreateSnapshot(  # noqa: N802 - the service definition's name
+        self, domain: Domain, request: sn.CreateSnapshotRequest
+    ) -> AsyncIterator[sn.CreateSnapshotResponse]:
+        """Run to the capture point and store."""
+        spec = convert.spec_of(request.spec)
+        kind = request.WhichOneof("trigger") or "ready_file"
+        trigger = {
+            "ready_file": ("file", ""),
+            "ready_log": ("log", request.ready_log),
+            "ready_after_seconds": ("after", repr(request.ready_after_seconds)),
+        }[kind]
+        if kind == "ready_log":
+            try:
+                re.compile(os.fsencode(request.ready_log))
+            except re.error as e:
+                raise FieldError("ready_log", f"is not a regular expression: {e}") from e
+        if kind == "ready_after_seconds" and not 0 <= request.ready_after_seconds < 86400:
+            raise FieldError("ready_after_seconds", "is not a number of seconds below a day")
+        store = await self._store(domain)
+        await asyncio.to_thread(store.check_name, request.name)
+        job = {**self.manager.cold_job(domain, spec), "trigger": trigger, "name": request.name}
+        sandbox = await self.manager.run(domain, job)
+        assert sandbox.streams is not None  # noqa: S101 - for the type checker
+        sandbox.streams.close_input()
+        from snapshotd.daemon.sandbox import Capture
+
+        capture = sandbox.capture = Capture()
+        try:
+            positions = [0, 0]
+            while True:
+                response, more = self._news(sandbox, capture, positions)
+                if response is not None:
+                    yield response
+                if not more and capture.finished and sandbox.ended.is_set():
+                    break
+                if not more:
+                    await first_of(capture.changed, sandbox.streams.changed, sandbox.ended)
+                    capture.changed.clear()
+        finally:
+            sandbox.kill()
+        if capture.error is not None:
+            raise capture.error
+        yield sn.CreateSnapshotResponse(snapshot=await asyncio.to_thread(self.full, store, request.name))
+
+    @staticmethod
+    def _news(sandbox: Sandbox, capture: Any, positions: list[int]) -> tuple[sn.CreateSnapshotResponse | None, bool]:
+        """What is new since `positions` of the streams, and whether there is more at once."""
+        assert sandbox.streams is not None  # noqa: S101 - for the type checker
+        parts = []
+        for i, s in enumerate((sandbox.streams.stdout, sandbox.streams.stderr)):
+            data, _, positions[i] = s.since(positions[i])
+            parts.append(data)
+        more = any(parts)
+        if not more and not capture.total:
+            return None, False
+        done, total = capture.done, capture.total
+        capture.total = 0
+        return sn.CreateSnapshotResponse(stdout=parts[0], stderr=parts[1], frames_done=done, frames_total=total), more
+
+    @unary
+    async def GetSnapshot(self, domain: Domain, request: sn.GetSnapshotRequest) -> sn.Snapshot:  # noqa: N802
+        """All that is known of one."""
+        return await asyncio.to_thread(self.full, await self._store(domain), request.name)
+
+    @unary
+    async def ListSnapshots(self, domain: Domain, request: sn.ListSnapshotsRequest) -> sn.ListSnapshotsResponse:  # noqa: N802
+        """A page of them, by name."""
+        size = convert.page_size(request.page_size)
+        try:
+            after = base64.urlsafe_b64decode(request.page_token).decode() or None
+        except (binascii.Error, UnicodeDecodeError):
+            raise FieldError("page_token", "is not a token that ListSnapshots gave") from None
+        store = await self._store(domain)
+        found: list[SnapshotInfo] = await asyncio.to_thread(
+            store.list, request.name_prefix, size + 1, after, request.parent or None
+        )
+        token = base64.urlsafe_b64encode(found[size - 1].name.encode()).decode() if len(found) > size else ""
+        return sn.ListSnapshotsResponse(
+            snapshots=[convert.snapshot_message(info) for info in found[:size]], next_page_token=token
+        )
+
+    @unary
+    async def DeleteSnapshot(self, domain: Domain, request: sn.DeleteSnapshotRequest) -> sn.DeleteSnapshotResponse:  # noqa: N802
+        """Delete; the space comes back with the next collection."""
+        store = await self._store(domain)
+        await asyncio.to_thread(store.delete, request.name, cascade=request.cascade)
+        return sn.DeleteSnapshotResponse()
+
+    @unary
+    async def FlattenSnapshot(self, domain: Domain, request: sn.FlattenSnapshotRequest) -> sn.Snapshot:  # noqa: N802
+        """Without a parent from now on."""
+        store = await self._store(domain)
+        await asyncio.to_thread(store.flatten, request.name)
+        return await asyncio.to_thread(self.full, store, request.name)
+
+    @stream
+    async def ExportSnapshot(  # noqa: N802
+        self, domain: Domain, request: sn.ExportSnapshotRequest
+    ) -> AsyncIterator[sn.ExportSnapshotResponse]:
+        """As a stream of bytes."""
+        store = await self._store(domain)
+        await asyncio.to_thread(store.get, request.name)
+        pipe = Pipe()
+        work = asyncio.create_task(asyncio.to_thread(pipe.feed, lambda out: store.export(request.name, out)))
+        try:
+            while data := await asyncio.to_thread(pipe.read, EXPORT_BYTES):
+                yield sn.ExportSnapshotResponse(data=data)
+            await work
+        finally:
+            pipe.abandon()
+            with contextlib.suppress(QuarkError, Abandoned):
+                await asyncio.shield(work)
+
+    @unary
+    async def ImportSnapshot(self, domain: Domain, requests: AsyncIterator[sn.ImportSnapshotRequest]) -> sn.Snapshot:  # noqa: N802
+        """From a stream of bytes."""
+        store = await self._store(domain)
+        pipe = Pipe()
+        work: asyncio.Task[SnapshotInfo] | None = None
+
+        def take(name: str | None) -> SnapshotInfo:
+            try:
+                return store.import_(cast("BinaryIO", pipe), name)
+            finally:
+                pipe.abandon()
+
+        try:
+            async for request in requests:
+                if work is None:
+                    work = asyncio.create_task(asyncio.to_thread(take, request.name or None))
+                if not await asyncio.to_thread(pipe.write_or_stop, request.data):
+                    break  # it has found something wrong
+            if work is None:
+                raise FieldError("data", "is empty; send what ExportSnapshot gave")
+            pipe.end()
+            info = await work
+        except BaseException:
+            pipe.abandon()
+            if work is not None:
+                with contextlib.suppress(QuarkError, Abandoned):
+                    await asyncio.shield(work)
+            raise
+        return await asyncio.to_thread(self.full, store, info.name)
+
+    @unary
+    async def WarmSnapshot(self, domain: Domain, request: sn.WarmSnapshotRequest) -> sn.WarmSnapshotResponse:  # noqa: N802
+        """Image into memory."""
+        return sn.WarmSnapshotResponse(image_bytes=await self.stores.warm(domain, request.name))
+
+    @unary
+    async def CoolSnapshot(self, domain: Domain, request: sn.CoolSnapshotRequest) -> sn.CoolSnapshotResponse:  # noqa: N802
+        """Image out of memory."""
+        store = await self._store(domain)
+        await asyncio.to_thread(store.get, request.name)
+        await asyncio.to_thread(self.stores.ask_pager, domain, "cool", request.name)
+        return sn.CoolSnapshotResponse()
+
+    @unary
+    async def CollectGarbage(self, domain: Domain, _: sn.CollectGarbageRequest) -> sn.CollectGarbageResponse:  # noqa: N802
+        """Give space back."""
+        report = await asyncio.to_thread((await self._store(domain)).gc)
+        return sn.CollectGarbageResponse(**report._asdict())
+
+    @unary
+    async def CheckStore(self, domain: Domain, _: sn.CheckStoreRequest) -> sn.CheckStoreResponse:  # noqa: N802
+        """Verify all of it."""
+        problems = await asyncio.to_thread((await self._store(domain)).fsck)
+        return sn.CheckStoreResponse(problems=[sn.CheckStoreResponse.Problem(**p._asdict()) for p in problems])
+
+
+async def first_of(*events: asyncio.Event) -> None:
+    """Wait until one of them is set."""
+    waits = [asyncio.ensure_future(e.wait()) for e in events]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+
+
+class Abandoned(Exception):  # noqa: N818 - not an error: the other side wants no more
+    """The reader of a pipe is gone."""
+
+
+class Pipe:
+    """Bytes from one thread to another, through a queue of bounded size; either side can give up."""
+
+    def __init__(self) -> None:
+        self._queue: queue.Queue[bytes] = queue.Queue(8)
+        self._rest = b""
+        self._ended = False
+        self._abandoned = threading.Event()
+
+    def feed(self, produce: Callable[[BinaryIO], None]) -> None:
+        """Run `produce` with this as its output, to its end."""
+        try:
+            produce(cast("BinaryIO", self))
+        finally:
+            self.end()
+
+    def write(self, data: bytes | memoryview) -> int:
+        """As a file's.
+
+        Raises:
+            Abandoned: nobody will read it.
+        """
+        if not self.write_or_stop(bytes(data)):
+            raise Abandoned
+        return len(data)
+
+    def write_or_stop(self, data: bytes) -> bool:
+        """Pass `data` on; False when nobody will read it."""
+        while data and not self._abandoned.is_set():
+            try:
+                self._queue.put(data, timeout=0.1)
+            except queue.Full:
+                continue
+            return True
+        return not self._abandoned.is_set()
+
+    def end(self) -> None:
+        """No more data."""
+        while not self._abandoned.is_set():
+            try:
+                self._queue.put(b"", timeout=0.1)
+            except queue.Full:
+                continue
+            return
+
+    def read(self, size: int = -1) -> bytes:
+        """As a file's: `size` bytes, fewer at the end."""
+        parts, have = [self._rest], len(self._rest)
+        while not self._ended and (size < 0 or have < size):
+            try:
+                data = self._queue.get(timeout=0.1)
+            except queue.Empty:
+                if self._abandoned.is_set():
+                    raise Abandoned from None
+                continue
+            self._ended = not data
+            parts.append(data)
+            have += len(data)
+        whole = b"".join(parts)
+        cut = len(whole) if size < 0 else size
+        self._rest = whole[cut:]
+        return whole[:cut]
+
+    def flush(self) -> None:
+        """As a file's: nothing is held back."""
+
+    def abandon(self) -> None:
+        """Whoever reads or writes: stop."""
+        self._abandoned.set()

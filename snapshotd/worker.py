@@ -1,0 +1,313 @@
+"""A worker: the process of one sandbox that the daemon runs. It waits for its job, becomes the sandbox, and tells the daemon what happens.
+
+Messages are JSON documents on a SOCK_SEQPACKET socket. The daemon sends the three standard streams and the job (a memfd: it may be larger than a message), then commands
+(`pause`, `resume`, `capture`, `cancel`); the worker sends events (`started`, `paused`, `resumed`, `progress`, `captured`,
+`capture-failed`, `ended`, `failed`). The socket's end of file is the daemon's end: the worker ends with it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import sys
+import termios
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from quark.errors import CaptureError, QuarkError
+from qvisor import kernel
+from qvisor._native import lib
+from qvisor.document import document, new_generation
+from qvisor.sandbox import Sandbox
+from qvisor.spec import SandboxSpec
+from snapshotd import wire
+from snapshotd.capture import Frozen
+from snapshotd.create import LogWatcher, Trigger
+from snapshotd.keys import load_key
+from snapshotd.lifeline import die_with_parent
+from snapshotd.restore import Clone
+from snapshotd.store import Store
+
+if TYPE_CHECKING:
+    import socket
+
+PROGRESS_SECONDS = 0.05
+
+
+def preload() -> None:
+    """Import and read what every worker needs, before the fork."""
+    import snapshotd.store.capture  # noqa: F401
+    from snapshotd.metadata import host_cpu_flags
+
+    host_cpu_flags()
+    kernel.load()
+
+
+class CaptureCancelledError(CaptureError):
+    """The daemon gave the capture up."""
+
+
+class Worker:
+    """One job on one sandbox. The main thread runs the virtual machine, a second one listens to the daemon."""
+
+    def __init__(self, sock: socket.socket, job: dict[str, Any]) -> None:
+        self.sock = sock
+        self.job = job
+        self.sandbox: Sandbox | None = None
+        self.clone: Clone | None = None
+        self.condition = threading.Condition()
+        self.paused = False
+        self.request: dict[str, Any] | None = None  # a capture that waits for the sandbox to park
+        self.child = 0  # the process that writes a capture
+        self.trigger: Trigger | None = None
+
+    def tell(self, event: str, **fields: Any) -> None:
+        """Send one event. Nobody to hear it means that this process is about to end."""
+        try:
+            self.sock.send(json.dumps({"event": event, **fields}).encode())
+        except OSError:
+            os._exit(1)
+
+    def run(self) -> None:
+        """Do the job; every way out sends `ended` or `failed`."""
+        try:
+            status = self.run_clone() if "clone" in self.job else self.run_cold()
+        except QuarkError as e:
+            self.tell("failed", kind=type(e).__name__, message=str(e), exit_code=e.exit_code)
+        except Exception as e:
+            self.tell("failed", kind="QuarkError", message=f"the sandbox's process failed: {e!r}", exit_code=70)
+            raise
+        else:
+            self.wait_for_child()
+            timeline = self.clone.timeline if self.clone else []
+            faults, pages = self.clone.attachment.stats() if self.clone else (0, 0)
+            self.tell(
+                "ended",
+                status=status,
+                timeline=[[step, int(seconds * 1e6)] for step, seconds in timeline],
+                prefetched=self.clone.prefetched_pages if self.clone else 0,
+                faults=faults,
+                fault_pages=pages,
+            )
+
+    def run_clone(self) -> int:
+        """Restore a clone and run it to its end."""
+        job, wanted = self.job, self.job["clone"]
+        self.clone = clone = Clone(
+            job["root"],
+            wanted["name"],
+            args=wanted["args"],
+            env=wanted["env"],
+            payload=wanted["payload"],
+            prefetch=wanted["prefetch"],
+            signals=lib.qv_signals(),
+            domain=job["domain"],
+            key=job["key"],
+            paths=tuple(job["paths"]) if job["paths"] is not None else None,
+        )
+        self.sandbox = clone.sandbox
+        started = time.monotonic()
+        self.started(clone.generation)
+        status = self.loop()
+        clone.finish(started)
+        return status
+
+    def run_cold(self) -> int:
+        """Boot a sandbox and run it to its end, or to the capture that was asked for."""
+        job = self.job
+        spec = SandboxSpec.from_dict(job["spec"])
+        generation = new_generation()
+        trigger = self.trigger = (
+            Trigger.parse(f"--ready-{job['trigger'][0]}", job["trigger"][1]) if job.get("trigger") else None
+        )
+        if trigger is not None:
+            with self.open_store() as store:
+                store.check_name(job["name"])
+        watcher = LogWatcher(trigger.pattern) if trigger and trigger.pattern else None
+        timer: threading.Timer | None = None
+        try:
+            stdio = (0, watcher.write_fd, watcher.write_fd) if watcher else (0, 1, 2)
+            paths = tuple(job["paths"]) if job["paths"] is not None else None
+            self.sandbox = sandbox = Sandbox(spec, stdio=stdio, signals=lib.qv_signals(), paths=paths)
+            sandbox.fill_comm(
+                clone=False,
+                trace=False,
+                document=document(generation, clone=False, args=list(spec.argv[1:]), env=spec.env),
+            )
+            sandbox.set_generation(generation)
+            lib.qv_want_ready(sandbox.vm, trigger is not None and trigger.kind == "file")
+            sandbox.boot(kernel.load())
+            if watcher:
+                watcher.start(sandbox.vm)
+            if trigger and trigger.kind == "after":
+                timer = threading.Timer(trigger.seconds, lib.qv_post, (sandbox.vm, lib.QK_EV_CAPTURE, 0))
+                timer.daemon = True
+                timer.start()
+            self.started(generation)
+            return self.loop()
+        finally:
+            if timer:
+                timer.cancel()
+            if watcher:
+                watcher.close()
+
+    def started(self, generation: bytes) -> None:
+        """The machine is about to run."""
+        threading.Thread(target=self.listen, daemon=True).start()
+        self.tell("started", generation=generation.hex())
+
+    def loop(self) -> int:
+        """Run the machine to its end; returns its exit status.
+
+        Raises:
+            CaptureError: it ended before the capture point that was asked for.
+        """
+        assert self.sandbox is not None  # noqa: S101 - for the type checker
+        while True:
+            stop = self.sandbox.run()
+            if stop.reason == "parked":
+                if self.trigger is not None:
+                    self.capture({"name": self.job["name"], "flat": False, "trigger": self.trigger.kind}, keep=False)
+                    return 0
+                with self.condition:
+                    request, self.request = self.request, None
+                if request is not None:
+                    self.capture(request, keep=True)
+            elif stop.reason == "stopped":
+                self.stand_still()
+            elif self.trigger is not None:
+                raise CaptureError(
+                    f"the program ended with status {stop.status} before its capture point (--ready-{self.trigger.kind}); nothing was stored"
+                )
+            else:
+                if self.request is not None:
+                    self.capture_failed(CaptureError("the program ended before it could be captured"))
+                return stop.status
+
+    def stand_still(self) -> None:
+        """Paused: until `resume` comes."""
+        assert self.sandbox is not None  # noqa: S101 - for the type checker
+        with self.condition:
+            lib.qv_resume(self.sandbox.vm)
+            if self.paused:
+                self.tell("paused")
+                self.condition.wait_for(lambda: not self.paused)
+                self.tell("resumed")
+
+    def listen(self) -> None:
+        """The second thread: commands of the daemon, and its end."""
+        assert self.sandbox is not None  # noqa: S101 - for the type checker
+        vm = self.sandbox.vm
+        while True:
+            try:
+                data = self.sock.recv(wire.MESSAGE_MAX)
+            except OSError:
+                data = b""
+            if not data:
+                os._exit(1)
+            command = json.loads(data)
+            name = command["command"]
+            with self.condition:
+                if name == "capture":
+                    self.request = command
+                    lib.qv_post(vm, lib.QK_EV_CAPTURE, 0)
+                elif name == "cancel" and self.child:
+                    os.kill(self.child, signal.SIGTERM)
+                elif name == "pause":
+                    self.paused = True
+                    lib.qv_stop(vm)
+                elif name == "resume":
+                    self.paused = False
+                    self.condition.notify_all()
+
+    def capture(self, request: dict[str, Any], *, keep: bool) -> None:
+        """Store the parked sandbox. With `keep` a fork of this process does it, so that the sandbox can go on at once."""
+        assert self.sandbox is not None  # noqa: S101 - for the type checker
+        parent = (self.clone.name, self.clone.attachment.snapshot_id) if self.clone else None
+        try:
+            frozen = Frozen(self.sandbox, parent)
+            if not keep:
+                self.write(frozen, request)
+                return
+            self.wait_for_child()
+            worker = os.getpid()
+            pid = os.fork()
+        except QuarkError as e:
+            if not keep:
+                raise
+            self.capture_failed(e)
+            return
+        if pid:
+            with self.condition:
+                self.child = pid
+            return
+        try:
+            die_with_parent(worker)
+            signal.signal(signal.SIGTERM, self.give_up)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+            frozen.pause = time.perf_counter() - frozen.started
+            self.write(frozen, request)
+        except QuarkError as e:
+            self.capture_failed(e)
+        except BaseException as e:  # noqa: BLE001 - this process must end here, whatever it was
+            self.capture_failed(CaptureError(f"the capture failed: {e!r}"))
+        finally:
+            os._exit(0)
+
+    def capture_failed(self, e: QuarkError) -> None:
+        """Say why there is no snapshot; the sandbox goes on."""
+        self.request = None
+        self.tell("capture-failed", kind=type(e).__name__, message=str(e), exit_code=e.exit_code)
+
+    @staticmethod
+    def give_up(*_: object) -> None:
+        """SIGTERM in the process that writes."""
+        raise CaptureCancelledError("the capture was given up; nothing was stored")
+
+    def write(self, frozen: Frozen, request: dict[str, Any]) -> None:
+        """Write a capture into the store."""
+        last = 0.0
+
+        def progress(done: int, total: int) -> None:
+            nonlocal last
+            if (now := time.monotonic()) - last >= PROGRESS_SECONDS:
+                last = now
+                self.tell("progress", done=done, total=total)
+
+        with self.open_store() as store:
+            info, _meta = frozen.store(store, request["name"], trigger=request["trigger"], progress=progress)
+            if request["flat"] and info.parent is not None:
+                store.flatten(info.name)
+        self.tell("captured", name=request["name"])
+
+    def open_store(self) -> Store:
+        """The caller's domain."""
+        return Store.open(self.job["root"], domain=self.job["domain"], key=load_key(self.job["key"]))
+
+    def wait_for_child(self) -> None:
+        """Let a capture that is being written come to its end: one at a time, and none outlives the sandbox's process."""
+        with self.condition:
+            child, self.child = self.child, 0
+        if child:
+            os.waitpid(child, 0)
+
+
+def main(sock: socket.socket) -> None:
+    """Wait for a job, do it. Ends with the process."""
+    fields, fds = wire.receive(sock)
+    if not fields or len(fds) != 4:
+        return
+    for fd, stream in enumerate(fds[:3]):
+        os.dup2(stream, fd)
+        os.close(stream)
+    job = json.loads(os.pread(fds[3], os.fstat(fds[3]).st_size, 0))
+    os.close(fds[3])
+    if job.get("tty"):
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    if job.get("chdir"):
+        os.chdir(job["chdir"])
+    sys.stdout = sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115 - for the life of the process
+    Worker(sock, job).run()
