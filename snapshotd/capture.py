@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import mmap
 import time
 
 from quark.errors import CaptureError
 from qvisor import kernel
 from qvisor._native import ffi, lib
 from qvisor.sandbox import Sandbox, check
+from snapshotd.layout import RUN
 from snapshotd.metadata import Metadata, host_cpu_flags
 
 TYPE_CHECKING = False
@@ -41,10 +43,11 @@ class Frozen:
         state = ffi.new("char[]", lib.qv_state_size())
         _ok(lib.qv_state_save(vm, state, len(state)), "read the vCPU's state")
         self.state = bytes(ffi.buffer(state))
-        recipes = ffi.new("char[]", RECIPES_MAX)
+        recipes = ffi.from_buffer("char[]", _fresh(RECIPES_MAX))
         recipes_len = _ok(lib.qv_recipes_save(vm, recipes, RECIPES_MAX), "list the open files")
         self.recipes = bytes(ffi.buffer(recipes, recipes_len))
-        self.runs = ffi.new("struct qv_page_run[]", RUNS_MAX)
+        # Fresh pages of the kernel: a buffer from the heap would have to be cleared while the sandbox stands still.
+        self.runs = ffi.from_buffer("struct qv_page_run[]", _fresh(RUNS_MAX * RUN.size))
         self.scanned = ffi.new("struct qv_scan_stats *")
         self.count = _ok(
             lib.qv_scan(vm, parent is not None, self.runs, RUNS_MAX, self.scanned), "find the pages in use"
@@ -120,3 +123,8 @@ def _ok(result: int, what: str) -> int:
         return check(result, what)
     except Exception as e:
         raise CaptureError(str(e)) from e
+
+
+def _fresh(size: int) -> mmap.mmap:
+    """So many bytes of zeros that cost only what is used of them."""
+    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)

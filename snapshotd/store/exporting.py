@@ -13,7 +13,7 @@ from snapshotd.store import rows
 from snapshotd.store.errors import CorruptCatalogueError
 from snapshotd.store.layout import PAGE
 from snapshotd.store.overlay import ZERO
-from snapshotd.store.pack import CHUNK_PAGES, encode_pages
+from snapshotd.store.pack import CHUNK_PAGES, Encoder
 from snapshotd.store.records import END, LAYER, LAYER_END, META, PAGES, WORKING_SET, ZEROS, RecordWriter
 
 if TYPE_CHECKING:
@@ -124,11 +124,12 @@ def _export_head(domain: Domain, writer: RecordWriter, row: SnapshotRow, meta: b
 
 def _export_frames(writer: RecordWriter, layer: LayerPages, below: int) -> None:
     data = zero = 0
+    encoder = Encoder()
     for runs in batched(layer.zeros(below), _ZERO_RUNS):
         writer.write(ZEROS, b"".join(ZERO_RUN.pack(*run) for run in runs))
         zero += sum(count for _, count in runs)
     for pages in batched(layer.data(), CHUNK_PAGES):
-        coding, payload = encode_pages(b"".join(page for _, page in pages))
+        coding, payload = encoder.encode(b"".join(page for _, page in pages))
         head = struct.pack(f"<I{len(pages)}IB", len(pages), *(gfn for gfn, _ in pages), coding)
         writer.write(PAGES, head + payload)
         data += len(pages)

@@ -42,6 +42,7 @@ class PageIndex:
         self._raw: OrderedDict[int, bytes | None] = OrderedDict()
         self._cached_chunks = cached_chunks
         self._lock = threading.Lock()
+        self._empty = catalogue.row("SELECT 1 FROM page LIMIT 1") is None
 
     def close(self) -> None:
         """Close the pack files."""
@@ -49,6 +50,10 @@ class PageIndex:
 
     def candidates(self, digests: Sequence[bytes]) -> dict[bytes, tuple[int, int]]:
         """Digest -> (chunk id, slot) for those digests that the catalogue knows. Whether the bytes are equal is for the caller to see."""
+        if (
+            self._empty
+        ):  # the first capture of a domain; one that runs beside it would not be seen anyway (section 1 of the format)
+            return {}
         masked = self._cipher.mask(digests)
         plain = dict(zip(masked, digests, strict=True))
         found: dict[bytes, tuple[int, int]] = {}

@@ -65,12 +65,11 @@ class Ingest:
         self._below = Below(below) if below is not None else None
         self._frames = frames
         self._progress = progress
-        self._buffer = bytearray(BATCH * PAGE)
-        self._view = memoryview(self._buffer)
         self._gfns: list[int] = []
+        self._pages: list[memoryview] = []
         # digest -> chunk * 16 + slot of the page that later ones are compared with
         self._known: dict[bytes, int] = {}
-        self._pending: list[bytes | memoryview] = []
+        self._pending: list[memoryview] = []
         self._digests: list[bytes | None] = []
         self._healed: list[bytes] = []
         # Pieces as [gfn, count, place]; place is ZERO or chunk * 16 + slot.
@@ -111,11 +110,9 @@ class Ingest:
                 )
             done = 0
             while done < count:
-                # A copy, so that the caller may use its buffer again when it is asked for the next run.
                 part = min(count - done, BATCH - len(self._gfns))
-                at = len(self._gfns) * PAGE
-                self._view[at : at + part * PAGE] = view[done * PAGE : (done + part) * PAGE]
                 self._gfns += range(first + done, first + done + part)
+                self._pages += [view[at : at + PAGE] for at in range(done * PAGE, (done + part) * PAGE, PAGE)]
                 done += part
                 if len(self._gfns) == BATCH:
                     self._batch()
@@ -123,7 +120,7 @@ class Ingest:
             self._batch()
 
     def _batch(self) -> None:
-        pages = [self._view[at : at + PAGE] for at in range(0, len(self._gfns) * PAGE, PAGE)]
+        pages = self._pages
         digests = [xxhash.xxh3_128_digest(page) for page in pages]
         self._look_up(digests)
         for gfn, page, digest in zip(self._gfns, pages, digests, strict=True):
@@ -146,10 +143,9 @@ class Ingest:
                     continue
             runs.append([gfn, 1, place])
         self._total += len(pages)
-        # The buffer is about to be used again.
-        self._pending = [bytes(page) for page in self._pending]
         last_gfn = self._gfns[-1]
         self._gfns.clear()
+        self._pages.clear()
         if self._progress is not None:
             self._progress(last_gfn + 1, self._frames)
 

@@ -30,9 +30,10 @@ CHUNK_OVERHEAD = CHUNK_HEADER.size + CHECKSUM.size
 CHUNK_PAGES = 16
 CHUNK_LIMIT = 1 << 24  # chunks a pack
 RAW, LZ4 = 0, 1
-# LZ4's slow coder takes six times as long and saves an eighth, about the same at every ratio. Chunks in this window, a fifth of a
-# program's, get it: as much as keeps a capture above its speed (ADR 6).
+# LZ4's slow coder takes four times as long and saves an eighth. Where the fast one leaves this part it saves most for its time.
 HARDER = 0.4, 0.5
+HARDER_LEVEL = 2
+HARDER_SHARE = 5  # one chunk in so many: a capture's speed does not depend on how well its pages compress
 OPEN_PACKS = 64  # kept open by one reader
 
 
@@ -53,16 +54,27 @@ def pack_header(pack_id: bytes, domain_id: bytes) -> bytes:
     return body + CHECKSUM.pack(xxhash.xxh3_64_intdigest(body))
 
 
-def encode_pages(raw: bytes) -> tuple[int, bytes]:
-    """(coding, payload) of 1 to 16 pages."""
-    packed: bytes = lz4.block.compress(raw, store_size=False)
-    if HARDER[0] * len(raw) <= len(packed) < HARDER[1] * len(raw):
-        packed = lz4.block.compress(raw, mode="high_compression", compression=3, store_size=False)
-    return (LZ4, packed) if len(packed) < len(raw) else (RAW, raw)
+class Encoder:
+    """Compresses pages, and spends more time on a share of those that are worth it (docs/adr/0015). Any thread: the counts may be off by a few."""
+
+    __slots__ = ("_chunks", "_harder")
+
+    def __init__(self) -> None:
+        self._chunks = self._harder = 0
+
+    def encode(self, raw: bytes) -> tuple[int, bytes]:
+        """(coding, payload) of 1 to 16 pages."""
+        self._chunks += 1
+        packed: bytes = lz4.block.compress(raw, store_size=False)
+        worth = HARDER[0] * len(raw) <= len(packed) < HARDER[1] * len(raw)
+        if worth and self._harder * HARDER_SHARE < self._chunks:
+            self._harder += 1
+            packed = lz4.block.compress(raw, mode="high_compression", compression=HARDER_LEVEL, store_size=False)
+        return (LZ4, packed) if len(packed) < len(raw) else (RAW, raw)
 
 
 def decode_pages(coding: int, payload: bytes | memoryview, pages: int) -> bytes | None:
-    """Undo encode_pages; None if it cannot be done."""
+    """Undo Encoder.encode; None if it cannot be done."""
     size = pages * PAGE
     if coding == RAW:
         return bytes(payload) if len(payload) == size else None
@@ -75,9 +87,9 @@ def decode_pages(coding: int, payload: bytes | memoryview, pages: int) -> bytes 
     return raw if len(raw) == size else None
 
 
-def encode_chunk(raw: bytes, index: int, pack_id: bytes, cipher: Cipher) -> tuple[bytes, bytes, int]:
-    """Header, payload and checksum of chunk `index` of a pack. Pure, so that threads can do it."""
-    coding, payload = encode_pages(raw)
+def encode_chunk(raw: bytes, index: int, pack_id: bytes, cipher: Cipher, encoder: Encoder) -> tuple[bytes, bytes, int]:
+    """Header, payload and checksum of chunk `index` of a pack. Threads can do it."""
+    coding, payload = encoder.encode(raw)
     header = CHUNK_HEADER.pack(
         CHUNK_MAGIC, index, len(payload) + cipher.overhead, len(raw) // PAGE, coding, cipher.sealed, 0
     )

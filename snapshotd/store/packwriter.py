@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from snapshotd.store import durable
 from snapshotd.store.errors import QuotaExceededError, StoreError
 from snapshotd.store.layout import new_id, temporary
-from snapshotd.store.pack import CHUNK_LIMIT, HEADER, ChunkRef, PackFile, encode_chunk, pack_header
+from snapshotd.store.pack import CHUNK_LIMIT, HEADER, ChunkRef, Encoder, PackFile, encode_chunk, pack_header
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -20,12 +20,13 @@ if TYPE_CHECKING:
     from snapshotd.store.cipher import Cipher
     from snapshotd.store.layout import DomainPaths
 
-    Encoded = Future[tuple[bytes, bytes, int]]
+    Encoded = Future[list[tuple[bytes, bytes, int]]]
 
 THREADS = 2
-_AHEAD = 64  # chunks that wait for the writer: 4 MiB
-_RECENT = 128  # chunks kept for comparing; more than can be on their way to the file
-_GATHER = 64  # chunks in one write
+_GROUP = 8  # chunks that one thread encodes in one go: each hand-over costs two waits for the interpreter lock
+_AHEAD = 8  # groups that wait for the writer: 4 MiB
+_GATHER = 8  # groups in one write
+_RECENT = 192  # chunks kept for comparing; more than can be on their way to the file
 
 
 class PackWriter:
@@ -50,9 +51,11 @@ class PackWriter:
         self._temporary = ""
         self._fd = -1
         self._end = 0
+        self._encoder = Encoder()
         self._refs: list[ChunkRef] = []
         self._recent: OrderedDict[int, bytes] = OrderedDict()
         self._count = 0
+        self._group: list[bytes] = []
         self._error: BaseException | None = None
         self._queue: queue.Queue[Encoded | None] = queue.Queue(_AHEAD)
         self._pool: ThreadPoolExecutor | None = None
@@ -79,8 +82,10 @@ class PackWriter:
         self._recent[self._count] = raw
         if len(self._recent) > _RECENT:
             self._recent.popitem(last=False)
-        self._queue.put(self._pool.submit(encode_chunk, raw, self._count, self.pack_id, self._cipher))
+        self._group.append(raw)
         self._count += 1
+        if len(self._group) == _GROUP:
+            self._submit()
 
     def raw(self, index: int) -> bytes:
         """The pages of a chunk that was added: of an older one, read back."""
@@ -117,6 +122,16 @@ class PackWriter:
             durable.unlink(self._temporary)
             durable.unlink(self._paths.pack(self.pack_id))
 
+    def _submit(self) -> None:
+        """Pass the group on to the threads."""
+        if self._group and self._pool is not None:
+            group, first = self._group, self._count - len(self._group)
+            self._group = []
+            self._queue.put(self._pool.submit(self._encode, group, first))
+
+    def _encode(self, group: list[bytes], first: int) -> list[tuple[bytes, bytes, int]]:
+        return [encode_chunk(raw, first + i, self.pack_id, self._cipher, self._encoder) for i, raw in enumerate(group)]
+
     def _start(self) -> None:
         self._temporary = temporary(self._paths.packs)
         self._fd = durable.create(self._temporary)
@@ -141,7 +156,7 @@ class PackWriter:
                 ended = True
             if self._error is None:
                 try:
-                    self._write([encoded.result() for encoded in waiting if encoded is not None])
+                    self._write([chunk for encoded in waiting if encoded is not None for chunk in encoded.result()])
                 except BaseException as error:  # noqa: BLE001 - add() and finish() raise it
                     self._error = error
 
@@ -165,6 +180,7 @@ class PackWriter:
 
     def _join(self) -> None:
         if self._thread is not None:
+            self._submit()
             self._queue.put(None)
             self._thread.join()
             self._thread = None

@@ -127,7 +127,7 @@ class Store:
         Args:
             name: letters, digits, '.', '_', '-'; at most 128.
             meta: any document.
-            pages: (first guest frame number, buffer of n * 4096 bytes), ascending. A buffer may change when the next item is asked for.
+            pages: (first guest frame number, buffer of n * 4096 bytes), ascending. No buffer may change before this returns.
             frames: guest frames that the snapshot covers. Frames not in `pages` are zero, or, with a parent, as in the parent; a
                 page of zeros makes a frame zero.
             parent: name of the snapshot that this is a layer on.
