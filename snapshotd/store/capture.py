@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import TYPE_CHECKING
 
-from snapshotd.store import durable, rows
+from snapshotd.store import rows
+from snapshotd.store.backend import MAP
 from snapshotd.store.commit import NewPack, commit
 from snapshotd.store.errors import CorruptMapError, StoreError
 from snapshotd.store.index import PageIndex
 from snapshotd.store.ingest import Ingest
-from snapshotd.store.layout import new_id, temporary
+from snapshotd.store.layout import new_id
 from snapshotd.store.overlay import ZERO, joined, overlay
 from snapshotd.store.packwriter import PackWriter
-from snapshotd.store.pagemap import FRAMES_LIMIT, build_map
-from snapshotd.store.reader import open_map
+from snapshotd.store.pagemap import FRAMES_LIMIT, build_map, publish_map
+from snapshotd.store.reader import load_map
 from snapshotd.store.rows import SnapshotRow
 
 if TYPE_CHECKING:
@@ -69,8 +69,8 @@ class Capture:
         domain.cipher.seal_blob(b"", b"")  # no key: say so before the work
         quota, usage = domain.catalogue.quota_and_usage()
         room = None if quota is None else max(quota - usage, 0)
-        index = PageIndex(domain.catalogue, domain.paths, domain.cipher)
-        writer = PackWriter(domain.paths, domain.catalogue.domain_id, domain.cipher, room)
+        index = PageIndex(domain.catalogue, domain.backend, domain.cipher)
+        writer = PackWriter(domain.backend, domain.catalogue.domain_id, domain.cipher, room)
         try:
             layers, below = self._open_parent(index)
             ingested = Ingest(index, writer, below, self._frames, progress).run(pages)
@@ -80,9 +80,7 @@ class Capture:
             keys = list(dict.fromkeys(piece[2] for piece in pieces if piece[2] != ZERO))
             refs = {key: chunks[key] if key < len(chunks) else index.ref(key) for key in keys}
             content = build_map(self._id, self._frames, [self._id, *layers], pieces, refs, domain.cipher)
-            durable.publish(domain.paths.map(self._map_id), temporary(domain.paths.maps), content)
-            if chunks:
-                durable.sync_directory(domain.paths.packs)
+            publish_map(domain.backend, self._map_id, content)
             return commit(
                 domain.catalogue, domain.cipher, self._row(ingested, len(content)), pack, keys, meta, self._parent
             )
@@ -96,8 +94,7 @@ class Capture:
         """Layers and pieces of the parent, with chunk ids for chunk numbers."""
         if self._parent is None:
             return [], None
-        fd, below = open_map(self._domain.paths.map(self._parent.map), self._domain.cipher)
-        os.close(fd)  # the domain's lock keeps gc away
+        below = load_map(self._domain.backend, self._parent.map, self._domain.cipher)
         if below.snapshot_id != self._parent.id:
             raise CorruptMapError.at(below.path, 32, "this is the map of another snapshot")
         try:
@@ -133,6 +130,6 @@ class Capture:
             writer.stop()
             if catalogue.row("SELECT 1 FROM snapshot WHERE map = ?", (self._map_id,)) is None:
                 writer.abort()
-                durable.unlink(self._domain.paths.map(self._map_id))
+                self._domain.backend.remove(MAP, self._map_id)
         except StoreError:
             pass  # the reason of the failure matters more; gc finds what is left

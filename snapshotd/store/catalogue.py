@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import xxhash
 
+from snapshotd.store.backend import MAP, PACK
 from snapshotd.store.cipher import key_check
 from snapshotd.store.errors import (
     CorruptCatalogueError,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Self
 
+    from snapshotd.store.backend import Backend
     from snapshotd.store.layout import DomainPaths
 
 APPLICATION = 0x514B4353
@@ -143,7 +145,7 @@ class Catalogue:
         lock: held by whoever reads several rows that belong together.
     """
 
-    def __init__(self, paths: DomainPaths, key: bytes | None, *, exists: bool) -> None:
+    def __init__(self, paths: DomainPaths, backend: Backend, key: bytes | None, *, exists: bool) -> None:
         self.path = paths.catalogue
         self.lock = threading.RLock()
         self._named = _Named(self.path)
@@ -157,7 +159,7 @@ class Catalogue:
                 if not exists:
                     self._create(key)
                 elif self._version() == 0:
-                    refuse_lost(paths)
+                    self._refuse_lost(backend)
                     os.chmod(self.path, 0o600)
                     with FileLock(
                         paths.lock, exclusive=True, wait=WAIT, busy="another process is creating the domain; try again"
@@ -177,6 +179,13 @@ class Catalogue:
     def _version(self) -> int:
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
         return int(version)
+
+    def _refuse_lost(self, backend: Backend) -> None:
+        """Do not start an empty catalogue over packs and maps that a lost one named: gc would take them for leftovers."""
+        for kind in (PACK, MAP):
+            if found := backend.list(kind):
+                what = f"the catalogue is empty, but there is {backend.name(kind, found[0])}"
+                raise CorruptCatalogueError.at(self.path, None, what, "restore it from a backup")
 
     def _create(self, key: bytes | None) -> None:
         if self._version() != 0:
@@ -272,20 +281,6 @@ class Transaction:
                     db.execute("ROLLBACK")
             finally:
                 self._catalogue.lock.release()
-
-
-def refuse_lost(paths: DomainPaths) -> None:
-    """Do not start an empty catalogue over files that a lost one named: gc would take them for leftovers.
-
-    Raises:
-        CorruptCatalogueError: there are such files.
-    """
-    for directory in (paths.packs, paths.maps):
-        for entry in os.listdir(directory):
-            if not entry.startswith("tmp-"):
-                raise CorruptCatalogueError.at(
-                    paths.catalogue, None, f"the catalogue is empty but {directory} is not", "restore it from a backup"
-                )
 
 
 def _text(raw: bytes) -> str:

@@ -19,6 +19,13 @@ class StoreError(QuarkError):
     grpc_code = "UNAVAILABLE"
 
 
+class ObjectMissingError(StoreError):
+    """A backend has no such pack or map. Whoever was told that there is one turns this into the corruption error of its kind."""
+
+    exit_code = 42
+    grpc_code = "DATA_LOSS"
+
+
 class SnapshotUnknownError(StoreError):
     """No snapshot of the domain has this name."""
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
-from snapshotd.store import durable, rows
+from snapshotd.store import rows
+from snapshotd.store.backend import MAP
 from snapshotd.store.catalogue import Transaction
 from snapshotd.store.commit import use
 from snapshotd.store.errors import CorruptMapError, SnapshotUnknownError
-from snapshotd.store.layout import new_id, temporary
-from snapshotd.store.pagemap import build_map
-from snapshotd.store.reader import open_map
+from snapshotd.store.layout import new_id
+from snapshotd.store.pagemap import build_map, publish_map
+from snapshotd.store.reader import load_map
 
 if TYPE_CHECKING:
     from snapshotd.store.domain import Domain
@@ -26,21 +26,19 @@ def flatten(domain: Domain, name: str) -> SnapshotRow:
     row = rows.get(domain.catalogue, name)
     if row.parent is None:
         return row
-    fd, old = open_map(domain.paths.map(row.map), domain.cipher)
-    os.close(fd)
+    old = load_map(domain.backend, row.map, domain.cipher)
     if old.snapshot_id != row.id:
         raise CorruptMapError.at(old.path, 32, "this is the map of another snapshot")
     refs = dict(enumerate(old.chunk(index) for index in range(old.chunk_count)))
     pieces = ((gfn, count, chunk, slot, 0) for gfn, count, chunk, slot, _ in old.pieces(list(refs), 0))
     content = build_map(row.id, row.frames, [row.id], pieces, refs, domain.cipher)
     map_id = new_id()
-    path = domain.paths.map(map_id)
     try:
-        durable.publish(path, temporary(domain.paths.maps), content)
+        publish_map(domain.backend, map_id, content)
         return _commit(domain, row, map_id, len(content))
     except BaseException:
         if domain.catalogue.row("SELECT 1 FROM snapshot WHERE map = ?", (map_id,)) is None:
-            durable.unlink(path)
+            domain.backend.remove(MAP, map_id)
         raise
 
 

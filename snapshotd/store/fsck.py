@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, NamedTuple
 
 import xxhash
 
 from snapshotd.store import rows
+from snapshotd.store.backend import MAP, PACK
 from snapshotd.store.catalogue import CHUNK_BITS, checked
 from snapshotd.store.errors import CorruptStoreError, KeyMissingError, StoreBusyError, StoreError
 from snapshotd.store.layout import PAGE
 from snapshotd.store.mapcheck import faults
-from snapshotd.store.pack import CHUNK_PAGES, HEADER, ChunkRef, PackFile
-from snapshotd.store.reader import open_map
+from snapshotd.store.pack import CHUNK_PAGES, HEADER, ChunkRef, StoredPack
+from snapshotd.store.reader import load_map
 from snapshotd.store.rows import SnapshotRow
-from snapshotd.store.sweep import stray_files
+from snapshotd.store.sweep import strays
 
 if TYPE_CHECKING:
     from typing import Any
@@ -69,8 +69,8 @@ class _Fsck:
                     self._add("catalogue", self._path, str(line), _BACKUP)
             try:
                 with self._domain.exclude(0):
-                    for path in stray_files(self._domain):
-                        self._add("leftover", path, "no snapshot needs this file", _GC)
+                    for stray in strays(self._domain):
+                        self._add("leftover", stray.name, "no snapshot needs this file", _GC)
             except StoreBusyError:
                 pass  # somebody's work in progress looks like leftovers
             with self._domain.share(wait):
@@ -175,10 +175,9 @@ class _Fsck:
                 )
             else:
                 claimed.update(range(first, last + 1))
-        path = self._domain.paths.map(row.map)
+        path = self._domain.backend.name(MAP, row.map)
         try:
-            fd, page_map = open_map(path, self._domain.cipher)
-            os.close(fd)
+            page_map = load_map(self._domain.backend, row.map, self._domain.cipher)
         except CorruptStoreError as error:
             self._add("map", path, f"{where}: {error}", _BACKUP)
             return claimed
@@ -211,14 +210,14 @@ class _Fsck:
         for chunk in sorted(self._chunks):
             of_pack.setdefault(chunk >> CHUNK_BITS, []).append(chunk)
         for key, (pack_id, size, punch) in self._packs.items():
-            path = self._domain.paths.pack(pack_id)
+            path = self._domain.backend.name(PACK, pack_id)
             chunks = of_pack.get(key, [])
             if punch:
                 self._add("leftover", path, "dead chunks whose space is not given back yet", _GC)
                 if not chunks:
                     continue  # gc may have been cut short after it unlinked the file
             try:
-                file = PackFile(path, pack_id, self._catalogue.domain_id, self._domain.cipher)
+                file = StoredPack(self._domain.backend, pack_id, self._catalogue.domain_id, self._domain.cipher)
             except CorruptStoreError as error:
                 self._add("pack", path, str(error), _BACKUP)
                 continue
@@ -227,8 +226,8 @@ class _Fsck:
             finally:
                 file.close()
 
-    def _check_pack(self, file: PackFile, path: str, size: int, chunks: list[int]) -> None:
-        actual = os.stat(path).st_size
+    def _check_pack(self, file: StoredPack, path: str, size: int, chunks: list[int]) -> None:
+        actual = file.size()
         if actual != size:
             self._add("pack", path, f"the file has {actual} bytes and the catalogue says {size}", _BACKUP)
         end = HEADER.size
@@ -239,7 +238,7 @@ class _Fsck:
             end = ref.offset + ref.bytes
             try:
                 raw = file.read(ref)
-            except (CorruptStoreError, OverflowError) as error:
+            except CorruptStoreError as error:
                 self._add("chunk", path, str(error), _BACKUP)
                 continue
             self._check_pages(path, chunk, raw)

@@ -13,9 +13,9 @@ from snapshotd.store.pack import CHUNK_PAGES, ChunkRef, PackSet
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from snapshotd.store.backend import Backend
     from snapshotd.store.catalogue import Catalogue
     from snapshotd.store.cipher import Cipher
-    from snapshotd.store.layout import DomainPaths
 
 _U64 = 1 << 64
 _BATCH = 1000  # values in one statement
@@ -32,9 +32,9 @@ class PageIndex:
     Chunks go by their id in the catalogue here.
     """
 
-    def __init__(self, catalogue: Catalogue, paths: DomainPaths, cipher: Cipher, *, cached_chunks: int = 256) -> None:
+    def __init__(self, catalogue: Catalogue, backend: Backend, cipher: Cipher, *, cached_chunks: int = 256) -> None:
         self._catalogue = catalogue
-        self._packs = PackSet(paths, catalogue.domain_id, cipher)
+        self._packs = PackSet(backend, catalogue.domain_id, cipher)
         self._cipher = cipher
         self._refs: dict[int, ChunkRef] = {}
         self._pack_ids: dict[int, bytes] = {}

@@ -33,30 +33,15 @@ def check_name(name: str, what: str) -> None:
 
 
 class DomainPaths:
-    """Paths of one sharing domain. All are strings: importing pathlib costs the restore path more than it gives."""
+    """Paths of one sharing domain, packs and maps excepted (backend.py). Strings: importing pathlib costs the restore path more than it gives."""
 
-    __slots__ = ("catalogue", "directory", "lock", "maps", "packs")
+    __slots__ = ("catalogue", "directory", "lock", "readers")
 
     def __init__(self, root: str, domain: str) -> None:
         self.directory = os.path.join(root, "domains", domain)
         self.catalogue = os.path.join(self.directory, "catalogue.db")
         self.lock = os.path.join(self.directory, "lock")
-        self.maps = os.path.join(self.directory, "maps")
-        self.packs = os.path.join(self.directory, "packs")
-
-    def pack(self, pack_id: bytes) -> str:
-        """Path of a pack file."""
-        return f"{self.packs}/{pack_id.hex()}.pack"
-
-    def map(self, map_id: bytes) -> str:
-        """Path of a map file."""
-        return f"{self.maps}/{map_id.hex()}.map"
-
-    def make(self) -> None:
-        """Make the domain's directories."""
-        durable.make_directory(self.directory)
-        durable.make_directory(self.maps)
-        durable.make_directory(self.packs)
+        self.readers = os.path.join(self.directory, "readers")
 
 
 def temporary(directory: str) -> str:

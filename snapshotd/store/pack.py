@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import struct
 import threading
 import time
@@ -11,14 +10,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import lz4.block
 import xxhash
 
-from snapshotd.store import durable
+from snapshotd.store.backend import PACK
 from snapshotd.store.cipher import UnsealError
-from snapshotd.store.errors import CorruptChunkError, CorruptPackError
+from snapshotd.store.errors import CorruptChunkError, CorruptPackError, ObjectMissingError, StoreError
 from snapshotd.store.layout import PAGE
 
 if TYPE_CHECKING:
+    from snapshotd.store.backend import Backend, Readable
     from snapshotd.store.cipher import Cipher
-    from snapshotd.store.layout import DomainPaths
 
 VERSION = 1
 MAGIC = b"QKPACK\x1a\n"
@@ -106,35 +105,21 @@ def chunk_checksum(header: bytes | memoryview, payload: bytes | memoryview) -> i
 
 
 class PackFile:
-    """A pack that is open for reading; any thread may read.
+    """A pack that is read, stored already or still being written; any thread may read. Whoever opened `source` closes it.
 
     Raises:
-        CorruptPackError: the file is missing, or its header is not that of this pack.
+        CorruptPackError: the header is not that of this pack.
     """
 
-    __slots__ = ("_cipher", "_fd", "_id", "path")
+    __slots__ = ("_cipher", "_id", "_longest", "_source", "path")
 
-    def __init__(self, path: str, pack_id: bytes, domain_id: bytes, cipher: Cipher) -> None:
-        self.path = path
+    def __init__(self, source: Readable, pack_id: bytes, domain_id: bytes, cipher: Cipher) -> None:
+        self.path = source.name
         self._id = pack_id
         self._cipher = cipher
-        try:
-            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            raise CorruptPackError.at(path, None, "the pack is missing") from None
-        except OSError as error:
-            raise durable.named(error, path) from error
-        try:
-            check_pack_header(os.pread(self._fd, HEADER.size, 0), path, pack_id, domain_id)
-        except BaseException:
-            self.close()
-            raise
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        self._source = source
+        self._longest = CHUNK_OVERHEAD + CHUNK_PAGES * PAGE + cipher.overhead
+        check_pack_header(source.read(0, HEADER.size), source.name, pack_id, domain_id)
 
     def read(self, ref: ChunkRef) -> bytes:
         """The pages of a chunk, verified, one after the other.
@@ -142,13 +127,14 @@ class PackFile:
         Raises:
             CorruptChunkError: the chunk is not what `ref` says or not what was written.
         """
+        if not CHUNK_OVERHEAD < ref.bytes <= self._longest or ref.offset < HEADER.size:
+            # From a damaged row: it must not make us ask for the memory that it claims.
+            raise CorruptChunkError.at(self.path, ref.offset, f"chunk {ref.number} cannot have {ref.bytes} bytes there")
         try:
-            stored = memoryview(os.pread(self._fd, ref.bytes, ref.offset))
-        except OSError as error:
-            raise CorruptChunkError.at(
-                self.path, ref.offset, f"chunk {ref.number} cannot be read ({error.strerror})"
-            ) from error
-        if len(stored) != ref.bytes or ref.bytes <= CHUNK_OVERHEAD:
+            stored = memoryview(self._source.read(ref.offset, ref.bytes))
+        except StoreError as error:
+            raise CorruptChunkError.at(self.path, ref.offset, f"chunk {ref.number} cannot be read ({error})") from error
+        if len(stored) != ref.bytes:
             raise CorruptChunkError.at(self.path, ref.offset, f"chunk {ref.number} is cut short")
         header, payload = stored[: CHUNK_HEADER.size], stored[CHUNK_OVERHEAD:]
         (claimed,) = CHECKSUM.unpack_from(stored, CHUNK_HEADER.size)
@@ -181,19 +167,48 @@ class PackFile:
         return raw
 
 
+class StoredPack(PackFile):
+    """A pack of the domain, open for reading. Close it.
+
+    Raises:
+        CorruptPackError: it is missing, or its header is not that of this pack.
+    """
+
+    __slots__ = ("_stored",)
+
+    def __init__(self, backend: Backend, pack_id: bytes, domain_id: bytes, cipher: Cipher) -> None:
+        try:
+            self._stored = backend.open(PACK, pack_id)
+        except ObjectMissingError:
+            raise CorruptPackError.at(backend.name(PACK, pack_id), None, "the pack is missing") from None
+        try:
+            super().__init__(self._stored, pack_id, domain_id, cipher)
+        except BaseException:
+            self._stored.close()
+            raise
+
+    def size(self) -> int:
+        """Of the pack, in bytes, holes included."""
+        return self._stored.size()
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._stored.close()
+
+
 class PackSet:
     """The packs that one user of a domain reads; threads may share it.
 
     A bounded number stays open: a snapshot can have pages in as many packs as there are snapshots, and descriptors are few.
     """
 
-    __slots__ = ("_cipher", "_closed", "_domain_id", "_files", "_lock", "_paths")
+    __slots__ = ("_backend", "_cipher", "_closed", "_domain_id", "_files", "_lock")
 
-    def __init__(self, paths: DomainPaths, domain_id: bytes, cipher: Cipher) -> None:
-        self._paths = paths
+    def __init__(self, backend: Backend, domain_id: bytes, cipher: Cipher) -> None:
+        self._backend = backend
         self._domain_id = domain_id
         self._cipher = cipher
-        self._files: dict[bytes, PackFile] = {}
+        self._files: dict[bytes, StoredPack] = {}
         self._lock = threading.Lock()
         self._closed = False
 
@@ -215,7 +230,7 @@ class PackSet:
         file = self._files.get(ref.pack)
         if file is not None:
             return file.read(ref)
-        file = PackFile(self._paths.pack(ref.pack), ref.pack, self._domain_id, self._cipher)
+        file = StoredPack(self._backend, ref.pack, self._domain_id, self._cipher)
         try:
             return file.read(ref)
         finally:

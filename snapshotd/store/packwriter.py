@@ -9,16 +9,16 @@ from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from snapshotd.store import durable
+from snapshotd.store.backend import PACK
 from snapshotd.store.errors import QuotaExceededError, StoreError
-from snapshotd.store.layout import new_id, temporary
+from snapshotd.store.layout import new_id
 from snapshotd.store.pack import CHUNK_LIMIT, HEADER, ChunkRef, Encoder, PackFile, encode_chunk, pack_header
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+    from snapshotd.store.backend import Backend, Upload
     from snapshotd.store.cipher import Cipher
-    from snapshotd.store.layout import DomainPaths
 
     Encoded = Future[list[tuple[bytes, bytes, int]]]
 
@@ -30,10 +30,10 @@ _RECENT = 192  # chunks kept for comparing; more than can be on their way to the
 
 
 class PackWriter:
-    """One new pack. No file exists until the first chunk comes.
+    """One new pack. Nothing is written until the first chunk comes.
 
     Args:
-        paths: of the domain.
+        backend: of the domain.
         domain_id: goes into the header.
         cipher: seals the chunks.
         room: bytes that the quota leaves, or None.
@@ -42,14 +42,13 @@ class PackWriter:
         pack_id: of the new pack.
     """
 
-    def __init__(self, paths: DomainPaths, domain_id: bytes, cipher: Cipher, room: int | None) -> None:
+    def __init__(self, backend: Backend, domain_id: bytes, cipher: Cipher, room: int | None) -> None:
         self.pack_id = new_id()
-        self._paths = paths
+        self._backend = backend
         self._domain_id = domain_id
         self._cipher = cipher
         self._room = room
-        self._temporary = ""
-        self._fd = -1
+        self._upload: Upload | None = None
         self._end = 0
         self._encoder = Encoder()
         self._refs: list[ChunkRef] = []
@@ -92,35 +91,30 @@ class PackWriter:
         recent = self._recent.get(index)
         if recent is not None:
             return recent
-        reader = PackFile(self._temporary, self.pack_id, self._domain_id, self._cipher)
-        try:
-            return reader.read(self._refs[index])
-        finally:
-            reader.close()
+        assert self._upload is not None
+        return PackFile(self._upload, self.pack_id, self._domain_id, self._cipher).read(self._refs[index])
 
     def finish(self) -> tuple[list[ChunkRef], int]:
-        """Make the pack durable under its final name (the caller syncs the directory); returns its chunks and its size in bytes."""
+        """Publish the pack; returns its chunks and its size in bytes."""
         self._join()
         if self._error is not None:
             raise self._error
-        if self._fd >= 0:
-            durable.sync(self._fd, self._temporary)
-            durable.rename(self._temporary, self._paths.pack(self.pack_id))
-            self._close()
+        if self._upload is not None:
+            self._upload.publish()
         return self._refs, self._end
 
     def stop(self) -> None:
-        """Write no more, and close the file."""
+        """Write no more; what was not published is dropped."""
         self._error = self._error or StoreError("the capture was given up")
         self._join()
-        self._close()
+        if self._upload is not None:
+            self._upload.abandon()
 
     def abort(self) -> None:
-        """Stop, and remove what was written, under either name."""
+        """Stop, and remove what was written, published or not."""
         self.stop()
-        if self._temporary:
-            durable.unlink(self._temporary)
-            durable.unlink(self._paths.pack(self.pack_id))
+        if self._upload is not None:
+            self._backend.remove(PACK, self.pack_id)
 
     def _submit(self) -> None:
         """Pass the group on to the threads."""
@@ -133,10 +127,8 @@ class PackWriter:
         return [encode_chunk(raw, first + i, self.pack_id, self._cipher, self._encoder) for i, raw in enumerate(group)]
 
     def _start(self) -> None:
-        self._temporary = temporary(self._paths.packs)
-        self._fd = durable.create(self._temporary)
-        header = pack_header(self.pack_id, self._domain_id)
-        durable.write(self._fd, [header], self._temporary)
+        self._upload = self._backend.begin(PACK, self.pack_id)
+        self._upload.append([pack_header(self.pack_id, self._domain_id)])
         self._end = HEADER.size
         self._pool = ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1), "quark-encode")
         self._thread = threading.Thread(target=self._write_all, name="quark-pack", daemon=True)
@@ -161,6 +153,7 @@ class PackWriter:
                     self._error = error
 
     def _write(self, chunks: list[tuple[bytes, bytes, int]]) -> None:
+        assert self._upload is not None
         buffers: list[bytes] = []
         refs: list[ChunkRef] = []
         at = self._end
@@ -171,10 +164,10 @@ class PackWriter:
             at += size
         if self._room is not None and at > self._room:
             raise QuotaExceededError(
-                f"{self._paths.directory}: the snapshot needs more than the {self._room} bytes that the domain's quota leaves; "
+                f"{self._upload.name}: the snapshot needs more than the {self._room} bytes that the domain's quota leaves; "
                 "delete snapshots and `gc`, or raise the quota"
             )
-        durable.write(self._fd, buffers, self._temporary)
+        self._upload.append(buffers)
         self._end = at
         self._refs += refs
 
@@ -187,11 +180,6 @@ class PackWriter:
         if self._pool is not None:
             self._pool.shutdown()
             self._pool = None
-
-    def _close(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
 
 
 def pages_of(header: bytes) -> int:

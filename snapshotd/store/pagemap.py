@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import struct
 from bisect import bisect_right
 from typing import TYPE_CHECKING
 
-from snapshotd.store import durable
+from snapshotd.store.backend import MAP
 from snapshotd.store.errors import CorruptMapError, StoreError
 from snapshotd.store.overlay import ZERO, joined
 from snapshotd.store.pack import ChunkRef
@@ -15,6 +14,7 @@ from snapshotd.store.pack import ChunkRef
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from snapshotd.store.backend import Backend, StoredObject
     from snapshotd.store.cipher import Cipher
     from snapshotd.store.overlay import Piece
 
@@ -104,11 +104,22 @@ def _by_chunk(chunk_of: list[int], chunks: int) -> bytes:
     return struct.pack(f"<{chunks + 1}I{len(order)}I", *start, *order)
 
 
+def publish_map(backend: Backend, map_id: bytes, content: bytes) -> None:
+    """Store what build_map() made, durably."""
+    upload = backend.begin(MAP, map_id)
+    try:
+        upload.append([content])
+        upload.publish()
+    except BaseException:
+        upload.abandon()
+        raise
+
+
 class PageMap:
     """A verified map file. Kept as bytes: a file that changes under a mapping could change after its tag was checked.
 
     Attributes:
-        path: of the file, for messages.
+        path: name of the file, for messages.
         snapshot_id, frames, data_frames: as in the header.
         content: the whole file.
         offsets: of the six sections.
@@ -152,20 +163,13 @@ class PageMap:
         self._order = by_chunk[4 * (self.chunk_count + 1) :].cast("I")
 
     @classmethod
-    def load(cls, path: str, fd: int, cipher: Cipher) -> PageMap:
-        """Read and verify the map file open as `fd`.
+    def load(cls, stored: StoredObject, cipher: Cipher) -> PageMap:
+        """Read and verify a map.
 
         Raises:
             CorruptMapError: it is damaged.
         """
-        try:
-            size = os.fstat(fd).st_size
-            parts = [os.pread(fd, size, 0)]
-            while parts[-1] and sum(map(len, parts)) < size:
-                parts.append(os.pread(fd, size, sum(map(len, parts))))
-        except OSError as error:
-            raise durable.named(error, path) from error
-        return cls(parts[0] if len(parts) == 1 else b"".join(parts), path, cipher)
+        return cls(stored.read(0, stored.size()), stored.name, cipher)
 
     @property
     def layers(self) -> list[bytes]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
-from snapshotd.store import durable
-from snapshotd.store.errors import CorruptMapError
+from snapshotd.store.backend import MAP
+from snapshotd.store.errors import CorruptMapError, ObjectMissingError
 from snapshotd.store.layout import PAGE
-from snapshotd.store.locks import try_lock
 from snapshotd.store.pack import PackSet
 from snapshotd.store.pagemap import KIND_DATA, KIND_ZERO, PageMap
 
@@ -16,8 +14,9 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from snapshotd.store.backend import Backend
     from snapshotd.store.cipher import Cipher
-    from snapshotd.store.layout import DomainPaths
+    from snapshotd.store.locks import Hold
     from snapshotd.store.pack import ChunkRef
 
 ZERO = KIND_ZERO
@@ -25,26 +24,20 @@ DATA = KIND_DATA
 ZERO_PAGE = bytes(PAGE)
 
 
-def open_map(path: str, cipher: Cipher) -> tuple[int, PageMap]:
-    """Open, lock (shared) and verify a map file; the lock keeps gc from the snapshot while the descriptor is open.
+def load_map(backend: Backend, map_id: bytes, cipher: Cipher) -> PageMap:
+    """Read and verify a map. The caller keeps gc away, by the domain's lock or a hold on the snapshot.
 
     Raises:
         CorruptMapError: it is missing or damaged.
     """
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        raise CorruptMapError.at(path, None, "the map is missing") from None
-    except OSError as error:
-        raise durable.named(error, path) from error
+        stored = backend.open(MAP, map_id)
+    except ObjectMissingError:
+        raise CorruptMapError.at(backend.name(MAP, map_id), None, "the map is missing") from None
     try:
-        if not try_lock(fd, exclusive=False):
-            # gc has it: the snapshot is deleted, and its rows and files are about to go.
-            raise CorruptMapError.at(path, None, "the map is being collected")
-        return fd, PageMap.load(path, fd, cipher)
-    except BaseException:
-        os.close(fd)
-        raise
+        return PageMap.load(stored, cipher)
+    finally:
+        stored.close()
 
 
 class SnapshotReader:
@@ -58,10 +51,9 @@ class SnapshotReader:
         chunk_count: distinct chunks; their numbers are 0 .. chunk_count-1, by the lowest frame that each serves.
     """
 
-    def __init__(self, paths: DomainPaths, domain_id: bytes, cipher: Cipher, map_fd: int, page_map: PageMap) -> None:
-        self._paths = paths
-        self._packs = PackSet(paths, domain_id, cipher)
-        self._fd = map_fd
+    def __init__(self, backend: Backend, domain_id: bytes, cipher: Cipher, hold: Hold, page_map: PageMap) -> None:
+        self._packs = PackSet(backend, domain_id, cipher)
+        self._hold = hold
         self._map = page_map
         self.frames: int = page_map.frames
         self.data_frames: int = page_map.data_frames
@@ -70,9 +62,7 @@ class SnapshotReader:
     def close(self) -> None:
         """Close the files, which lets gc collect the snapshot if it is deleted."""
         self._packs.close()
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        self._hold.close()
 
     def __enter__(self) -> Self:
         return self
@@ -114,10 +104,6 @@ class SnapshotReader:
         """The chunk table: pack id, number, file offset, bytes, pages, checksum of each chunk."""
         return [self._map.chunk(index) for index in range(self.chunk_count)]
 
-    def pack_path(self, pack_id: bytes) -> str:
-        """The file of a pack named in chunks()."""
-        return self._paths.pack(pack_id)
-
     def chunk_of(self, gfn: int) -> int:
         """Number of the chunk that holds frame `gfn`; -1 if the frame is zero or past the end."""
         segment = self._map.segment_at(gfn)
@@ -144,7 +130,7 @@ class SnapshotReader:
             CorruptChunkError: it is damaged.
             CorruptPackError: its pack is missing or damaged.
         """
-        if self._fd < 0:
+        if self._hold.closed:
             raise ValueError("the reader is closed")
         return self._packs.read(self._map.chunk(chunk))
 

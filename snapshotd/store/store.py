@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from snapshotd.store import rows
+from snapshotd.store import durable, rows
 from snapshotd.store.catalogue import Transaction, row_sum
 from snapshotd.store.commit import use
 from snapshotd.store.domain import Domain
-from snapshotd.store.errors import CorruptMapError, HasChildrenError, StoreAccessError
+from snapshotd.store.errors import HasChildrenError, SnapshotUnknownError, StoreAccessError
 from snapshotd.store.info import SnapshotInfo
 from snapshotd.store.layout import DomainPaths, check_name, open_root
+from snapshotd.store.local import LocalBackend
 from snapshotd.store.locks import DaemonLock
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import BinaryIO, Self
 
+    from snapshotd.store.backend import Backend
     from snapshotd.store.fsck import Problem
     from snapshotd.store.reader import SnapshotReader
     from snapshotd.store.rows import SnapshotRow
@@ -44,7 +46,15 @@ class Store:
         self._domain = domain
 
     @classmethod
-    def open(cls, root: Path | str, *, create: bool = True, domain: str = "default", key: bytes | None = None) -> Self:
+    def open(
+        cls,
+        root: Path | str,
+        *,
+        create: bool = True,
+        domain: str = "default",
+        key: bytes | None = None,
+        backend: Backend | None = None,
+    ) -> Self:
         """Open the store under `root`.
 
         Args:
@@ -52,6 +62,7 @@ class Store:
             create: make store and domain if they are missing. Without, what is missing looks like an empty store that cannot be written to.
             domain: sharing domain; pages are shared inside one only.
             key: 32 bytes. A domain made with a key is encrypted. Opened with none, an encrypted domain can be listed and cleaned.
+            backend: where the domain's packs and maps are, always the same; None for the domain's directory.
 
         Raises:
             StoreVersionError: the store is of another version.
@@ -62,11 +73,14 @@ class Store:
         path = os.path.abspath(root)
         exists = open_root(path, create=create)
         paths = DomainPaths(path, domain)
+        local = LocalBackend(paths.directory)
         if create:
-            paths.make()
+            durable.make_directory(paths.directory)
+            if backend is None:
+                local.make()
         elif not os.path.exists(paths.catalogue):
             exists = False
-        return cls(path, Domain(path, domain, key, exists=exists))
+        return cls(path, Domain(domain, paths, backend or local, key, exists=exists))
 
     def close(self) -> None:
         """Close the catalogue. Readers stay open."""
@@ -301,14 +315,14 @@ class Store:
             CorruptMapError: its map is damaged.
             KeyMissingError: the domain is encrypted and was opened with no key.
         """
-        row = rows.get(self._domain.catalogue, name)
-        try:
-            return self._domain.open_reader(row)
-        except CorruptMapError:
-            # Deleted, or flattened, and collected between the two steps?
-            if self._domain.catalogue.row("SELECT 1 FROM snapshot WHERE key = ? AND state = 0", (row.key,)) is not None:
-                raise
-        return self.open_reader(name)
+        while True:
+            row = rows.get(self._domain.catalogue, name)
+            try:
+                return self._domain.open_reader(row)
+            except SnapshotUnknownError:
+                # Collected between the two steps. If it was flattened, another row has its name now.
+                if rows.find(self._domain.catalogue, name) == row:
+                    raise
 
     def set_quota(self, limit: int | None) -> None:
         """Limit the domain to `limit` bytes of chunks, maps and documents; None lifts the limit. What is there already stays."""

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import os
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
-from snapshotd.store import durable, rows
+from snapshotd.store import rows
+from snapshotd.store.backend import MAP, PACK
 from snapshotd.store.catalogue import CHUNK_BITS, Transaction
 from snapshotd.store.commit import ranges, use
-from snapshotd.store.locks import try_lock
+from snapshotd.store.locks import HeldError, Hold
 from snapshotd.store.pack import CHUNK_PAGES, HEADER
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from snapshotd.store.backend import Kind
+    from snapshotd.store.catalogue import Catalogue
     from snapshotd.store.domain import Domain
     from snapshotd.store.rows import SnapshotRow
+
+_TOGETHER = 64  # snapshots in one transaction: each holds a descriptor until it is done
 
 
 class GcReport(NamedTuple):
@@ -28,44 +35,40 @@ class GcReport(NamedTuple):
 
 def collect(domain: Domain) -> GcReport:
     """Remove what no live snapshot needs. The caller holds the domain's lock exclusively."""
-    removed = busy = 0
-    for row in rows.in_state(domain.catalogue, rows.DELETED, rows.INCOMING):
-        if _remove_snapshot(domain, row):
-            removed += 1
-        else:
-            busy += 1
+    doomed = rows.in_state(domain.catalogue, rows.DELETED, rows.INCOMING)
+    removed = sum(_remove_snapshots(domain, doomed[i : i + _TOGETHER]) for i in range(0, len(doomed), _TOGETHER))
     chunks, freed = _remove_chunks(domain)
     _give_back(domain)
-    return GcReport(removed, busy, chunks, freed, _remove_leftovers(domain))
+    return GcReport(removed, len(doomed) - removed, chunks, freed, _remove_strays(domain))
 
 
-def _remove_snapshot(domain: Domain, row: SnapshotRow) -> bool:
-    path = domain.paths.map(row.map)
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        fd = -1
-    except OSError as error:
-        raise durable.named(error, path) from error
-    try:
-        if fd >= 0 and not try_lock(fd, exclusive=True):
-            return False
-        catalogue = domain.catalogue
-        with Transaction(catalogue):
-            found = catalogue.rows("SELECT first, last FROM ref WHERE snapshot = ?", (row.key,))
-            catalogue.run_many("UPDATE chunk SET refs = refs - 1 WHERE id BETWEEN ? AND ?", found)
-            catalogue.run("DELETE FROM ref WHERE snapshot = ?", (row.key,))
-            (blobs,) = catalogue.rows("SELECT coalesce(sum(length(data)), 0) FROM blob WHERE snapshot = ?", (row.key,))[
-                0
-            ]
-            catalogue.run("DELETE FROM blob WHERE snapshot = ?", (row.key,))
-            catalogue.run("DELETE FROM snapshot WHERE key = ?", (row.key,))
-            use(catalogue, -row.map_bytes - blobs)
-        durable.unlink(path)
-    finally:
-        if fd >= 0:
-            os.close(fd)
-    return True
+def _remove_snapshots(domain: Domain, doomed: list[SnapshotRow]) -> int:
+    """Remove those that nobody reads, in one transaction; returns how many."""
+    with ExitStack() as holds:
+        free = []
+        for row in doomed:
+            try:
+                holds.enter_context(Hold(domain.paths.readers, row.key, exclusive=True))
+            except HeldError:
+                continue
+            free.append(row)
+        if free:
+            with Transaction(domain.catalogue):
+                for row in free:
+                    _remove_rows(domain.catalogue, row)
+        for row in free:
+            domain.backend.remove(MAP, row.map)
+    return len(free)
+
+
+def _remove_rows(catalogue: Catalogue, row: SnapshotRow) -> None:
+    found = catalogue.rows("SELECT first, last FROM ref WHERE snapshot = ?", (row.key,))
+    catalogue.run_many("UPDATE chunk SET refs = refs - 1 WHERE id BETWEEN ? AND ?", found)
+    catalogue.run("DELETE FROM ref WHERE snapshot = ?", (row.key,))
+    (blobs,) = catalogue.rows("SELECT coalesce(sum(length(data)), 0) FROM blob WHERE snapshot = ?", (row.key,))[0]
+    catalogue.run("DELETE FROM blob WHERE snapshot = ?", (row.key,))
+    catalogue.run("DELETE FROM snapshot WHERE key = ?", (row.key,))
+    use(catalogue, -row.map_bytes - blobs)
 
 
 def _remove_chunks(domain: Domain) -> tuple[int, int]:
@@ -88,60 +91,63 @@ def _remove_chunks(domain: Domain) -> tuple[int, int]:
 
 
 def _give_back(domain: Domain) -> None:
-    """Give the space of removed chunks back to the file system."""
-    catalogue = domain.catalogue
+    """Give the space of removed chunks back to the place that holds them."""
+    catalogue, backend = domain.catalogue, domain.backend
+    dead: list[tuple[int]] = []
+    punched: list[tuple[int]] = []
     for key, pack_id, size in catalogue.rows("SELECT key, id, bytes FROM pack WHERE punch = 1"):
-        path = domain.paths.pack(pack_id)
         first = key << CHUNK_BITS
         live = catalogue.rows(
             "SELECT offset, bytes FROM chunk WHERE id BETWEEN ? AND ? ORDER BY id",
             (first, first + (1 << CHUNK_BITS) - 1),
         )
         if live:
-            _punch(path, live, size)
-            with Transaction(catalogue):
-                catalogue.run("UPDATE pack SET punch = 0 WHERE key = ?", (key,))
+            backend.punch(PACK, pack_id, list(_holes(live, size)))
+            punched.append((key,))
         else:
-            durable.unlink(path)
-            durable.sync_directory(domain.paths.packs)
-            with Transaction(catalogue):
-                catalogue.run("DELETE FROM pack WHERE key = ?", (key,))
+            backend.remove(PACK, pack_id)
+            dead.append((key,))
+    if dead or punched:
+        with Transaction(catalogue):
+            catalogue.run_many("DELETE FROM pack WHERE key = ?", dead)
+            catalogue.run_many("UPDATE pack SET punch = 0 WHERE key = ?", punched)
 
 
-def _punch(path: str, live: list[tuple[int, int]], size: int) -> None:
-    try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except OSError as error:
-        raise durable.named(error, path) from error
-    try:
-        at = HEADER.size
-        for offset, length in [*live, (size, 0)]:
-            if offset > at and not durable.punch(fd, at, offset - at, path):
-                return  # this file system keeps the space until the whole pack is dead
-            at = offset + length
-        durable.sync(fd, path)
-    finally:
-        os.close(fd)
+def _holes(live: list[tuple[int, int]], size: int) -> Iterator[tuple[int, int]]:
+    """(offset, bytes) of whatever is between the chunks of a pack of `size` bytes."""
+    at = HEADER.size
+    for offset, length in [*live, (size, 0)]:
+        if offset > at:
+            yield at, offset - at
+        at = offset + length
 
 
-def _remove_leftovers(domain: Domain) -> int:
-    """Unlink files that no row names: with the lock held nobody is about to name them."""
-    leftovers = stray_files(domain)
-    for path in leftovers:
-        durable.unlink(path)
-    return len(leftovers)
+class Stray(NamedTuple):
+    """What no row of the catalogue names: an object, or (kind None) a backend's leftover of an interrupted write."""
+
+    name: str
+    kind: Kind | None
+    object_id: bytes
 
 
-def stray_files(domain: Domain) -> list[str]:
-    """Paths of files that no row of the catalogue names. Right only while the domain's lock is held exclusively."""
-    paths = domain.paths
-    named = {paths.pack(pack_id) for (pack_id,) in domain.catalogue.rows("SELECT id FROM pack")}
-    named |= {paths.map(map_id) for (map_id,) in domain.catalogue.rows("SELECT map FROM snapshot")}
-    found = []
-    for directory in (paths.maps, paths.packs):
-        try:
-            entries = os.listdir(directory)
-        except OSError as error:
-            raise durable.named(error, directory) from error
-        found += [path for path in (f"{directory}/{entry}" for entry in sorted(entries)) if path not in named]
+def strays(domain: Domain) -> list[Stray]:
+    """All of them. Right only while the domain's lock is held exclusively: then nobody is about to name one."""
+    catalogue, backend = domain.catalogue, domain.backend
+    named = {
+        PACK: {pack_id for (pack_id,) in catalogue.rows("SELECT id FROM pack")},
+        MAP: {map_id for (map_id,) in catalogue.rows("SELECT map FROM snapshot")},
+    }
+    found = [Stray(name, None, b"") for name in backend.leftovers()]
+    for kind, ids in named.items():
+        found += [Stray(backend.name(kind, stray), kind, stray) for stray in backend.list(kind) if stray not in ids]
     return found
+
+
+def _remove_strays(domain: Domain) -> int:
+    found = strays(domain)
+    for stray in found:
+        if stray.kind is None:
+            domain.backend.discard(stray.name)
+        else:
+            domain.backend.remove(stray.kind, stray.object_id)
+    return len(found)
