@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quark.bench import measure as m
+from quark.bench.report import bar, bar_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -209,18 +210,6 @@ class Startup:
         return kib[-1] / plain_kib
 
 
-def bar(what: str, value: float, limit: float, unit: str, *, more: bool = False) -> dict[str, Any]:
-    """One line of the table of bars."""
-    return {
-        "what": what,
-        "value": value,
-        "bar": limit,
-        "unit": unit,
-        "more_is_better": more,
-        "reached": value >= limit if more else value <= limit,
-    }
-
-
 def table(result: dict[str, Any]) -> str:
     """The result as text."""
     lines = [
@@ -245,13 +234,8 @@ def table(result: dict[str, Any]) -> str:
             f"(host's MemAvailable fell by {memory['meminfo_difference_kib']} KiB)"
         ),
         "",
-        f"{'bar':<52} {'measured':>10} {'asked':>8}",
+        *bar_lines(result["bars"]),
     ]
-    for b in result["bars"]:
-        sign = ">=" if b["more_is_better"] else "<="
-        lines.append(
-            f"{b['what']:<52} {b['value']:>10.2f} {sign:>3}{b['bar']:>5g} {b['unit']:<9} {'reached' if b['reached'] else 'NOT REACHED'}"
-        )
     return "\n".join(lines)
 
 

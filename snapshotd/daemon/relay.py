@@ -26,9 +26,10 @@ class Half(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ready."""
+        """Ready, but silent until the other half is too: what came earlier would be lost."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for the type checker
         transport.set_write_buffer_limits(HIGH_WATER)
+        transport.pause_reading()
         self.transport = transport
 
     def data_received(self, data: bytes) -> None:
@@ -94,6 +95,9 @@ class Relay:
             make: list[tuple[Callable[[], Half], socket.socket]] = [(lambda: b, inside), (lambda: a, outside)]
             for protocol, sock in make:
                 await loop.create_connection(protocol, sock=sock)
+            for half in (a, b):
+                if half.transport is not None:
+                    half.transport.resume_reading()
         except OSError:
             inside.close()
             outside.close()
