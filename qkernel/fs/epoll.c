@@ -219,13 +219,9 @@ long sys_epoll_ctl(u64 epfd, u64 op, u64 fd, u64 uev)
 	struct epoll_event e = {0};
 	if (op != EPOLL_CTL_DEL && copy_from_user(&e, UPTR(uev), sizeof(e)))
 		return -EFAULT;
-	struct file *epf = fd_get((int)epfd), *f = epf ? fd_get((int)fd) : NULL;
-	long r = !epf || !f ? -EBADF : epf->ops != &epoll_ops ? -EINVAL : control(epf, (int)op, (int)fd, f, &e);
-	if (f)
-		file_put(f);
-	if (epf)
-		file_put(epf);
-	return r;
+	scoped_file epf = fd_get((int)epfd);
+	scoped_file f = fd_get((int)fd);
+	return !epf || !f ? -EBADF : epf->ops != &epoll_ops ? -EINVAL : control(epf, (int)op, (int)fd, f, &e);
 }
 
 /* Hands out at most max events. Level-triggered items go to the end of the list and are looked at again next time. */
@@ -261,25 +257,21 @@ static long collect(struct epoll *ep, u64 uev, u64 max)
 
 static long wait(u64 epfd, u64 uev, u64 max, u64 deadline)
 {
-	struct file *f = fd_get((int)epfd);
+	scoped_file f = fd_get((int)epfd);
 	if (!f)
 		return -EBADF;
-	long r = -EINVAL;
-	if (f->ops == &epoll_ops && (s32)max > 0 && max <= 0x7fffffff / sizeof(struct epoll_event)) {
-		struct epoll *ep = f->priv;
+	if (f->ops != &epoll_ops || (s32)max <= 0 || max > 0x7fffffff / sizeof(struct epoll_event))
+		return -EINVAL;
+	struct epoll *ep = f->priv;
+	long r = collect(ep, uev, max);
+	while (r == 0 && deadline) {
+		long w = wait_event(&ep->wait, !list_empty(&ep->ready), deadline);
+		if (w == -EINTR)
+			return w;
 		r = collect(ep, uev, max);
-		while (r == 0 && deadline) {
-			long w = wait_event(&ep->wait, !list_empty(&ep->ready), deadline);
-			if (w == -EINTR) {
-				r = w;
-				break;
-			}
-			r = collect(ep, uev, max);
-			if (w)
-				break;
-		}
+		if (w)
+			break;
 	}
-	file_put(f);
 	return r;
 }
 

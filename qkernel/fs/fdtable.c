@@ -109,6 +109,28 @@ struct file *fd_get(int fd)
 	return fs->fd[fd];
 }
 
+struct file *fd_get_access(int fd, bool write)
+{
+	struct file *f = fd_get(fd);
+	u32 acc = f ? f->flags & O_ACCMODE : 0;
+	if (f && ((f->flags & O_PATH) || (write ? acc == O_RDONLY : acc == O_WRONLY))) {
+		file_put(f);
+		return NULL;
+	}
+	return f;
+}
+
+struct file *fd_get_kind(int fd, const struct file_ops *ops, long other, long *err)
+{
+	struct file *f = fd_get(fd);
+	*err = !f ? -EBADF : f->ops != ops ? other : 0;
+	if (f && *err) {
+		file_put(f);
+		return NULL;
+	}
+	return f;
+}
+
 int fd_install(struct file *f, u32 oflags, int min)
 {
 	struct files *fs = current->files;
@@ -126,6 +148,24 @@ int fd_install(struct file *f, u32 oflags, int min)
 	if (!min)
 		fs->next = fd + 1;
 	return (int)fd;
+}
+
+int fd_install_pair(struct file *a, struct file *b, u32 oflags, u64 ufds)
+{
+	s32 fds[2];
+	fds[0] = fd_install(a, oflags, 0);
+	if (fds[0] < 0) {
+		file_put(b);
+		return fds[0];
+	}
+	fds[1] = fd_install(b, oflags, 0);
+	int r = fds[1] < 0 ? fds[1] : copy_to_user(UPTR(ufds), fds, sizeof(fds));
+	if (r) {
+		fd_close(fds[0]);
+		if (fds[1] >= 0)
+			fd_close(fds[1]);
+	}
+	return r;
 }
 
 int fd_close(int fd)

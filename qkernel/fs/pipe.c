@@ -327,23 +327,7 @@ static long make(u64 ufds, u32 flags)
 			file_put(r);
 		return -ENOMEM;
 	}
-	s32 fds[2];
-	fds[0] = fd_install(r, flags, 0);
-	if (fds[0] < 0) {
-		file_put(w);
-		return fds[0];
-	}
-	fds[1] = fd_install(w, flags, 0);
-	if (fds[1] < 0) {
-		fd_close(fds[0]);
-		return fds[1];
-	}
-	if (copy_to_user(UPTR(ufds), fds, sizeof(fds))) {
-		fd_close(fds[0]);
-		fd_close(fds[1]);
-		return -EFAULT;
-	}
-	return 0;
+	return fd_install_pair(r, w, flags, ufds);
 }
 
 long sys_pipe(u64 ufds)

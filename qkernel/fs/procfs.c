@@ -376,16 +376,6 @@ static ssize_t read(struct file *f, struct uio *u, u64 *pos)
 	return r;
 }
 
-static s64 seek(struct file *f, s64 off, int whence)
-{
-	if (whence == 1)
-		off += (s64)f->pos;
-	if (whence > 1 || off < 0)
-		return -EINVAL;
-	f->pos = (u64)off;
-	return off;
-}
-
 static void release(struct file *f)
 {
 	struct text *t = f->priv;
@@ -394,7 +384,7 @@ static void release(struct file *f)
 	kfree(t);
 }
 
-static const struct file_ops text_ops = {.read = read, .lseek = seek, .release = release};
+static const struct file_ops text_ops = {.read = read, .lseek = dir_lseek, .release = release};
 
 struct inode *procfs_root(void)
 {

@@ -88,13 +88,11 @@ long sys_signalfd4(u64 fd, u64 uset, u64 size, u64 flags)
 		return -EFAULT;
 	set &= ~(SIGBIT(SIGKILL) | SIGBIT(SIGSTOP));
 	if ((int)fd != -1) {
-		struct file *f = fd_get((int)fd);
-		long r = !f ? -EBADF : f->ops != &ops ? -EINVAL : (long)(int)fd;
-		if (r >= 0)
-			((struct signalfd *)f->priv)->set = set;
+		long r;
+		scoped_file f = fd_get_kind((int)fd, &ops, -EINVAL, &r);
 		if (f)
-			file_put(f);
-		return r;
+			((struct signalfd *)f->priv)->set = set;
+		return f ? (long)(int)fd : r;
 	}
 	struct signalfd *s = kzalloc(sizeof(*s));
 	if (!s)

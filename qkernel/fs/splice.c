@@ -6,17 +6,6 @@
 #define CHUNK 65536u
 #define F_NONBLOCK 2u
 
-static struct file *get(u64 fd, bool write)
-{
-	struct file *f = fd_get((int)fd);
-	u32 acc = f ? f->flags & O_ACCMODE : 0;
-	if (f && ((f->flags & O_PATH) || (write ? acc == O_RDONLY : acc == O_WRONLY))) {
-		file_put(f);
-		f = NULL;
-	}
-	return f;
-}
-
 static struct uio kernel_uio(struct kiovec *v, void *buf, u64 n)
 {
 	*v = (struct kiovec){(u64)buf, n};
@@ -109,13 +98,11 @@ long sys_splice(u64 in_fd, u64 uin, u64 out_fd, u64 uout, u64 n, u64 flags)
 		return -EINVAL;
 	if (!n)
 		return 0;
-	struct file *in = get(in_fd, false), *out = in ? get(out_fd, true) : NULL;
-	long r = in && out ? splice(in, uin, out, uout, n, (flags & F_NONBLOCK) || ((in->flags | out->flags) & O_NONBLOCK)) : -EBADF;
-	if (in)
-		file_put(in);
-	if (out)
-		file_put(out);
-	return r;
+	scoped_file in = fd_get_access((int)in_fd, false);
+	scoped_file out = fd_get_access((int)out_fd, true);
+	if (!in || !out)
+		return -EBADF;
+	return splice(in, uin, out, uout, n, (flags & F_NONBLOCK) || ((in->flags | out->flags) & O_NONBLOCK));
 }
 
 long sys_tee(u64 in_fd, u64 out_fd, u64 n, u64 flags)
@@ -124,18 +111,16 @@ long sys_tee(u64 in_fd, u64 out_fd, u64 n, u64 flags)
 		return -EINVAL;
 	if (!n)
 		return 0;
-	struct file *in = get(in_fd, false), *out = in ? get(out_fd, true) : NULL;
-	long r = -EBADF;
-	if (in && out) {
-		struct pipe *a = pipe_of(in), *b = pipe_of(out);
-		void *buf = a && b && a != b ? kmalloc(CHUNK) : NULL;
-		r = !a || !b || a == b ? -EINVAL : !buf ? -ENOMEM : between(a, b, out, buf, n, flags & F_NONBLOCK, false);
-		kfree(buf);
-	}
-	if (in)
-		file_put(in);
-	if (out)
-		file_put(out);
+	scoped_file in = fd_get_access((int)in_fd, false);
+	scoped_file out = fd_get_access((int)out_fd, true);
+	if (!in || !out)
+		return -EBADF;
+	struct pipe *a = pipe_of(in), *b = pipe_of(out);
+	if (!a || !b || a == b)
+		return -EINVAL;
+	void *buf = kmalloc(CHUNK);
+	long r = buf ? between(a, b, out, buf, n, flags & F_NONBLOCK, false) : -ENOMEM;
+	kfree(buf);
 	return r;
 }
 
@@ -143,15 +128,14 @@ long sys_vmsplice(u64 fd, u64 uiov, u64 cnt, u64 flags)
 {
 	struct kiovec small[8], *iov;
 	struct uio u;
-	struct file *f = fd_get((int)fd);
+	scoped_file f = fd_get((int)fd);
 	if (!f)
 		return -EBADF;
 	long r = flags & ~15ul ? -EINVAL : !pipe_of(f) ? -EBADF : iov_from_user(uiov, cnt, small, 8, &iov, &u);
-	if (!r) {
-		r = (f->flags & O_ACCMODE) == O_WRONLY ? f->ops->write(f, &u, NULL) : f->ops->read(f, &u, NULL);
-		if (iov != small)
-			kfree(iov);
-	}
-	file_put(f);
+	if (r)
+		return r;
+	r = (f->flags & O_ACCMODE) == O_WRONLY ? f->ops->write(f, &u, NULL) : f->ops->read(f, &u, NULL);
+	if (iov != small)
+		kfree(iov);
 	return r;
 }

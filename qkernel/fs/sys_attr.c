@@ -71,16 +71,14 @@ static long truncate_to(struct inode *i, const struct mount *m, u64 size)
 	})
 #define ON_FD(fd, what) \
 	({ \
-		struct file *f = fd_get((int)(fd)); \
+		scoped_file f = fd_get((int)(fd)); \
 		long _r = -EBADF; \
-		if (f) { \
+		if (f && !(f->flags & O_PATH)) { \
 			struct inode *i = f->inode; \
 			const struct mount *m = f->path.mnt; \
 			(void)m; \
 			(void)i; \
-			if (!(f->flags & O_PATH)) \
-				_r = (what); \
-			file_put(f); \
+			_r = (what); \
 		} \
 		_r; \
 	})

@@ -354,7 +354,7 @@ static bool emit(void *ctx, const char *name, u64 ino, u8 type, u64 next_pos)
 
 static long getdents(u64 fd, u64 ubuf, u64 size, bool old)
 {
-	struct file *f = fd_get((int)fd);
+	scoped_file f = fd_get((int)fd);
 	if (!f)
 		return -EBADF;
 	struct dents d = {.at = ubuf, .left = MIN((u32)size, 1u << 20), .old = old};
@@ -366,7 +366,6 @@ static long getdents(u64 fd, u64 ubuf, u64 size, bool old)
 		r = d.err; /* the buffer is too small for one entry, or bad */
 	else if (!r)
 		r = (long)(room - d.left);
-	file_put(f);
 	return r;
 }
 
@@ -430,8 +429,8 @@ long sys_chroot(u64 upath)
 
 long sys_fchdir(u64 fd)
 {
-	struct file *f = fd_get((int)fd);
 	struct path p;
+	scoped_file f = fd_get((int)fd);
 	if (!f)
 		return -EBADF;
 	long r = S_ISDIR(f->inode->mode) ? inode_permission(f->inode, 1) : -ENOTDIR;
@@ -441,7 +440,6 @@ long sys_fchdir(u64 fd)
 		path_put(&current->fs->cwd);
 		current->fs->cwd = p;
 	}
-	file_put(f);
 	return r;
 }
 

@@ -102,11 +102,8 @@ long sys_dup2(u64 from, u64 to)
 {
 	if ((int)from != (int)to)
 		return sys_dup3(from, to, 0);
-	struct file *f = fd_get((int)from);
-	if (!f)
-		return -EBADF;
-	file_put(f);
-	return (long)(int)to;
+	scoped_file f = fd_get((int)from);
+	return f ? (long)(int)to : -EBADF;
 }
 
 static long do_fcntl(int fd, struct file *f, u32 cmd, u64 arg)
@@ -182,20 +179,12 @@ static long do_fcntl(int fd, struct file *f, u32 cmd, u64 arg)
 
 long sys_fcntl(u64 fd, u64 cmd, u64 arg)
 {
-	struct file *f = fd_get((int)fd);
-	if (!f)
-		return -EBADF;
-	long r = do_fcntl((int)fd, f, (u32)cmd, arg);
-	file_put(f);
-	return r;
+	scoped_file f = fd_get((int)fd);
+	return f ? do_fcntl((int)fd, f, (u32)cmd, arg) : -EBADF;
 }
 
 long sys_flock(u64 fd, u64 op)
 {
-	struct file *f = fd_get((int)fd);
-	if (!f)
-		return -EBADF;
-	long r = f->flags & O_PATH ? -EBADF : lock_flock(f, (u32)op);
-	file_put(f);
-	return r;
+	scoped_file f = fd_get((int)fd);
+	return !f || (f->flags & O_PATH) ? -EBADF : lock_flock(f, (u32)op);
 }

@@ -6,20 +6,6 @@
 
 #define IOV_MAX 1024
 #define IOV_STACK 8
-#define COUNT_MAX 0x7ffff000ul
-
-static struct file *get(u64 fd, bool write, long *err)
-{
-	struct file *f = fd_get((int)fd);
-	u32 acc = f ? f->flags & O_ACCMODE : 0;
-	if (!f || (f->flags & O_PATH) || (write ? acc == O_RDONLY : acc == O_WRONLY)) {
-		if (f)
-			file_put(f);
-		*err = -EBADF;
-		return NULL;
-	}
-	return f;
-}
 
 static long transfer(struct file *f, struct uio *u, u64 *pos, bool write)
 {
@@ -33,17 +19,13 @@ static long transfer(struct file *f, struct uio *u, u64 *pos, bool write)
 
 static long simple(u64 fd, u64 buf, u64 n, bool write)
 {
-	long err;
-	struct file *f = get(fd, write, &err);
+	struct kiovec v;
+	struct uio u;
+	scoped_file f = fd_get_access((int)fd, write);
 	if (!f)
-		return err;
-	bool ok = access_ok(UPTR(buf), n);
-	n = MIN(n, COUNT_MAX);
-	struct kiovec v = {buf, n};
-	struct uio u = {.iov = &v, .cnt = 1, .resid = n};
-	long r = ok ? transfer(f, &u, f->ops->lseek ? &f->pos : NULL, write) : -EFAULT;
-	file_put(f);
-	return r;
+		return -EBADF;
+	int r = uio_from_user(buf, n, &v, &u);
+	return r ? r : transfer(f, &u, f->ops->lseek ? &f->pos : NULL, write);
 }
 
 long sys_read(u64 fd, u64 buf, u64 n)
@@ -58,19 +40,17 @@ long sys_write(u64 fd, u64 buf, u64 n)
 
 static long at_offset(u64 fd, u64 buf, u64 n, u64 off, bool write)
 {
-	long err;
+	struct kiovec v;
+	struct uio u;
 	if ((s64)off < 0)
 		return -EINVAL;
-	struct file *f = get(fd, write, &err);
+	scoped_file f = fd_get_access((int)fd, write);
 	if (!f)
-		return err;
-	bool ok = access_ok(UPTR(buf), n);
-	n = MIN(n, COUNT_MAX);
-	struct kiovec v = {buf, n};
-	struct uio u = {.iov = &v, .cnt = 1, .resid = n};
-	long r = !f->ops->lseek ? -ESPIPE : !ok ? -EFAULT : (s64)(off + n) < 0 ? -EINVAL : transfer(f, &u, &off, write);
-	file_put(f);
-	return r;
+		return -EBADF;
+	int r = f->ops->lseek ? uio_from_user(buf, n, &v, &u) : -ESPIPE;
+	if (r)
+		return r;
+	return (s64)(off + v.len) < 0 ? -EINVAL : transfer(f, &u, &off, write);
 }
 
 long sys_pread64(u64 fd, u64 buf, u64 n, u64 off)
@@ -113,25 +93,20 @@ long iov_from_user(u64 uiov, u64 cnt, struct kiovec *small, u64 nsmall, struct k
 
 static long vector(u64 fd, u64 uiov, u64 cnt, u64 *off, bool write, u64 flags)
 {
-	long err;
 	struct kiovec small[IOV_STACK], *iov;
 	struct uio u;
 	if (flags & ~0x1ful)
 		return -EOPNOTSUPP;
-	struct file *f = get(fd, write, &err);
+	scoped_file f = fd_get_access((int)fd, write);
 	if (!f)
-		return err;
-	if (off && !f->ops->lseek)
-		err = -ESPIPE;
-	else
-		err = iov_from_user(uiov, cnt, small, IOV_STACK, &iov, &u);
-	if (!err) {
-		err = transfer(f, &u, off ? off : f->ops->lseek ? &f->pos : NULL, write);
-		if (iov != small)
-			kfree(iov);
-	}
-	file_put(f);
-	return err;
+		return -EBADF;
+	long r = off && !f->ops->lseek ? -ESPIPE : iov_from_user(uiov, cnt, small, IOV_STACK, &iov, &u);
+	if (r)
+		return r;
+	r = transfer(f, &u, off ? off : f->ops->lseek ? &f->pos : NULL, write);
+	if (iov != small)
+		kfree(iov);
+	return r;
 }
 
 long sys_readv(u64 fd, u64 iov, u64 cnt)
@@ -166,15 +141,10 @@ long sys_pwritev2(u64 fd, u64 iov, u64 cnt, u64 off, u64 high, u64 flags)
 
 long sys_lseek(u64 fd, u64 off, u64 whence)
 {
-	struct file *f = fd_get((int)fd);
-	if (!f || (f->flags & O_PATH)) {
-		if (f)
-			file_put(f);
+	scoped_file f = fd_get((int)fd);
+	if (!f || (f->flags & O_PATH))
 		return -EBADF;
-	}
-	long r = whence > 4 ? -EINVAL : f->ops->lseek ? f->ops->lseek(f, (s64)off, (int)whence) : -ESPIPE;
-	file_put(f);
-	return r;
+	return whence > 4 ? -EINVAL : f->ops->lseek ? f->ops->lseek(f, (s64)off, (int)whence) : -ESPIPE;
 }
 
 /* Copies through a kernel buffer until n bytes, the end of input, or an error after some progress. */
@@ -215,25 +185,17 @@ static long copy_between(struct file *in, u64 *in_pos, struct file *out, u64 *ou
 
 long sys_sendfile(u64 out_fd, u64 in_fd, u64 uoff, u64 n)
 {
-	long err = 0;
 	u64 off = 0;
 	if (uoff && get_user(off, UPTR(uoff)))
 		return -EFAULT;
-	struct file *in = get(in_fd, false, &err);
-	struct file *out = in ? get(out_fd, true, &err) : NULL;
-	if (in && out) {
-		if (!in->ops->lseek || (s64)off < 0)
-			err = -EINVAL;
-		else
-			err = copy_between(in, uoff ? &off : &in->pos, out, out->ops->lseek ? &out->pos : NULL, MIN(n, COUNT_MAX));
-		if (err >= 0 && uoff && put_user(off, UPTR(uoff)))
-			err = -EFAULT;
-	}
-	if (in)
-		file_put(in);
-	if (out)
-		file_put(out);
-	return err;
+	scoped_file in = fd_get_access((int)in_fd, false);
+	scoped_file out = fd_get_access((int)out_fd, true);
+	if (!in || !out)
+		return -EBADF;
+	if (!in->ops->lseek || (s64)off < 0)
+		return -EINVAL;
+	long r = copy_between(in, uoff ? &off : &in->pos, out, out->ops->lseek ? &out->pos : NULL, MIN(n, COUNT_MAX));
+	return r >= 0 && uoff && put_user(off, UPTR(uoff)) ? -EFAULT : r;
 }
 
 static bool overlap(u64 a, u64 b, u64 n)
@@ -243,31 +205,25 @@ static bool overlap(u64 a, u64 b, u64 n)
 
 long sys_copy_file_range(u64 in_fd, u64 uin, u64 out_fd, u64 uout, u64 n, u64 flags)
 {
-	long err = 0;
 	u64 in_off = 0, out_off = 0;
 	if (flags)
 		return -EINVAL;
 	if ((uin && get_user(in_off, UPTR(uin))) || (uout && get_user(out_off, UPTR(uout))))
 		return -EFAULT;
-	struct file *in = get(in_fd, false, &err);
-	struct file *out = in ? get(out_fd, true, &err) : NULL;
-	if (in && out) {
-		if (S_ISDIR(in->inode->mode) || S_ISDIR(out->inode->mode))
-			err = -EISDIR;
-		else if (!S_ISREG(in->inode->mode) || !S_ISREG(out->inode->mode) || (s64)in_off < 0 || (s64)out_off < 0)
-			err = -EINVAL;
-		else if (out->flags & O_APPEND)
-			err = -EBADF;
-		else if (in->inode == out->inode && overlap(uin ? in_off : in->pos, uout ? out_off : out->pos, n))
-			err = -EINVAL;
-		else
-			err = copy_between(in, uin ? &in_off : &in->pos, out, uout ? &out_off : &out->pos, MIN(n, COUNT_MAX));
-		if (err >= 0 && ((uin && put_user(in_off, UPTR(uin))) || (uout && put_user(out_off, UPTR(uout)))))
-			err = -EFAULT;
-	}
-	if (in)
-		file_put(in);
-	if (out)
-		file_put(out);
-	return err;
+	scoped_file in = fd_get_access((int)in_fd, false);
+	scoped_file out = fd_get_access((int)out_fd, true);
+	if (!in || !out)
+		return -EBADF;
+	if (S_ISDIR(in->inode->mode) || S_ISDIR(out->inode->mode))
+		return -EISDIR;
+	if (!S_ISREG(in->inode->mode) || !S_ISREG(out->inode->mode) || (s64)in_off < 0 || (s64)out_off < 0)
+		return -EINVAL;
+	if (out->flags & O_APPEND)
+		return -EBADF;
+	if (in->inode == out->inode && overlap(uin ? in_off : in->pos, uout ? out_off : out->pos, n))
+		return -EINVAL;
+	long r = copy_between(in, uin ? &in_off : &in->pos, out, uout ? &out_off : &out->pos, MIN(n, COUNT_MAX));
+	if (r >= 0 && ((uin && put_user(in_off, UPTR(uin))) || (uout && put_user(out_off, UPTR(uout)))))
+		return -EFAULT;
+	return r;
 }

@@ -34,12 +34,8 @@ static long stat_at(int dirfd, u64 upath, u64 at, struct qk_stat *st)
 	char first;
 	/* fstat by another name: no walk. */
 	if ((at & AT_EMPTY_PATH) && get_user(first, UPTR(upath)) == 0 && !first && dirfd != AT_FDCWD) {
-		struct file *f = fd_get(dirfd);
-		if (!f)
-			return -EBADF;
-		long r = inode_getattr(f->inode, st);
-		file_put(f);
-		return r;
+		scoped_file f = fd_get(dirfd);
+		return f ? inode_getattr(f->inode, st) : -EBADF;
 	}
 	long r = path_walk_user(dirfd, upath, at, &p);
 	if (!r) {
@@ -78,11 +74,8 @@ long sys_lstat(u64 path, u64 ust)
 long sys_fstat(u64 fd, u64 ust)
 {
 	struct qk_stat st;
-	struct file *f = fd_get((int)fd);
-	if (!f)
-		return -EBADF;
-	long r = inode_getattr(f->inode, &st);
-	file_put(f);
+	scoped_file f = fd_get((int)fd);
+	long r = f ? inode_getattr(f->inode, &st) : -EBADF;
 	return r ? r : stat_to_user(ust, &st);
 }
 
@@ -210,10 +203,6 @@ long sys_statfs(u64 path, u64 u)
 
 long sys_fstatfs(u64 fd, u64 u)
 {
-	struct file *f = fd_get((int)fd);
-	if (!f)
-		return -EBADF;
-	long r = statfs_inode(f->inode, u);
-	file_put(f);
-	return r;
+	scoped_file f = fd_get((int)fd);
+	return f ? statfs_inode(f->inode, u) : -EBADF;
 }

@@ -83,18 +83,6 @@ long sys_timerfd_create(u64 clock, u64 flags)
 	return fd_install(f, (u32)flags, 0);
 }
 
-static struct file *get(u64 fd, long *err)
-{
-	struct file *f = fd_get((int)fd);
-	*err = f ? 0 : -EBADF;
-	if (f && f->ops != &ops) {
-		file_put(f);
-		*err = -EINVAL;
-		return NULL;
-	}
-	return f;
-}
-
 static long report(struct timerfd *t, u64 uit)
 {
 	u64 now = mono_ns(), left = !t->timer.armed ? 0 : t->timer.when > now ? t->timer.when - now : 1;
@@ -110,7 +98,9 @@ long sys_timerfd_settime(u64 fd, u64 flags, u64 unew, u64 uold)
 		r = timespec_from_user(UPTR(unew + 16), &value);
 	if (!r && flags & ~(u64)(TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET))
 		r = -EINVAL;
-	struct file *f = r ? NULL : get(fd, &r);
+	if (r)
+		return r;
+	scoped_file f = fd_get_kind((int)fd, &ops, -EINVAL, &r);
 	if (!f)
 		return r;
 	struct timerfd *t = f->priv;
@@ -128,17 +118,12 @@ long sys_timerfd_settime(u64 fd, u64 flags, u64 unew, u64 uold)
 			ktimer_arm(&t->timer, value > UINT64_MAX / 2 ? UINT64_MAX / 2 : now + value);
 		}
 	}
-	file_put(f);
 	return r;
 }
 
 long sys_timerfd_gettime(u64 fd, u64 uit)
 {
 	long r;
-	struct file *f = get(fd, &r);
-	if (!f)
-		return r;
-	r = report(f->priv, uit);
-	file_put(f);
-	return r;
+	scoped_file f = fd_get_kind((int)fd, &ops, -EINVAL, &r);
+	return f ? report(f->priv, uit) : r;
 }

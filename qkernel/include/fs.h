@@ -115,6 +115,13 @@ struct file {
 struct file *file_new(const struct file_ops *ops, struct inode *inode, u32 flags, void *priv); /* refs 1; takes over the caller's inode ref */
 void file_get(struct file *f);
 void file_put(struct file *f);
+/* `scoped_file f = fd_get(fd);` puts the reference, if there is one, when f leaves its scope: for the many calls that hold a file until they return. */
+static inline void file_put_scoped(struct file *const *f)
+{
+	if (*f)
+		file_put(*f);
+}
+#define scoped_file __attribute__((cleanup(file_put_scoped))) struct file *
 /* Opening special files found on any file system; implemented beside pipes (fs/pipe.c) and devices (fs/devfs.c). They set f->ops and f->priv. */
 int fifo_open(struct inode *i, struct file *f);
 int chrdev_open(struct inode *i, struct file *f); /* by i->rdev; -ENXIO when there is no such device */
@@ -132,8 +139,13 @@ struct files *files_new(void);
 struct files *files_clone(struct files *src);
 void files_put(struct files *fs);
 void files_close_exec(struct files *fs);
-struct file *fd_get(int fd);                         /* referenced or NULL (EBADF) */
+struct file *fd_get(int fd);                    /* referenced or NULL (EBADF) */
+struct file *fd_get_access(int fd, bool write); /* as fd_get; NULL also when it is not open for that access */
+/* As fd_get for a file of that kind. NULL: -EBADF or, of another kind, `other` in *err (0 else). */
+struct file *fd_get_kind(int fd, const struct file_ops *ops, long other, long *err);
 int fd_install(struct file *f, u32 oflags, int min); /* lowest free >= min; takes over the reference; O_CLOEXEC; -EMFILE (then drops it) */
+/* Installs two files and writes their numbers to user memory, all or nothing. Takes over the references. 0 or -errno. */
+int fd_install_pair(struct file *a, struct file *b, u32 oflags, u64 ufds);
 int fd_close(int fd);
 int fd_replace(int fd, struct file *f, bool cloexec); /* dup2: closes what was there; takes over the reference; fd or -errno */
 bool fd_cloexec(int fd);                              /* for fcntl and /proc */
@@ -233,7 +245,7 @@ void hoststreams_after_park(void);       /* re-arm polls, drop buffers that belo
 long iov_from_user(u64 uiov, u64 cnt, struct kiovec *small, u64 nsmall, struct kiovec **iov, struct uio *u); /* fs/sys_rw.c */
 /* File without a place in the tree; name as /proc/self/fd shows it, "anon_inode:[eventfd]", or NULL: "TYPE:[ino]". NULL: out of memory. */
 struct file *anon_file(const struct file_ops *ops, u32 mode, u32 flags, void *priv, const char *name);
-s64 dir_lseek(struct file *f, s64 off, int whence);                   /* file_ops.lseek of directories */
+s64 dir_lseek(struct file *f, s64 off, int whence);                   /* file_ops.lseek of directories and of texts: no end to seek from */
 int copy_path_from_user(char dst[PATH_MAX], uptr src);                /* 0, -EFAULT, -ENAMETOOLONG, -ENOENT when empty is an error of the caller */
 void stat_to_user_struct(const struct qk_stat *st, void *linux_stat); /* struct stat of the syscall ABI, 144 bytes */
 int inode_getattr(struct inode *i, struct qk_stat *st);

@@ -41,6 +41,14 @@ struct uio {
 struct kiovec {
 	u64 base, len;
 };
+#define COUNT_MAX 0x7ffff000ul /* what one call moves at most (MAX_RW_COUNT of Linux) */
+/* Makes u the user buffer [buf, buf+n), cut to COUNT_MAX, with v as its one piece; -EFAULT: not user memory. */
+static inline int uio_from_user(u64 buf, u64 n, struct kiovec *v, struct uio *u)
+{
+	*v = (struct kiovec){buf, MIN(n, COUNT_MAX)};
+	*u = (struct uio){.iov = v, .cnt = 1, .resid = v->len};
+	return access_ok(UPTR(buf), n) ? 0 : -EFAULT;
+}
 /* Move n bytes between the uio and kernel memory, advancing it; return bytes moved (short at a bad page), or -EFAULT when none. */
 ssize_t uio_read(struct uio *u, void *dst, size_t n);        /* from the uio (write(2) path) */
 ssize_t uio_write(struct uio *u, const void *src, size_t n); /* to the uio (read(2) path) */

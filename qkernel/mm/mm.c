@@ -74,10 +74,8 @@ static int copy_area(struct mm *dst, struct mm *src, struct vma *v)
 {
 	if (v->flags & VMA_WIPEONFORK)
 		return 0;
-	for (vaddr_t va = v->start; va < v->end; va += PAGE_SIZE) {
-		u64 *s = pte_lookup(src, va);
-		if (!s || !*s)
-			continue;
+	u64 *s;
+	for (vaddr_t va = v->start; (s = pte_next(src, &va, v->end)); va += PAGE_SIZE) {
 		u64 *d = pte_make(dst, va);
 		if (!d)
 			return -ENOMEM;

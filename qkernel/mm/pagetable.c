@@ -53,30 +53,31 @@ u64 *pte_make(struct mm *mm, vaddr_t va)
 	return &t[va >> 12 & 511];
 }
 
-/* The next address at or after va whose page table exists, or `to`. */
-static u64 *next_pte(struct mm *mm, vaddr_t *va, vaddr_t to)
-{
-	while (*va < to) {
-		u64 *t = phys_to_virt(mm->pml4);
-		int level;
-		for (level = 3; level > 0; level--) {
-			u64 e = t[*va >> (12 + 9 * level) & 511];
-			if (!(e & PTE_P))
-				break;
-			t = phys_to_virt(e & PTE_ADDR);
-		}
-		if (level == 0)
-			return &t[*va >> 12 & 511];
-		u64 span = 1ul << (12 + 9 * level);
-		*va = (*va & ~(span - 1)) + span;
-	}
-	return NULL;
-}
-
 /* An entry whose frame is mapped but not accessible (PROT_NONE) keeps PTE_SW2 set and P clear. */
 static bool holds_frame(u64 e)
 {
 	return e & (PTE_P | PTE_SW2);
+}
+
+u64 *pte_next(struct mm *mm, vaddr_t *va, vaddr_t to)
+{
+	while (*va < to) {
+		u64 *t = phys_to_virt(mm->pml4), *e;
+		int level = 3;
+		for (; level > 0; level--) {
+			e = &t[*va >> (12 + 9 * level) & 511];
+			if (!(*e & PTE_P))
+				break;
+			t = phys_to_virt(*e & PTE_ADDR);
+		}
+		e = &t[*va >> 12 & 511];
+		if (level == 0 && holds_frame(*e))
+			return e;
+		/* On to the next page, or past all that the missing table would have held. */
+		u64 span = 1ul << (12 + 9 * level);
+		*va = (*va & ~(span - 1)) + span;
+	}
+	return NULL;
 }
 
 void pt_clear(struct mm *mm, vaddr_t from, vaddr_t to)
@@ -86,12 +87,8 @@ void pt_clear(struct mm *mm, vaddr_t from, vaddr_t to)
 	/* Frames are put after the flush: until then the processor may still use them. */
 	paddr_t batch[64];
 	u32 n = 0;
-	for (vaddr_t va = from; va < to; va += PAGE_SIZE) {
-		u64 *e = next_pte(mm, &va, to);
-		if (!e)
-			break;
-		if (!holds_frame(*e))
-			continue;
+	u64 *e;
+	for (vaddr_t va = from; (e = pte_next(mm, &va, to)); va += PAGE_SIZE) {
 		if (n == ARRAY_SIZE(batch)) {
 			flush(mm, first, changed);
 			while (n)
@@ -115,12 +112,8 @@ void pt_protect(struct mm *mm, vaddr_t from, vaddr_t to, u32 prot)
 {
 	u64 changed = 0;
 	vaddr_t first = 0;
-	for (vaddr_t va = from; va < to; va += PAGE_SIZE) {
-		u64 *e = next_pte(mm, &va, to);
-		if (!e)
-			break;
-		if (!holds_frame(*e))
-			continue;
+	u64 *e;
+	for (vaddr_t va = from; (e = pte_next(mm, &va, to)); va += PAGE_SIZE) {
 		u64 f = pte_flags(prot), old = *e;
 		if (!(f & PTE_P))
 			f = PTE_SW2 | PTE_U | PTE_NX;

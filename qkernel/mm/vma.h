@@ -14,8 +14,10 @@ void vma_merge(struct mm *mm, vaddr_t from, vaddr_t to);
 vaddr_t vma_find_gap(struct mm *mm, u64 len, vaddr_t below);
 u32 vma_index(struct mm *mm, vaddr_t va);
 /* pagetable.c */
-u64 *pte_lookup(struct mm *mm, vaddr_t va);             /* NULL when there is no page table */
-u64 *pte_make(struct mm *mm, vaddr_t va);               /* NULL: out of memory */
+u64 *pte_lookup(struct mm *mm, vaddr_t va); /* NULL when there is no page table */
+u64 *pte_make(struct mm *mm, vaddr_t va);   /* NULL: out of memory */
+/* The entry of the first page in [*va, to) that holds a frame, and its address in *va; NULL: none. */
+u64 *pte_next(struct mm *mm, vaddr_t *va, vaddr_t to);
 void pt_clear(struct mm *mm, vaddr_t from, vaddr_t to); /* drops the frames and flushes */
 void pt_protect(struct mm *mm, vaddr_t from, vaddr_t to, u32 prot);
 void pt_move(struct mm *mm, vaddr_t from, vaddr_t to, u64 len);

@@ -1,4 +1,4 @@
-/* Unix domain sockets: their objects (net/unix.c) and their system calls (net/sys_socket.c). */
+/* Unix domain sockets: their objects (net/unix.c), the system calls on them (net/sys_socket.c) and on their messages (net/sys_message.c). */
 #ifndef UNIX_H
 #define UNIX_H
 #include "fs.h"
@@ -60,4 +60,11 @@ ssize_t usock_send(struct usock *s, struct usock *to, struct uio *u, struct file
 ssize_t usock_receive(struct usock *s, struct uio *u, u32 flags, bool nonblock, struct message *info, u32 *msg_flags);
 u32 usock_poll(struct usock *s, struct file *f, struct poll_table *pt);
 u32 usock_readable(const struct usock *s);
+
+/* Between the files of system calls. socket_get: referenced, its priv is the struct usock; NULL: -EBADF or -ENOTSOCK in *err. */
+struct file *socket_get(u64 fd, long *err);
+/* Name of an address: bytes, a path without its NUL or an abstract name. */
+long address_from_user(u64 uaddr, u64 len, char name[UNIX_PATH + 1], u32 *name_len);
+long address_to_user(const char *name, u32 name_len, u64 uaddr, u64 ulen); /* uaddr 0: nobody asked */
+void files_free(struct file **files, u32 n);
 #endif
