@@ -91,7 +91,7 @@ class Backend(Protocol):
             ObjectMissingError: there is none.
         """
 
-    def list(self, kind: Kind) -> list[bytes]:
+    def ids(self, kind: Kind) -> list[bytes]:
         """Ids of the published objects of a kind, in any order."""
 
     def remove(self, kind: Kind, object_id: bytes) -> None:

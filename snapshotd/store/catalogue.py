@@ -183,7 +183,7 @@ class Catalogue:
     def _refuse_lost(self, backend: Backend) -> None:
         """Do not start an empty catalogue over packs and maps that a lost one named: gc would take them for leftovers."""
         for kind in (PACK, MAP):
-            if found := backend.list(kind):
+            if found := backend.ids(kind):
                 what = f"the catalogue is empty, but there is {backend.name(kind, found[0])}"
                 raise CorruptCatalogueError.at(self.path, None, what, "restore it from a backup")
 

@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 
     from snapshotd.store.backend import Kind
 
-    Ids = list[bytes]  # a name for it inside a class with a method `list`
-    Names = list[str]
-
 _ID_BYTES = 16
 
 
@@ -46,7 +43,7 @@ class LocalBackend:
         """Open the file. It stays readable after it is removed."""
         return LocalObject(self.name(kind, object_id), os.O_RDONLY)
 
-    def list(self, kind: Kind) -> Ids:
+    def ids(self, kind: Kind) -> list[bytes]:
         """Ids in the names of the files."""
         found = [_id_of(entry, kind) for entry in self._entries(kind)]
         return [object_id for object_id in found if object_id is not None]
@@ -67,7 +64,7 @@ class LocalBackend:
             file.close()
         return True
 
-    def leftovers(self) -> Names:
+    def leftovers(self) -> list[str]:
         """Paths of all files in the two directories that are not named as an object."""
         return [
             f"{directory}/{entry}"
@@ -80,7 +77,7 @@ class LocalBackend:
         """Unlink the file."""
         durable.unlink(leftover)
 
-    def _entries(self, kind: Kind) -> Names:
+    def _entries(self, kind: Kind) -> list[str]:
         directory = self._directories[kind]
         try:
             return sorted(os.listdir(directory))

@@ -80,15 +80,15 @@ def page_of(
 ) -> list[SnapshotRow]:
     """Live snapshots by name: those that start with `prefix`, come after `after` and are layers on `parent`, at most `limit`."""
     # U+10FFFF sorts after whatever a name may hold, so the range uses the index.
-    values: list[str | bytes | int] = [prefix, prefix + "\U0010ffff", "" if after is None else after]
+    # One lower bound only: SQLite would look for one of two in the index and step from there to the other.
+    start = "name >= ?" if after is None or after < prefix else "name > ?"
+    values: list[str | bytes | int] = [max(prefix, after or ""), prefix + "\U0010ffff"]
     under = ""
     if parent is not None:
         under = "AND parent = ? "
         values.append(parent)
     values.append(-1 if limit is None else limit)
-    found = catalogue.rows(
-        f"{_SELECT} WHERE state = 0 AND name >= ? AND name < ? AND name > ? {under}ORDER BY name LIMIT ?", values
-    )
+    found = catalogue.rows(f"{_SELECT} WHERE state = 0 AND {start} AND name < ? {under}ORDER BY name LIMIT ?", values)
     return [_verified(catalogue, row) for row in found]
 
 

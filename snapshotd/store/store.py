@@ -182,7 +182,12 @@ class Store:
         catalogue = self._domain.catalogue
         with catalogue.lock:
             under = None if parent is None else rows.get(catalogue, parent).id
-            return [self._info(row) for row in rows.page_of(catalogue, prefix, after, limit, under)]
+            found = rows.page_of(catalogue, prefix, after, limit, under)
+            parents: dict[bytes, SnapshotRow | None] = {row.id: row for row in found}
+            for row in found:
+                if row.parent is not None and row.parent not in parents:
+                    parents[row.parent] = rows.by_id(catalogue, row.parent)
+            return [self._describe(row, None if row.parent is None else parents[row.parent]) for row in found]
 
     def totals(self) -> tuple[int, int, int]:
         """(snapshots, pages of all of them without zero pages, how many of these were new to the domain when they came)."""
@@ -338,7 +343,9 @@ class Store:
         return used, quota
 
     def _info(self, row: SnapshotRow) -> SnapshotInfo:
-        parent = None if row.parent is None else rows.by_id(self._domain.catalogue, row.parent)
+        return self._describe(row, None if row.parent is None else rows.by_id(self._domain.catalogue, row.parent))
+
+    def _describe(self, row: SnapshotRow, parent: SnapshotRow | None) -> SnapshotInfo:
         return SnapshotInfo(row, None if parent is None else parent.name, lambda: self._meta(row))
 
     def _meta(self, row: SnapshotRow) -> bytes:

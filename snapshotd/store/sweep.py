@@ -133,13 +133,13 @@ class Stray(NamedTuple):
 def strays(domain: Domain) -> list[Stray]:
     """All of them. Right only while the domain's lock is held exclusively: then nobody is about to name one."""
     catalogue, backend = domain.catalogue, domain.backend
-    named = {
+    named: dict[Kind, set[bytes]] = {
         PACK: {pack_id for (pack_id,) in catalogue.rows("SELECT id FROM pack")},
         MAP: {map_id for (map_id,) in catalogue.rows("SELECT map FROM snapshot")},
     }
     found = [Stray(name, None, b"") for name in backend.leftovers()]
     for kind, ids in named.items():
-        found += [Stray(backend.name(kind, stray), kind, stray) for stray in backend.list(kind) if stray not in ids]
+        found += [Stray(backend.name(kind, stray), kind, stray) for stray in backend.ids(kind) if stray not in ids]
     return found
 
 
