@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import uuid
-from typing import Any
+from typing import Any, NoReturn
 
 DEVICE = "/dev/quark"
 
@@ -36,7 +36,17 @@ def ready() -> dict[str, Any]:
         os.close(fd)
     document: dict[str, Any] = json.loads(b"".join(parts))
     if not document["clone"]:
-        document["args"] = sys.argv[
-            1:
-        ]  # the device knows the whole command line, the interpreter's part of it included
+        # The device knows the whole command line, the interpreter's part of it included.
+        document["args"] = sys.argv[1:]
     return document
+
+
+def finish(status: int = 0) -> NoReturn:
+    """End a clone that has answered, at once: standard output and error are flushed, exit handlers do not run.
+
+    The interpreter's own end visits every object, so it copies most pages that the clone shares; for an application with numpy that takes
+    several times as long as the answer did.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

@@ -49,6 +49,7 @@ def main() -> None:
         answer(query)
     for line in sys.stdin:
         answer(line.strip())
+    quark_guest.finish()
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ class Daemon:
             try:
                 with quark.connect(root=str(self.root)) as client:
                     client.statistics()
-                return
+                break
             except DaemonLostError:
                 if time.monotonic() > deadline or self._process.poll() is not None:
                     raise m.BenchError(f"the daemon did not start: {(root / 'snapshotd.log').read_text()}") from None
@@ -218,10 +218,14 @@ def table(result: dict[str, Any]) -> str:
     """The result as text."""
     c, t, s, o = result["capture"], result["ticker"], result["second"], result["overhead"]
     lines = [
-        f"capture of the demo application (medians of {result['runs']}): {c['memory_mb']:.1f} MB in use, {c['stored_mb']:.1f} MB stored, "
-        f"{c['ms']:.0f} ms = {c['mb_per_s']:.0f} MB/s, paused {c['pause_ms']:.1f} ms",
-        f"capture of a running program of {t['memory_mb']:.0f} MB: {t['mb_per_s']:.0f} MB/s, paused {t['pause_ms']:.1f} ms; "
-        f"the program itself saw gaps of {t['during_ms']:.1f} ms, without a capture {t['quiet_ms']:.1f} ms",
+        (
+            f"capture of the demo application (medians of {result['runs']}): {c['memory_mb']:.1f} MB in use, {c['stored_mb']:.1f} MB stored, "
+            f"{c['ms']:.0f} ms = {c['mb_per_s']:.0f} MB/s, paused {c['pause_ms']:.1f} ms"
+        ),
+        (
+            f"capture of a running program of {t['memory_mb']:.0f} MB: {t['mb_per_s']:.0f} MB/s, paused {t['pause_ms']:.1f} ms; "
+            f"the program itself saw gaps of {t['during_ms']:.1f} ms, without a capture {t['quiet_ms']:.1f} ms"
+        ),
         f"second application: {s['beside_mb']:.1f} MB beside the first, {s['alone_mb']:.1f} MB alone",
         f"a clone to its end: {o['daemon_ms']:.2f} ms through the daemon, {o['in_process_ms']:.2f} ms in-process",
         "",

@@ -15,7 +15,7 @@ PAGE = 4096
 def main() -> None:
     """Tick until standard input ends."""
     # Half of it compresses well, as memory of real programs does.
-    table = bytearray().join(bytes(i % 251 for i in range(n, n + PAGE)) for n in range(0, int(sys.argv[1]) << 8))
+    table = bytearray().join(bytes(i % 251 for i in range(n, n + PAGE)) for n in range(int(sys.argv[1]) << 8))
     print("ready", flush=True)
     longest, last, at = 0.0, time.monotonic(), 0
     while True:
