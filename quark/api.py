@@ -20,7 +20,12 @@ if TYPE_CHECKING:
     from google.protobuf.timestamp_pb2 import Timestamp
 
 STATUS_DETAILS = "grpc-status-details-bin"
-OPTIONS = [("grpc.max_receive_message_length", -1)]
+OPTIONS = [
+    ("grpc.max_receive_message_length", -1),
+    # A daemon that is being restarted is back in a second, and it is on this host: gRPC's own waits, up to two minutes, are for networks.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+]
 CHUNK = 1 << 20
 STATES = {
     sb.Sandbox.STARTING: "starting",

@@ -32,7 +32,7 @@ RAW, LZ4 = 0, 1
 # LZ4's slow coder takes four times as long and saves an eighth. Where the fast one leaves this part it saves most for its time.
 HARDER = 0.4, 0.5
 HARDER_LEVEL = 2
-HARDER_SHARE = 5  # one chunk in so many: a capture's speed does not depend on how well its pages compress
+HARDER_SHARE = 8  # one chunk in so many: the speed of a capture must not depend on how well its pages compress
 OPEN_PACKS = 64  # kept open by one reader
 
 
