@@ -13,6 +13,10 @@ from snapshotd.layout import Layout
 
 START_SECONDS = 10.0
 MESSAGE_MAX = 64 << 10  # snapshotd.wire
+LOST = (
+    "the pager of this sandbox ended, or its snapshot is damaged, so its memory cannot be completed: the sandbox was ended; "
+    "run it again, and see pager.log below run/ in the state directory"
+)
 
 
 class Attachment:
@@ -33,6 +37,19 @@ class Attachment:
         """
         if send(self.sock, ["uffd", str(base)], uffd) < 0:
             raise errors.PagerLostError("the pager ended while a clone was being restored; run it again")
+
+    def start_prefetch(self) -> None:
+        """Ask the pager to bring in the working set, while the machine is being made."""
+        send(self.sock, ["prefetch"])
+
+    def finish_prefetch(self) -> None:
+        """Wait until the working set is in the image.
+
+        Raises:
+            PagerLostError: the pager is gone, or the snapshot is damaged.
+        """
+        if not receive(self.sock)[0]:
+            raise errors.PagerLostError(LOST)
 
     def send_working_set(self, blob: bytes) -> None:
         """Offer a recorded working set; the pager keeps the first one."""

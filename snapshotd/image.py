@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 from qvisor.spec import SandboxSpec
 from snapshotd.layout import RUN, Layout
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 PAGE = 4096
 GAP_PAGES = 32  # zero pages between two runs that are cheaper as part of the image than as a mapping of their own
 SEALS = 0x0001 | 0x0002 | 0x0004 | 0x0008  # F_SEAL_SEAL SHRINK GROW WRITE (fcntl(2))
-ZERO = bytes(PAGE)
+DECODERS = 2
 
 
 class Image:
@@ -27,47 +28,35 @@ class Image:
         self.name, self.id = name, info.id
         self.meta = Metadata.load(info.meta)
         self._reader: SnapshotReader | None = store.open_reader(name)
-        self._runs = self._map_runs(self._reader)
+        self._runs, self._gaps = self._map_runs(self._reader.data_runs())
         self.working_set = store.working_set(name) or b""
         self.fd = os.memfd_create(f"quark-image-{name}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(self.fd, self.meta.ram_bytes)
         self._layout_fd = -1
         self._filled: set[int] = set()
-        self._gaps = self._gap_frames(self._reader)
-        self._queue = self._fill_order(self._reader)
-        self.chunks_by_fault = 0
+        # Chunks to fill, last first: the working set's, and in the background all.
+        self._ahead = self._working_set_chunks(self._reader)
+        self._queue = list(reversed(range(self._reader.chunk_count)))
+        self._decoders = ThreadPoolExecutor(DECODERS, "quark-decode")
         self.pages_filled = 0
 
     @staticmethod
-    def _map_runs(reader: SnapshotReader) -> list[tuple[int, int]]:
+    def _map_runs(data_runs: list[tuple[int, int]]) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+        """(first frame, end) of what is mapped from the image, and of the zero frames among it."""
         merged: list[tuple[int, int]] = []
-        for gfn, pages in reader.data_runs():
+        gaps: list[tuple[int, int]] = []
+        for gfn, pages in data_runs:
             if merged and gfn - merged[-1][1] <= GAP_PAGES:
+                gaps.append((merged[-1][1], gfn))
                 merged[-1] = (merged[-1][0], gfn + pages)
             else:
                 merged.append((gfn, gfn + pages))
-        return merged
+        return merged, gaps
 
-    def _gap_frames(self, reader: SnapshotReader) -> set[int]:
-        frames: set[int] = set()
-        for first, end in self._runs:
-            frames.update(range(first, end))
-        for gfn, pages in reader.data_runs():
-            frames.difference_update(range(gfn, gfn + pages))
-        return frames
-
-    def _fill_order(self, reader: SnapshotReader) -> list[int]:
-        """Chunks to fill in the background, last first: the working set's before all others."""
-        order: dict[int, None] = {}
-        for gfn, pages, _ in RUN.iter_unpack(self.working_set):
-            for frame in range(gfn, gfn + pages):
-                chunk = reader.chunk_of(frame)
-                if chunk >= 0:
-                    order.setdefault(chunk)
-        for gfn, pages in reader.data_runs():
-            for frame in range(gfn, gfn + pages):
-                order.setdefault(reader.chunk_of(frame))
-        return list(reversed(order))
+    def _working_set_chunks(self, reader: SnapshotReader) -> list[int]:
+        runs = RUN.iter_unpack(self.working_set)
+        chunks = dict.fromkeys(chunk for gfn, pages, _ in runs for chunk in reader.chunks_of(gfn, pages))
+        return list(reversed(chunks))
 
     @property
     def complete(self) -> bool:
@@ -95,6 +84,8 @@ class Image:
     def set_working_set(self, blob: bytes) -> None:
         """Use a newly recorded working set for the clones to come."""
         self.working_set = blob
+        if self._reader is not None:
+            self._ahead = self._working_set_chunks(self._reader)
         if self._layout_fd >= 0:
             os.close(self._layout_fd)
             self._layout_fd = -1
@@ -105,28 +96,46 @@ class Image:
             return 0
         chunk = self._reader.chunk_of(gfn)
         if chunk < 0:
-            if gfn not in self._gaps:
-                return 0
-            self._gaps.discard(gfn)
-            os.pwrite(self.fd, ZERO, gfn * PAGE)
+            os.posix_fallocate(
+                self.fd, gfn * PAGE, PAGE
+            )  # a zero page between two runs; nothing happens to one that is there
             return 1
         if chunk in self._filled:
             return 0
-        self.chunks_by_fault += 1
-        return self._fill(self._reader, chunk)
+        return self._fill_one(chunk)
 
-    def _fill(self, reader: SnapshotReader, chunk: int) -> int:
-        self._filled.add(chunk)
-        pages = sorted(reader.read_chunk(chunk), key=lambda p: p[0])
-        i = 0
-        while i < len(pages):
-            j = i + 1
-            while j < len(pages) and pages[j][0] == pages[j - 1][0] + 1:
-                j += 1
-            os.pwritev(self.fd, [data for _, data in pages[i:j]], pages[i][0] * PAGE)
-            i = j
-        self.pages_filled += len(pages)
-        return len(pages)
+    def prefetch(self, chunks: int) -> bool:
+        """Bring in up to `chunks` chunks of the working set, decoded by threads; True when there is more of it."""
+        if self._reader is None:
+            return False
+        some: list[int] = []
+        while self._ahead and len(some) < chunks:
+            chunk = self._ahead.pop()
+            if chunk not in self._filled:
+                some.append(chunk)
+        # Each thread gets its share at once: a hand-over for each chunk costs as much as the chunk.
+        for pages in self._decoders.map(self._fill, [some[i::DECODERS] for i in range(DECODERS)]):
+            self.pages_filled += pages
+        if not self._ahead:
+            self._fill_gaps()
+        return bool(self._ahead)
+
+    def _fill_one(self, chunk: int) -> int:
+        pages = self._fill([chunk])
+        self.pages_filled += pages
+        return pages
+
+    def _fill(self, chunks: list[int]) -> int:
+        """Any thread: write all frames that these chunks serve; how many they are."""
+        assert self._reader is not None  # noqa: S101 - for the type checker
+        written = 0
+        for chunk in chunks:
+            raw = memoryview(self._reader.read_chunk_raw(chunk))
+            for gfn, slot, count in self._reader.frames_of(chunk):
+                os.pwrite(self.fd, raw[slot * PAGE : (slot + count) * PAGE], gfn * PAGE)
+                written += count
+            self._filled.add(chunk)
+        return written
 
     def fill_some(self, chunks: int) -> bool:
         """Background work: fill up to `chunks` more; True when there is more to do."""
@@ -135,22 +144,29 @@ class Image:
         while chunks and self._queue:
             chunk = self._queue.pop()
             if chunk not in self._filled:
-                self._fill(self._reader, chunk)
+                self._fill_one(chunk)
                 chunks -= 1
         if self._queue:
             return True
-        while self._gaps:
-            os.pwrite(self.fd, ZERO, self._gaps.pop() * PAGE)
-        self._reader.close()
-        self._reader = None
+        self._fill_gaps()
+        self._close_reader()
         fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, SEALS)
         return False
+
+    def _fill_gaps(self) -> None:
+        for first, end in self._gaps:
+            os.posix_fallocate(self.fd, first * PAGE, (end - first) * PAGE)
+        self._gaps.clear()
+
+    def _close_reader(self) -> None:
+        if self._reader is not None:
+            self._decoders.shutdown()
+            self._reader.close()
+            self._reader = None
 
     def close(self) -> None:
         """Drop the pager's hold; clones keep what they have mapped."""
         for fd in (self.fd, self._layout_fd):
             if fd >= 0:
                 os.close(fd)
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
+        self._close_reader()

@@ -18,7 +18,7 @@ import socket
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from quark.errors import QuarkError
 from qvisor import kernel
@@ -29,8 +29,12 @@ from snapshotd.keys import load_key
 from snapshotd.metadata import check_host
 from snapshotd.store import Store
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 IDLE_SECONDS = 60.0
 FAULT_BATCH = 64
+PREFETCH_CHUNKS = 16
 KEEP_IMAGES = 8  # without a clone: least recently used ones beyond this are dropped
 
 
@@ -62,6 +66,7 @@ class Pager:
         self.fill = fill
         self.images: dict[str, Image] = {}
         self.clones: dict[int, Clone] = {}
+        self.waiting: list[Clone] = []  # for their working sets
         self.selector = selectors.EpollSelector()
         self.selector.register(listener, selectors.EVENT_READ, self.accept)
         self.addresses = ffi.new("uint64_t[]", FAULT_BATCH)
@@ -72,7 +77,7 @@ class Pager:
         """Serve until idle for long enough."""
         last = time.monotonic()
         while True:
-            work = self.fill and self.fill_step()
+            work = self.prefetch_step() or (self.fill and self.fill_step())
             events = self.selector.select(0 if work else self.idle)
             for key, _ in events:
                 key.data(key.fileobj)
@@ -82,13 +87,36 @@ class Pager:
             elif now - last >= self.idle:
                 return
 
+    def prefetch_step(self) -> bool:
+        """A few chunks for the first of the clones that wait for their working set; False when none does."""
+        if not self.waiting:
+            return False
+        clone = self.waiting[0]
+        if clone.image is None or not self.work_on(clone.image, lambda image: image.prefetch(PREFETCH_CHUNKS)):
+            self.waiting.remove(clone)
+            wire.send(clone.sock, ["ok"])
+        return True
+
     def fill_step(self) -> bool:
         """One chunk of background work; False when every image is complete."""
         for image in self.images.values():
             if not image.complete:
-                image.fill_some(1)
+                self.work_on(image, lambda image: image.fill_some(1))
                 return True
         return False
+
+    def work_on(self, image: Image, work: Callable[[Image], int]) -> int:
+        """Do `work` on an image. One that is damaged in the store loses its clones, which cannot go on; the others do not notice."""
+        try:
+            return work(image)
+        except QuarkError as e:
+            print(f"snapshot {image.name!r}: {e}", file=sys.stderr, flush=True)
+            for clone in [c for c in self.clones.values() if c.image is image]:
+                self.drop(clone)
+            if self.images.get(image.name) is image:
+                del self.images[image.name]
+            image.close()
+            return 0
 
     def accept(self, _: Any) -> None:
         """Welcome a clone."""
@@ -104,6 +132,7 @@ class Pager:
             "attach": self.attach,
             "uffd": self.take_uffd,
             "working-set": self.take_working_set,
+            "prefetch": self.prefetch,
             "stats": self.stats,
             "warm": self.warm,
             "cool": self.cool,
@@ -178,6 +207,10 @@ class Pager:
             store.set_working_set(clone.image.name, blob)
         clone.image.set_working_set(blob)
 
+    def prefetch(self, clone: Clone, _fields: list[str], _fds: list[int]) -> None:
+        """`prefetch`: bring in the working set; `ok` says that it is there."""
+        self.waiting.append(clone)
+
     def stats(self, clone: Clone, _fields: list[str], _fds: list[int]) -> None:
         """`stats`: faults answered for this clone, pages brought in by them."""
         wire.send(clone.sock, [str(clone.faults), str(clone.pages)])
@@ -207,14 +240,19 @@ class Pager:
         n = lib.qp_read_faults(clone.uffd, self.addresses, FAULT_BATCH)
         for i in range(max(n, 0)):
             address = self.addresses[i]
+            gfn = (address - clone.base) // PAGE
             clone.faults += 1
             self.faults += 1
             if clone.image is not None:
-                clone.pages += clone.image.need((address - clone.base) // PAGE)
+                clone.pages += self.work_on(clone.image, lambda image, gfn=gfn: image.need(gfn))  # type: ignore[misc]
+            if clone.uffd < 0:
+                return  # dropped: its image is damaged
             lib.qp_wake(clone.uffd, address, PAGE)
 
     def drop(self, clone: Clone) -> None:
         """Forget a clone that ended."""
+        if clone in self.waiting:
+            self.waiting.remove(clone)
         self.selector.unregister(clone.sock)
         del self.clones[clone.sock.fileno()]
         clone.sock.close()

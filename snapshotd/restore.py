@@ -10,13 +10,10 @@ from qvisor._native import ffi, lib
 from qvisor.document import document, new_generation
 from qvisor.sandbox import Sandbox, check
 from qvisor.spec import SandboxSpec
-from snapshotd.client import Attachment, attach
+from snapshotd.client import LOST, Attachment, attach
 from snapshotd.layout import RUN
 
 WORKING_SET_RUNS_MAX = 1 << 16
-LOST = (
-    "quark: the pager of this sandbox ended, so its memory cannot be completed: the sandbox was ended; run it again\n"
-)
 
 
 class Clone:
@@ -60,6 +57,10 @@ class Clone:
         self, attachment: Attachment, args: list[str], env: dict[str, str], payload: str, prefetch: str, signals: int
     ) -> None:
         layout = attachment.layout
+        prefetch = prefetch if layout.working_set else "none"
+        ahead = not attachment.complete and prefetch == "working-set"
+        if ahead:
+            attachment.start_prefetch()
         self._mark("attach to the image")
         ring, *spec = layout.spec.decode("utf-8", "surrogateescape").split("\0")
         self._sandbox = sandbox = Sandbox(SandboxSpec.from_strings(spec), signals=signals, paths=self._paths)
@@ -76,7 +77,7 @@ class Clone:
                 )
             attachment.send_uffd(self._uffd, int(ffi.cast("uintptr_t", lib.qv_ram(vm))))
             check(
-                lib.qv_watch_pager(vm, attachment.sock, PagerLostError.exit_code, LOST.encode()),
+                lib.qv_watch_pager(vm, attachment.sock, PagerLostError.exit_code, f"quark: {LOST}\n".encode()),
                 "watch the pager",
             )
             self._mark("register userfaultfd")
@@ -88,7 +89,10 @@ class Clone:
         check(lib.qv_recipes_load(vm, layout.recipes, len(layout.recipes)), "take over the open files")
         check(lib.qv_state_load(vm, layout.cpu_state, len(layout.cpu_state)), "set the vCPU's state")
         self._mark("set the machine's state")
-        if layout.working_set and prefetch == "working-set":
+        if ahead:
+            attachment.finish_prefetch()
+            self._mark("wait for the working set")
+        if prefetch == "working-set":
             ws = ffi.from_buffer("struct qv_page_run[]", layout.working_set)
             self.prefetched_pages = check(lib.qv_populate(vm, ws, len(ws)), "map the working set")
             self._mark("map the working set")

@@ -16,7 +16,7 @@ from quark.bench import store_scale
 from quark.bench.report import bar, bar_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from quark.client import Attachment
@@ -164,7 +164,8 @@ class Snapshots:
         self.say("clones through the daemon and in-process, in turn")
         client.warm_snapshot("demo")
         client.run(snapshot="demo", args=["5"])  # records the working set
-        daemon, embedded = [], []
+        daemon: list[float] = []
+        embedded: list[float] = []
         rounds = 4
         for _ in range(rounds):
             for _ in range(max(self.runs // rounds, 5)):
@@ -190,7 +191,7 @@ class Snapshots:
         return (m.median(daemon) - m.median(embedded)) * 1e3
 
 
-def next_line(output: Any, prefix: str) -> str:
+def next_line(output: Iterator[tuple[str, bytes]], prefix: str) -> str:
     """Read attached output up to a line that begins with `prefix`."""
     seen = b""
     for stream, data in output:
@@ -202,7 +203,7 @@ def next_line(output: Any, prefix: str) -> str:
     raise m.BenchError(f"the program ended and never wrote a line {prefix!r}")
 
 
-def gap(attachment: Attachment, lines: Any) -> float:
+def gap(attachment: Attachment, lines: Iterator[tuple[str, bytes]]) -> float:
     """The longest gap that the ticker saw since it was asked last, in ms."""
     attachment.write(b"\n")
     return float(next_line(lines, "gap").split()[1])
