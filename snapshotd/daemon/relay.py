@@ -24,18 +24,23 @@ class Half(asyncio.Protocol):
     def __init__(self) -> None:
         self.other: Half | None = None
         self.transport: asyncio.Transport | None = None
+        self.early = bytearray()  # came before the other half was there (Python 3.11 reads even if connection_made pauses)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ready, but silent until the other half is too: what came earlier would be lost."""
+        """Ready: pass on what came too early for this half."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for the type checker
         transport.set_write_buffer_limits(HIGH_WATER)
-        transport.pause_reading()
         self.transport = transport
+        if self.other is not None and self.other.early:
+            transport.write(self.other.early)
+            self.other.early = bytearray()
 
     def data_received(self, data: bytes) -> None:
         """Pass on."""
         if self.other is not None and self.other.transport is not None:
             self.other.transport.write(data)
+        elif self.other is not None:
+            self.early += data
 
     def pause_writing(self) -> None:
         """This side does not keep up: read no more from the other."""
@@ -95,9 +100,6 @@ class Relay:
             make: list[tuple[Callable[[], Half], socket.socket]] = [(lambda: b, inside), (lambda: a, outside)]
             for protocol, sock in make:
                 await loop.create_connection(protocol, sock=sock)
-            for half in (a, b):
-                if half.transport is not None:
-                    half.transport.resume_reading()
         except OSError:
             inside.close()
             outside.close()
