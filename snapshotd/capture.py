@@ -25,7 +25,10 @@ RECIPES_MAX = 1 << 20
 
 
 class Frozen:
-    """What has to be read while the sandbox stands still. Its pages are read later: from memory that nobody changes until then.
+    """What has to be read while the sandbox stands still.
+
+    Its pages are found and read later, in memory that nobody changes until then: that of a process forked meanwhile, or of a sandbox that
+    goes on standing still.
 
     Args:
         sandbox: has to be parked.
@@ -46,12 +49,6 @@ class Frozen:
         recipes = ffi.from_buffer("char[]", _fresh(RECIPES_MAX))
         recipes_len = _ok(lib.qv_recipes_save(vm, recipes, RECIPES_MAX), "list the open files")
         self.recipes = bytes(ffi.buffer(recipes, recipes_len))
-        # Fresh pages of the kernel: a buffer from the heap would have to be cleared while the sandbox stands still.
-        self.runs = ffi.from_buffer("struct qv_page_run[]", _fresh(RUNS_MAX * RUN.size))
-        self.scanned = ffi.new("struct qv_scan_stats *")
-        self.count = _ok(
-            lib.qv_scan(vm, parent is not None, self.runs, RUNS_MAX, self.scanned), "find the pages in use"
-        )
         comm = lib.qv_comm(vm)
         self.ram_bytes = lib.qv_ram_bytes(vm)
         self.ring = comm.ring
@@ -72,6 +69,11 @@ class Frozen:
             raise CaptureError(
                 f"snapshot {self.parent[0]!r} that this sandbox was cloned from was replaced by another; capture a new clone"
             )
+        runs = ffi.from_buffer("struct qv_page_run[]", _fresh(RUNS_MAX * RUN.size))
+        scanned = ffi.new("struct qv_scan_stats *")
+        count = _ok(
+            lib.qv_scan(self.sandbox.vm, self.parent is not None, runs, RUNS_MAX, scanned), "find the pages in use"
+        )
         meta = Metadata(
             kernel=kernel.build_id(kernel.load()),
             ring=self.ring,
@@ -83,9 +85,9 @@ class Frozen:
             stats={
                 "ram_used": self.ram_used,
                 "cache_dropped": self.cache_dropped,
-                "data_pages": self.scanned.data_pages,
-                "zero_pages": self.scanned.zero_pages,
-                "free_pages": self.scanned.free_pages,
+                "data_pages": scanned.data_pages,
+                "zero_pages": scanned.zero_pages,
+                "free_pages": scanned.free_pages,
                 "pause_us": int(self.pause * 1e6),
             },
             trigger=trigger,
@@ -93,17 +95,17 @@ class Frozen:
         info = store.create_snapshot(
             name,
             meta.dump(),
-            self._pages(),
+            self._pages(runs, count),
             frames=self.ram_bytes // PAGE,
             parent=self.parent[0] if self.parent else None,
             progress=progress,
         )
         return info, meta
 
-    def _pages(self) -> Iterator[tuple[int, memoryview]]:
+    def _pages(self, runs: Any, count: int) -> Iterator[tuple[int, memoryview]]:
         ram: Any = lib.qv_ram(self.sandbox.vm)
-        for i in range(self.count):
-            run = self.runs[i]
+        for i in range(count):
+            run = runs[i]
             yield run.gfn, memoryview(ffi.buffer(ram + run.gfn * PAGE, run.pages * PAGE))
 
 
