@@ -155,7 +155,7 @@ def in_child(work):
             os.close(reader)
             work()
             status = 0
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - told by the parent
             os.write(writer, traceback.format_exc()[-4000:].encode())
         finally:
             os._exit(status)

@@ -33,7 +33,7 @@ class TestLocal(BackendSuite):
         return lambda: LocalBackend(str(tmp_path / "domain"))
 
     @pytest.fixture
-    def backend(self, disk, again):
+    def backend(self, disk, again):  # noqa: ARG002 - the disk follows from the start
         backend = again()
         backend.make()
         backend.make()
