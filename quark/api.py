@@ -93,6 +93,8 @@ class SandboxState:
     private_bytes: int
     shared_bytes: int
     generation: str
+    tty: bool = False
+    error_class: str = ""
 
     @staticmethod
     def of(m: sb.Sandbox) -> SandboxState:
@@ -100,7 +102,7 @@ class SandboxState:
         return SandboxState(
             m.id, STATES.get(m.state, "unknown"), m.snapshot, tuple(m.argv), nanoseconds(m.start_time),
             nanoseconds(m.end_time), m.exit_status, m.error, tuple((s.name, s.microseconds) for s in m.timeline),
-            m.private_bytes, m.shared_bytes, m.generation,
+            m.private_bytes, m.shared_bytes, m.generation, m.tty, m.error_reason,
         )  # fmt: skip
 
 
@@ -170,7 +172,10 @@ def error_of(e: grpc.RpcError) -> QuarkError:
             info = error_details_pb2.ErrorInfo()
             for detail in status.details:
                 if detail.Unpack(info):
-                    return named_error(info.reason, text)
+                    error = named_error(info.reason, text)
+                    # A class that only the daemon has (FieldError) keeps its status.
+                    error.exit_code = int(info.metadata.get("exit_code") or error.exit_code)
+                    return error
     if code == grpc.StatusCode.DEADLINE_EXCEEDED:
         return DeadlineError("the call took longer than its timeout; what it had started was ended")
     if code == grpc.StatusCode.UNAVAILABLE:

@@ -162,3 +162,10 @@ class KeySourceError(QuarkError):
 
     exit_code = 82
     grpc_code = "FAILED_PRECONDITION"
+
+
+class FileAccessError(QuarkError):
+    """A file that the command line names cannot be read or written."""
+
+    exit_code = 85
+    grpc_code = "FAILED_PRECONDITION"

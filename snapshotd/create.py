@@ -17,6 +17,7 @@ from snapshotd.store import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
     from typing import Any
 
@@ -89,9 +90,17 @@ class LogWatcher:
 
 
 def create_snapshot(
-    name: str, spec: SandboxSpec, trigger: Trigger, root: Path, *, debug: bool = False
+    name: str,
+    spec: SandboxSpec,
+    trigger: Trigger,
+    root: Path,
+    *,
+    debug: bool = False,
+    domain: str = "default",
+    key: bytes | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> tuple[SnapshotInfo, Metadata]:
-    """Run `spec`'s program until `trigger`, capture it as `name`, end it.
+    """Run `spec`'s program until `trigger`, capture it as `name` in `domain`, end it; `progress` gets (frames dealt with, all frames).
 
     Raises:
         CaptureError: it ended before its capture point.
@@ -100,7 +109,7 @@ def create_snapshot(
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     elf = kernel.load()
     generation = new_generation()
-    with Store.open(root) as store:
+    with Store.open(root, domain=domain, key=key) as store:
         store.check_name(name)
         watcher = LogWatcher(trigger.pattern) if trigger.pattern else None
         timer: threading.Timer | None = None
@@ -130,7 +139,7 @@ def create_snapshot(
                     raise CaptureError(
                         f"the program ended with status {stop.status} before its capture point (--ready-{trigger.kind}); nothing was stored"
                     )
-                return capture(sandbox, store, name, trigger=trigger.kind)
+                return capture(sandbox, store, name, trigger=trigger.kind, progress=progress)
         finally:
             if watcher:
                 watcher.close()

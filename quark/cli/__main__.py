@@ -1,63 +1,99 @@
-"""Entry point of `quark`: finds the subcommand, turns errors into one line and an exit status."""
+"""Entry point of `quark`: finds the command in the table, turns errors into one line and an exit status."""
 
 from __future__ import annotations
 
+import os
 import sys
 
-COMMANDS = {
-    "run": "run a program in a sandbox, cold or from a snapshot",
-    "snapshot": "create, list, show and remove snapshots",
-    "doctor": "say what this host can do, and what to do about what it cannot",
-    "bench": "measure start-up latency and memory on this host",
-}
+from quark.cli import table
+from quark.cli.context import Context
+from quark.cli.options import Parsed, parse
+from quark.errors import QuarkError, UsageError
 
 
-def usage() -> str:
-    """The overview that `quark --help` prints."""
-    lines = ["usage: quark [--root DIR] COMMAND ...", "", "commands:"]
-    lines += [f"  {name:<10} {text}" for name, text in COMMANDS.items()]
-    lines += ["", "`quark COMMAND --help` tells more. `quark --version` prints the version."]
-    return "\n".join(lines)
+def run(args: list[str], context: Context) -> int:
+    """Run `quark ARGS`; returns the exit status.
+
+    Raises:
+        QuarkError: what went wrong.
+    """
+    before = Parsed()
+    try:
+        parse(args, table.options_of(None), "quark", before, program=True)
+    finally:
+        context.take(before)
+    if before.flag("--version"):
+        import quark
+
+        print(f"quark {quark.__version__}")
+        return 0
+    command, n = table.find(before.rest)
+    asks_help = before.flag("--help")
+    if command is None:
+        group = before.rest[0] if before.rest else ""
+        if asks_help or (group in table.GROUPS and before.rest[1:] in (["--help"], ["-h"])):
+            from quark.cli.help import overview
+
+            print(overview(group if group in table.GROUPS else ""))
+            return 0
+        if group in table.GROUPS:
+            inside = [name.partition(" ")[2] for name in table.COMMANDS if name.startswith(group + " ")]
+            raise UsageError(f"give one of {', '.join(inside)}; see quark {group} --help")
+        if group:
+            raise UsageError(f"unknown command {group!r}; see quark --help")
+        from quark.cli.help import overview
+
+        print(overview(""), file=sys.stderr)
+        return UsageError.exit_code
+    parsed = Parsed()
+    try:
+        parse(before.rest[n:], table.options_of(command), f"quark {command.name}", parsed, program=command.program)
+    finally:
+        context.take(parsed)
+    if asks_help or parsed.flag("--help"):
+        from quark.cli.help import page
+
+        print(page(command))
+        return 0
+    context.command = command
+    context.check()
+    module, _, function = command.module.partition(":")
+    home = __import__(f"quark.cli.{module}", fromlist=[function])
+    return int(getattr(home, function)(context, parsed))
+
+
+def report(e: QuarkError, context: Context, args: list[str]) -> None:
+    """One line, or one object."""
+    options = args[: args.index("--")] if "--" in args else args
+    # An option that is wrong may stand before --json.
+    if context.json or (isinstance(e, UsageError) and "--json" in options):
+        import json
+
+        print(
+            json.dumps({"class": type(e).__name__, "message": str(e), "exit_code": e.exit_code}),
+            file=sys.stderr,
+        )
+    else:
+        print(f"quark: {e}", file=sys.stderr)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run `quark ARGS`; returns the exit status."""
     args = list(sys.argv[1:] if argv is None else argv)
-    root = None
+    context = Context()
     try:
-        while args and args[0].startswith("-"):
-            option = args.pop(0)
-            if option in {"-h", "--help"}:
-                print(usage())
-                return 0
-            if option == "--version":
-                import quark
-
-                print(f"quark {quark.__version__}")
-                return 0
-            if option.startswith("--root"):
-                root = option.partition("=")[2] or (args.pop(0) if args else "")
-                if root and option.partition("=")[0] == "--root":
-                    continue
-            print(f"quark: unknown option {option}; see quark --help", file=sys.stderr)
-            return 2
-        name = args.pop(0) if args else ""
-        if name not in COMMANDS:
-            print(f"quark: unknown command {name!r}\n{usage()}" if name else usage(), file=sys.stderr)
-            return 2
-        command = __import__(f"quark.cli.{name}", fromlist=["main"])
-        return int(command.main(args, root))
+        status = run(args, context)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
+        # Nobody reads; what is still in the buffer must not be tried again at the end of the process.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 141
-    except Exception as e:
-        from quark.errors import QuarkError
-
-        if not isinstance(e, QuarkError):
-            raise
-        print(f"quark: {e}", file=sys.stderr)
+    except QuarkError as e:
+        report(e, context, args)
         return e.exit_code
+    return status
 
 
 if __name__ == "__main__":

@@ -5,26 +5,19 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from quark.cli.options import parse
-from quark.errors import UsageError
+from quark.cli.options import none
+from quark.errors import FileAccessError, UsageError
 
-USAGE = """\
-usage: quark bench startup [--runs N] [--json FILE]
-
-Starts the demo application (quark/bench/app.py; it needs numpy) plainly, cold in a sandbox, and as clones of a snapshot, N times each
-(default 20), prints the medians and the bars, and writes all of it to FILE. Takes about two minutes; keep the machine idle.
-Exit status 0 when it could be measured, whether or not every bar was reached."""
+if TYPE_CHECKING:
+    from quark.cli.context import Context
+    from quark.cli.options import Parsed
 
 
-def main(args: list[str], _root: str | None) -> int:
-    """Run the benchmark; returns the exit status. Its snapshots live in a temporary directory."""
-    parsed = parse(args, {"--help"}, {"--runs", "--json"}, command="bench")
-    if parsed.flag("--help"):
-        print(USAGE)
-        return 0
-    if parsed.words != ["startup"]:
-        raise UsageError("give what to measure: quark bench startup")
+def run(context: Context, parsed: Parsed) -> int:
+    """Run the benchmark that the command names; returns the exit status. Its snapshots live in a temporary directory."""
+    none(parsed, context.command)
     runs = parsed.one("--runs", "20")
     if not runs.isdecimal() or not 2 <= int(runs) <= 1000:
         raise UsageError(f"--runs {runs!r} is not a number from 2 to 1000")
@@ -32,16 +25,32 @@ def main(args: list[str], _root: str | None) -> int:
         import numpy  # noqa: F401, ICN001
     except ImportError:
         raise UsageError("the demo application needs numpy: pip install numpy") from None
-    from quark.bench import startup
+    from quark.bench import snapshots, startup
 
     def say(text: str) -> None:
         print(f"quark: measuring: {text}", file=sys.stderr, flush=True)
 
-    bench = startup.Startup(int(runs), say)
+    bench: Any
+    module: Any
+    if context.command.name == "bench snapshots":
+        module, bench = snapshots, snapshots.Snapshots(int(runs), say)
+    else:
+        module, bench = startup, startup.Startup(int(runs), say)
     with bench.folder:
         result = bench.run()
     result["host"] = startup.host()
-    print(startup.table(result))
+    print(module.table(result))
     if parsed.flag("--json"):
-        Path(parsed.one("--json")).write_text(json.dumps(result, indent=2) + "\n")
+        file = Path(parsed.one("--json"))
+        try:
+            file.write_text(json.dumps(result, indent=2) + "\n")
+        except OSError as e:
+            raise FileAccessError(f"{file}: {e.strerror}; give a file that can be written with --json") from e
     return 0
+
+
+def main(args: list[str], _root: str | None) -> int:
+    """`quark bench ARGS`, for the performance tests."""
+    from quark.cli.__main__ import main as quark
+
+    return quark(["bench", *args])

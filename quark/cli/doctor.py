@@ -7,14 +7,13 @@ import json
 import os
 from dataclasses import asdict, dataclass
 
-from quark.cli.options import parse
+from quark.cli.options import none
 from quark.errors import QuarkError
-from quark.paths import state_root
 
-USAGE = """\
-usage: quark doctor [--json]
-
-Checks what sandboxes and snapshots need. Exit status 0 when everything that is needed is there, 1 when not."""
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from quark.cli.context import Context
+    from quark.cli.options import Parsed
 
 
 @dataclass(frozen=True)
@@ -28,12 +27,9 @@ class Finding:
     needed: bool = True
 
 
-def main(args: list[str], root: str | None) -> int:
+def main(context: Context, parsed: Parsed) -> int:
     """Print the findings; returns the exit status."""
-    parsed = parse(args, {"--json", "--help"}, set(), command="doctor")
-    if parsed.flag("--help"):
-        print(USAGE)
-        return 0
+    none(parsed, context.command)
     findings = [
         processor(),
         kvm(),
@@ -41,9 +37,10 @@ def main(args: list[str], root: str | None) -> int:
         sandbox(),
         userfaultfd(),
         memory(),
-        state(root),
+        state(context.root),
+        daemon(context),
     ]
-    if parsed.flag("--json"):
+    if context.json:
         print(json.dumps([asdict(f) for f in findings]))
     else:
         for f in findings:
@@ -157,9 +154,8 @@ def memory() -> Finding:
     )
 
 
-def state(root: str | None) -> Finding:
+def state(path: str) -> Finding:
     """The directory that snapshots live in."""
-    path = state_root(root)
     at = path
     while not os.path.exists(at):
         at = os.path.dirname(at)
@@ -171,3 +167,18 @@ def state(root: str | None) -> Finding:
         detail=f"{path}{'' if os.path.isdir(path) else ' (made when first used)'}, {free.f_bavail * free.f_frsize >> 30} GiB free",
         advice="" if writable else "choose another directory with --root or QUARK_ROOT",
     )
+
+
+def daemon(context: Context) -> Finding:
+    """Whether one runs for the state directory. Nothing here needs one."""
+    try:
+        sock, path = context.connect()
+    except QuarkError as e:
+        what, _, advice = str(e).partition("; ")
+        return Finding("daemon", ok=False, detail=what, advice=advice, needed=False)
+    if sock is None:
+        return Finding(
+            "daemon", ok=False, detail="none runs for this state directory", advice="snapshotd serves it", needed=False
+        )
+    sock.close()
+    return Finding("daemon", ok=True, detail=f"answers at {path}", needed=False)

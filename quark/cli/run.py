@@ -2,66 +2,119 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
-from quark.cli.options import parse
-from quark.cli.sandbox_options import HELP, VALUES, build_spec, parse_env
+from quark.cli.sandbox_options import NAMES, build_spec, parse_env
 from quark.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from quark.cli.context import Context
+    from quark.cli.options import Parsed
+    from quark.session import Outcome
     from qvisor.sandbox import Sandbox
     from qvisor.spec import SandboxSpec
 
-USAGE = f"""\
-usage: quark run [OPTIONS] [--] PROGRAM [ARGS...]
-       quark run --from-snapshot NAME [--env K=V] [--payload TEXT] [--timing] [--] [ARGS...]
 
-{HELP}
-  --debug               log system calls and the guest kernel's messages to standard error
-  --from-snapshot NAME  start a clone of a snapshot; ARGS, --env and --payload reach it through /dev/quark
-  --payload TEXT        text for the clone's /dev/quark document
-  --timing              print the restore timeline to standard error
-  --prefetch MODE       working-set (default), none: what of the image is mapped before the clone runs
-
-exit status: the program's own; 128+N when signal N ended it; 126, 127 when it could not be started; others: docs/exit-codes.md"""
-
-
-def main(args: list[str], root: str | None) -> int:
+def main(context: Context, parsed: Parsed) -> int:
     """Run the command; returns the exit status."""
-    flags = {"--debug", "--timing", "--help"}
-    parsed = parse(
-        args, flags, VALUES | {"--from-snapshot", "--payload", "--prefetch"}, command="run", stop_at_word=True
-    )
-    if parsed.flag("--help"):
-        print(USAGE)
-        return 0
+    name = parsed.one("--from-snapshot")
+    timing = parsed.flag("--timing") or parsed.flag("--timing-file")
     if parsed.flag("--from-snapshot"):
-        unwanted = sorted(set(parsed.options) & (VALUES - {"--env"}))
+        unwanted = sorted(set(parsed.options) & (NAMES - {"--env"}))
         if unwanted:
             raise UsageError(f"{unwanted[0]} belongs to the snapshot and cannot be changed for a clone")
+        request = clone_request(name, parsed)
+        spec = None
+    else:
+        for option in ("--payload", "--prefetch", "--timing", "--timing-file"):
+            if parsed.flag(option):
+                raise UsageError(f"{option} is for a clone; add --from-snapshot NAME, or leave it out")
+        spec = build_spec(parsed)
+        request = ["cold", *spec.to_strings()]
+    if parsed.flag("--detach"):
+        return detach(context, parsed, request)
+    if parsed.flag("--tty"):
+        raise UsageError("--tty goes with --detach; without, the sandbox has the command's own streams")
+    debug = parsed.flag("--debug")
+    outcome = None if debug else in_daemon(context, request)
+    if outcome is None:
+        if spec is not None:
+            return run_cold(spec, debug=debug)
         from quark.cli.run_clone import run_clone
 
-        return run_clone(
-            parsed.one("--from-snapshot"),
-            root=root,
-            args=parsed.rest,
-            env=parse_env(parsed.many("--env")),
-            payload=parsed.one("--payload"),
-            timing=parsed.flag("--timing"),
-            prefetch=parsed.one("--prefetch", "working-set"),
-            debug=parsed.flag("--debug"),
-        )
-    return run_cold(build_spec(parsed), debug=parsed.flag("--debug"))
+        outcome = run_clone(context, request, debug=debug)
+    if timing:
+        from quark.cli.timing import report_timing
+
+        report_timing(outcome, as_json=context.json, text=parsed.flag("--timing"), file=parsed.one("--timing-file"))
+    return outcome.status
+
+
+def clone_request(name: str, parsed: Parsed) -> list[str]:
+    """The request for a clone (docs/abi.md, "Session")."""
+    prefetch = parsed.one("--prefetch", "working-set")
+    if prefetch not in {"working-set", "none"}:
+        raise UsageError(f"--prefetch {prefetch!r} is not one of working-set, none")
+    pairs = [text for pair in parse_env(parsed.many("--env")).items() for text in pair]
+    return ["clone", name, prefetch, parsed.one("--payload"), str(len(parsed.rest)), *parsed.rest, *pairs]
+
+
+def in_daemon(
+    context: Context, request: list[str], progress: Callable[[int, int], None] | None = None
+) -> Outcome | None:
+    """Run it in the daemon, on the standard streams of this process; None if there is no daemon. `progress` is of a capture."""
+    from quark.session import Session, waits_in_background
+
+    if waits_in_background():
+        return None
+    sock, _ = context.connect("session.sock")
+    if sock is None:
+        return None
+    open_missing_streams()
+    session = Session(sock)
+    session.request(["run", context.domain, "attached", *request], (0, 1, 2))
+    return session.run(progress)
+
+
+def open_missing_streams() -> None:
+    """A standard stream that the caller closed is /dev/null."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number
+
+
+def detach(context: Context, parsed: Parsed, request: list[str]) -> int:
+    """Leave it running in the daemon; print its id."""
+    from quark.session import Session
+
+    for option in ("--debug", "--timing", "--timing-file"):
+        if parsed.flag(option):
+            raise UsageError(f"{option} needs the end of the run; leave --detach out")
+    sock, _ = context.connect("session.sock")
+    if sock is None:
+        raise context.no_daemon()
+    session = Session(sock)
+    mode = "detached-tty" if parsed.flag("--tty") else "detached"
+    session.request(["run", context.domain, mode, *request], ())
+    sandbox_id = session.start()
+    print(f'{{"id": "{sandbox_id}"}}' if context.json else sandbox_id)
+    return 0
 
 
 def run_cold(spec: SandboxSpec, *, debug: bool) -> int:
-    """Boot a sandbox, run it to its end."""
+    """Boot a sandbox in this process, run it to its end."""
     from qvisor import kernel
     from qvisor._native import lib
     from qvisor.document import document, new_generation
     from qvisor.sandbox import Sandbox
 
+    open_missing_streams()
     elf = kernel.load()
     generation = new_generation()
     with Sandbox(spec, signals=lib.qv_signals()) as sandbox:

@@ -11,14 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from quark.cli.options import Parsed
 
-VALUES = {"--memory", "--rootfs", "--env", "--cwd", "--volume", "--ring"}
-HELP = """\
-  --memory SIZE         limit of guest memory, 64M to 32G (default 1G); taken as it is used
-  --rootfs DIR          root file system, read-only under an overlay in guest memory (default /)
-  --env K=V, -e K=V     environment variable (repeatable); K alone copies it from here
-  --cwd DIR             working directory (default /)
-  -v HOST:GUEST[:ro]    volume (repeatable): a host directory or file, read-write unless :ro
-  --ring auto|ring0|ring3   where the guest kernel runs (default auto: probed at boot)"""
+NAMES = {"--memory", "--rootfs", "--env", "--cwd", "--volume", "--ring"}
 PASSED_ON = ("PATH", "TERM", "LANG", "LC_ALL", "TZ")
 
 
@@ -62,7 +55,7 @@ def build_spec(parsed: Parsed) -> SandboxSpec:
         argv=tuple(parsed.rest),
         env=env,
         cwd=cwd,
-        rootfs=parsed.one("--rootfs", "/"),
+        rootfs=os.path.abspath(parsed.one("--rootfs", "/")),  # who boots it may be elsewhere
         volumes=tuple(parse_volume(v) for v in parsed.many("--volume")),
         memory=parse_memory(parsed.one("--memory")) if parsed.flag("--memory") else MEMORY_DEFAULT,
         ring=ring,

@@ -1,136 +1,213 @@
-"""`quark snapshot`: create, list, show, rm."""
+"""`quark snapshot`: create, list, show, rm, flatten, export, import, warm, cool."""
 
 from __future__ import annotations
 
-import json
+import contextlib
+import os
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, cast
 
-from quark.cli.options import Parsed, parse
-from quark.cli.sandbox_options import HELP, VALUES, build_spec
-from quark.errors import UsageError
-from quark.paths import state_root
+from quark.cli.options import exactly, some
+from quark.cli.output import local_time, megabytes, print_fields, print_json, print_table
+from quark.cli.progress import Counted, Progress, each
+from quark.cli.sandbox_options import build_spec
+from quark.errors import FileAccessError, UsageError
 
-USAGE = f"""\
-usage: quark snapshot create NAME TRIGGER [OPTIONS] -- PROGRAM [ARGS...]
-       quark snapshot list [--json]
-       quark snapshot show NAME [--json]
-       quark snapshot rm NAME...
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
-triggers of create, one of:
-  --ready-file          the program writes `ready` to /dev/quark
-  --ready-log REGEX     a line of its output matches
-  --ready-after SECONDS so long after its start
+    from quark.cli.backend import Fields
+    from quark.cli.context import Context
+    from quark.cli.options import Parsed
 
-{HELP}"""
+STREAM = "-"  # instead of a file
 
 
-def main(args: list[str], root: str | None) -> int:
-    """Run the subcommand; returns the exit status."""
-    commands = {"create": create, "list": list_, "show": show, "rm": remove}
-    if args and args[0] in {"-h", "--help"}:
-        print(USAGE)
-        return 0
-    if not args or args[0] not in commands:
-        raise UsageError("give one of create, list, show, rm; see quark snapshot --help")
-    flags = {"--help", "--json"}
-    values: set[str] = set()
-    if args[0] == "create":
-        flags |= {"--ready-file", "--debug"}
-        values = VALUES | {"--ready-log", "--ready-after"}
-    parsed = parse(args[1:], flags, values, command="snapshot")
-    if parsed.flag("--help"):
-        print(USAGE)
-        return 0
-    return commands[args[0]](parsed, Path(state_root(root)))
-
-
-def create(parsed: Parsed, root: Path) -> int:
+def create(context: Context, parsed: Parsed) -> int:
     """Run the program to its capture point and store it."""
-    from snapshotd.create import Trigger, create_snapshot
-
     if len(parsed.words) != 1:
         raise UsageError("give one NAME before the options: quark snapshot create NAME --ready-file -- PROGRAM")
+    name = parsed.words[0]
     chosen = [o for o in ("--ready-file", "--ready-log", "--ready-after") if parsed.flag(o)]
     if len(chosen) != 1:
         raise UsageError("give one trigger: --ready-file, --ready-log REGEX or --ready-after SECONDS")
-    trigger = Trigger.parse(chosen[0], parsed.one(chosen[0]))
-    info, meta = create_snapshot(parsed.words[0], build_spec(parsed), trigger, root, debug=parsed.flag("--debug"))
+    from quark.cli.create import create_snapshot
+
+    value = "" if chosen[0] == "--ready-file" else parsed.one(chosen[0])
+    status = create_snapshot(context, name, build_spec(parsed), chosen[0], value, debug=parsed.flag("--debug"))
+    if status:
+        return status
+    with context.backend() as backend:
+        report(context, backend.show(name))
+    return 0
+
+
+def report(context: Context, snapshot: Fields) -> None:
+    """What has just been stored."""
+    if context.json:
+        print_json(snapshot)
+        return
     print(
-        f"snapshot {info.name}: {meta.stats['data_pages']} pages stored in {info.bytes_stored / 1e6:.1f} MB "
-        f"({meta.stats['zero_pages']} zero and {meta.stats['free_pages']} free pages left out), paused {meta.stats['pause_us'] / 1e3:.1f} ms",
+        f"snapshot {snapshot['name']}: {megabytes(snapshot['bytes_stored'])} stored for {megabytes(snapshot['memory_used_bytes'])} of guest "
+        f"memory in use ({snapshot['pages_total']} pages, {snapshot['pages_new']} new to the store), paused {snapshot['pause_us'] / 1e3:.1f} ms",
         file=sys.stderr,
     )
-    return 0
 
 
-def list_(parsed: Parsed, root: Path) -> int:
+def list_(context: Context, parsed: Parsed) -> int:
     """Print a line a snapshot."""
-    from snapshotd.store import Store
-
-    infos = []
-    if root.is_dir():
-        with Store.open(root, create=False) as store:
-            infos = list(store.list())
-    if parsed.flag("--json"):
-        print(json.dumps([i.to_dict() for i in infos]))
+    if len(parsed.words) > 1 or parsed.rest:
+        raise UsageError("give at most one PREFIX: quark snapshot list [PREFIX]")
+    prefix, parent = parsed.words[0] if parsed.words else "", parsed.one("--parent")
+    with context.backend() as backend:
+        found = list(backend.list(prefix, parent))
+    if context.json:
+        print_json(found)
         return 0
-    if not infos:
-        print("no snapshots; make one with: quark snapshot create NAME --ready-file -- PROGRAM", file=sys.stderr)
+    if not found:
+        what = "no snapshot matches" if prefix or parent else "no snapshots"
+        print(f"{what}; make one with: quark snapshot create NAME --ready-file -- PROGRAM", file=sys.stderr)
         return 0
-    print(f"{'NAME':<24} {'PAGES':>8} {'STORED':>10} {'PARENT':<16}")
-    for i in infos:
-        print(f"{i.name:<24} {i.pages_total:>8} {i.bytes_stored / 1e6:>7.1f} MB {i.parent or '-':<16}")
+    rows = [
+        (i["name"], str(i["pages_total"]), megabytes(i["bytes_stored"]), local_time(i["created_ns"]), i["parent"] or "-")
+        for i in found
+    ]
+    print_table(("NAME", "PAGES", "STORED", "CREATED", "PARENT"), rows, "PAGES STORED")
     return 0
 
 
-def show(parsed: Parsed, root: Path) -> int:
+def show(context: Context, parsed: Parsed) -> int:
     """Print all that is known of one snapshot."""
-    from snapshotd.metadata import Metadata
-    from snapshotd.store import Store
-    from snapshotd.store.errors import SnapshotUnknownError
-
-    if len(parsed.words) != 1:
-        raise UsageError("give one NAME: quark snapshot show NAME")
-    if not root.is_dir():
-        raise SnapshotUnknownError(
-            f"snapshot {parsed.words[0]!r} does not exist in {root}; `quark snapshot list` shows what does"
-        )
-    with Store.open(root, create=False) as store:
-        info = store.get(parsed.words[0])
-        meta = Metadata.load(info.meta)
-        data = {
-            **info.to_dict(),
-            "kernel": meta.kernel,
-            "ring": f"ring{0 if meta.ring == 1 else 3}",
-            "argv": meta.spec["argv"],
-            "rootfs": meta.spec["rootfs"],
-            "ram_bytes": meta.ram_bytes,
-            "stats": meta.stats,
-            "trigger": meta.trigger,
-            "working_set": store.working_set(info.name) is not None,
-        }
-    if parsed.flag("--json"):
-        print(json.dumps(data))
+    (name,) = exactly(parsed, context.command)
+    with context.backend() as backend:
+        data = backend.show(name)
+    if context.json:
+        print_json(data)
     else:
-        for key, value in data.items():
-            print(f"{key:<14} {value}")
+        print_fields(data)
     return 0
 
 
-def remove(parsed: Parsed, root: Path) -> int:
+def remove(context: Context, parsed: Parsed) -> int:
     """Delete snapshots; their pages go with the next collection, which follows at once."""
-    from snapshotd.store import Store
-    from snapshotd.store.errors import SnapshotUnknownError
+    from snapshotd.store.errors import StoreBusyError
 
-    if not parsed.words:
-        raise UsageError("give the NAME of a snapshot: quark snapshot rm NAME")
-    if not root.is_dir():
-        raise SnapshotUnknownError(
-            f"snapshot {parsed.words[0]!r} does not exist in {root}; `quark snapshot list` shows what does"
-        )
-    with Store.open(root, create=False) as store:
-        for name in parsed.words:
-            store.delete(name)
-        store.gc()
+    names = some(parsed, context.command)
+    with context.backend() as backend:
+        for name in names:
+            backend.delete(name, cascade=parsed.flag("--cascade"))
+        # While captures are under way nothing can be collected: the next collection does it.
+        with contextlib.suppress(StoreBusyError), Progress("collecting", quiet=context.json):
+            backend.gc()
+    if context.json:
+        print_json({"deleted": names})
+    return 0
+
+
+def flatten(context: Context, parsed: Parsed) -> int:
+    """Make snapshots independent of their parents."""
+    names = some(parsed, context.command)
+    with context.backend() as backend:
+        flat = [backend.flatten(name) for name, _ in each(names, "flattening", quiet=context.json)]
+    if context.json:
+        print_json(flat)
+    return 0
+
+
+def export(context: Context, parsed: Parsed) -> int:
+    """Write a snapshot with its chain to a file or to standard output."""
+    name, path = exactly(parsed, context.command)
+    if path == STREAM and sys.stdout.isatty():
+        raise UsageError("standard output is a terminal; give a FILE, or send it on to another program")
+    if path == STREAM and context.json:
+        raise UsageError("standard output cannot be both the export and --json; give a FILE")
+    with (
+        context.backend() as backend,
+        _target(path) as file,
+        Progress(f"exporting {name}", quiet=context.json) as progress,
+    ):
+        counted = Counted(file, progress)
+        backend.export(name, cast("BinaryIO", counted))
+    if context.json:
+        print_json({"name": name, "file": path, "bytes": counted.count})
+    return 0
+
+
+@contextlib.contextmanager
+def _target(path: str) -> Iterator[BinaryIO]:
+    """A file that gets its name when it is complete, and is not there at all otherwise; or standard output."""
+    if path == STREAM:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    if os.path.exists(path) and not os.path.isfile(path):  # a device or a pipe: nothing to rename
+        with _open(path, "wb") as file:
+            yield file
+        return
+    partial = f"{path}.partial-{os.getpid()}"
+    file = _open(partial, "xb")
+    try:
+        with file:
+            try:
+                yield file
+                file.flush()
+            except OSError as e:
+                raise FileAccessError(f"{path}: {e.strerror}; nothing was written") from e
+        os.replace(partial, path)
+    except BaseException:
+        os.unlink(partial)
+        raise
+
+
+def _open(path: str, mode: str) -> BinaryIO:
+    try:
+        return cast("BinaryIO", open(path, mode))
+    except OSError as e:
+        advice = "give a file in a directory that can be written" if "r" not in mode else "give what export wrote"
+        raise FileAccessError(f"{path}: {e.strerror}; {advice}") from e
+
+
+def import_(context: Context, parsed: Parsed) -> int:
+    """Read what export wrote, from a file or from standard input."""
+    (path,) = exactly(parsed, context.command)
+    name = parsed.one("--name") or None
+    with contextlib.ExitStack() as stack:
+        file = sys.stdin.buffer if path == STREAM else stack.enter_context(_open(path, "rb"))
+        size = os.fstat(file.fileno()).st_size
+        backend = stack.enter_context(context.backend())
+        progress = stack.enter_context(Progress(f"importing {path}", quiet=context.json))
+        try:
+            snapshot = backend.import_(cast("BinaryIO", Counted(file, progress, size)), name)
+        except (IsADirectoryError, InterruptedError) as e:
+            raise FileAccessError(f"{path}: {e.strerror}; give what export wrote") from e
+    if context.json:
+        print_json(snapshot)
+    else:
+        print(f"snapshot {snapshot['name']}: {megabytes(snapshot['bytes_stored'])} stored", file=sys.stderr)
+    return 0
+
+
+def warm(context: Context, parsed: Parsed) -> int:
+    """Bring images into memory and keep them there."""
+    names = some(parsed, context.command)
+    sizes = {}
+    with context.backend() as backend:
+        for name, progress in each(names, "warming", quiet=context.json):
+            sizes[name] = backend.warm(name, progress.step)
+    if context.json:
+        print_json([{"name": name, "image_bytes": size} for name, size in sizes.items()])
+    else:
+        for name, size in sizes.items():
+            print(f"snapshot {name}: {megabytes(size)} in memory", file=sys.stderr)
+    return 0
+
+
+def cool(context: Context, parsed: Parsed) -> int:
+    """Let go of images in memory."""
+    names = some(parsed, context.command)
+    with context.backend() as backend:
+        for name in names:
+            backend.cool(name)
+    if context.json:
+        print_json([{"name": name, "image_bytes": 0} for name in names])
     return 0

@@ -133,6 +133,7 @@ def sandbox_message(sandbox: Sandbox, *, memory: bool = True) -> sb.Sandbox:
         private_bytes=private,
         shared_bytes=shared,
         generation=sandbox.generation,
+        tty=sandbox.streams is not None and sandbox.streams.tty,
     )
 
 

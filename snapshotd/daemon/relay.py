@@ -24,7 +24,8 @@ class Half(asyncio.Protocol):
     def __init__(self) -> None:
         self.other: Half | None = None
         self.transport: asyncio.Transport | None = None
-        self.early = bytearray()  # came before the other half was there (Python 3.11 reads even if connection_made pauses)
+        # Came before the other half was there: Python 3.11.2 reads even when connection_made pauses.
+        self.early = bytearray()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Ready: pass on what came too early for this half."""

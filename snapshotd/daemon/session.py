@@ -1,74 +1,196 @@
 """The session socket: `quark run` hands the daemon its standard streams, which gRPC cannot carry, and waits for the end.
 
-NUL-separated fields on a SOCK_SEQPACKET socket (docs/abi.md, "Session"). The caller is known by its peer credentials. A session that ends
-takes its sandbox with it.
+Messages are NUL-separated fields on a SOCK_SEQPACKET socket (docs/abi.md, "Session"); quark/session.py is the other side. The caller is
+known by its peer credentials. A session that ends takes its sandbox with it, unless it was detached.
 """
 
 from __future__ import annotations
 
+import array
 import asyncio
 import contextlib
 import logging
 import os
+import socket
 from typing import TYPE_CHECKING, Any
 
-from quark.errors import QuarkError, UsageError
+from quark.errors import DaemonLostError, QuarkError, UsageError
 from qvisor.spec import SandboxSpec
 from snapshotd import wire
+from snapshotd.create import Trigger
 from snapshotd.daemon.relay import peer_credentials
+from snapshotd.daemon.sandbox import EXITED, FAILED, STARTING, Capture
+from snapshotd.daemon.snapshots import first_of
 
 if TYPE_CHECKING:
-    import socket
-
     from snapshotd.daemon.access import Access
     from snapshotd.daemon.config import Domain
     from snapshotd.daemon.manager import Manager
     from snapshotd.daemon.sandbox import Sandbox
 
 log = logging.getLogger("snapshotd")
+REQUEST_MAX = 4 << 20
+KILLED = 128 + 9
+ATTACHED, DETACHED, DETACHED_TTY = "attached", "detached", "detached-tty"
 
 
 class Session:
     """One connection."""
 
-    def __init__(self, sock: socket.socket, access: Access, manager: Manager) -> None:
+    def __init__(self, sock: socket.socket, server: SessionServer) -> None:
         self.sock = sock
-        self.access = access
-        self.manager = manager
+        self.server = server
         self.sandbox: Sandbox | None = None
-        self.domain: Domain | None = None
+        self.detached = False
 
     async def serve(self) -> None:
-        """`run`, then `signal`s, until one side ends."""
+        """A request, then commands, until one side ends."""
         fds: list[int] = []
         try:
-            fields, fds = await self._receive()
-            if not fields:
-                return
-            _, uid, gid = peer_credentials(self.sock)
-            self.domain = self.access.local(uid, gid, fields[1]).domain
-            self.sandbox = await self.manager.run(self.domain, self._job(fields), stdio=tuple(fds[:3]))
-            for fd in fds:
-                os.close(fd)
-            fds = []
-            signals = asyncio.create_task(self._signals())
-            try:
-                await self.sandbox.ended.wait()
-            finally:
-                signals.cancel()
-            self._answer(self.sandbox)
+            request, fds = await self._request()
+            if request:
+                await self._run(request, fds)
         except QuarkError as e:
-            wire.send(self.sock, ["error", type(e).__name__, str(e)])
+            self._send("error", type(e).__name__, str(e))
         except (OSError, ValueError, IndexError) as e:
             log.warning("session failed", extra={"error": repr(e)})
         finally:
-            if self.sandbox is not None:
+            if self.sandbox is not None and not self.detached:
                 self.sandbox.kill()
             for fd in fds:
                 os.close(fd)
             self.sock.close()
 
-    async def _receive(self) -> tuple[list[str], list[int]]:
+    async def _run(self, request: list[str], fds: list[int]) -> None:
+        """From `run DOMAIN MODE KIND ...`."""
+        verb, wanted, mode, kind, *rest = request
+        if verb != "run" or mode not in {ATTACHED, DETACHED, DETACHED_TTY} or len(fds) != (3 if mode == ATTACHED else 0):
+            raise UsageError(f"session: {verb!r} {mode!r} with {len(fds)} descriptors is no request; see docs/abi.md")
+        _, uid, gid = peer_credentials(self.sock)
+        domain = self.server.access.local(uid, gid, wanted).domain
+        job = self._job(domain, kind, rest)
+        if mode != ATTACHED:
+            await self._detach(domain, job, tty=mode == DETACHED_TTY)
+            return
+        sandbox = self.sandbox = await self.server.manager.run(domain, job, stdio=tuple(fds))
+        if kind == "create":
+            sandbox.capture = Capture()
+        while fds:
+            os.close(fds.pop())
+        commands = asyncio.create_task(self._commands(sandbox))
+        try:
+            await self._follow(sandbox)
+        finally:
+            commands.cancel()
+        self._answer(sandbox)
+
+    async def _detach(self, domain: Domain, job: dict[str, Any], *, tty: bool) -> None:
+        """Start it on streams of its own, and leave it when it runs."""
+        sandbox = self.sandbox = await self.server.manager.run(domain, job, tty=tty)
+        while sandbox.state == STARTING and not sandbox.ended.is_set():
+            await first_of(sandbox.state_changed, sandbox.ended)
+        if sandbox.error is not None:
+            raise sandbox.error
+        self.detached = True
+        self._send("started", sandbox.id)
+
+    def _job(self, domain: Domain, kind: str, rest: list[str]) -> dict[str, Any]:
+        """From `cold SPEC...`, `clone NAME PREFETCH PAYLOAD NARGS ARGS... K V ...` or `create NAME TRIGGER VALUE SPEC...`."""
+        manager = self.server.manager
+        if kind == "cold":
+            return manager.cold_job(domain, SandboxSpec.from_strings(rest))
+        if kind == "create":
+            name, trigger, value, *spec = rest
+            Trigger.parse(f"--ready-{trigger}", value)
+            return {**manager.cold_job(domain, SandboxSpec.from_strings(spec)), "trigger": (trigger, value), "name": name}
+        if kind != "clone":
+            raise UsageError(f"session: {kind!r} is none of cold, clone, create")
+        name, prefetch, payload, argc = rest[:4]
+        args, pairs = rest[4 : 4 + int(argc)], rest[4 + int(argc) :]
+        env = dict(zip(pairs[::2], pairs[1::2], strict=True))
+        return manager.clone_job(domain, name, args, env, payload, prefetch=prefetch != "none")
+
+    async def _follow(self, sandbox: Sandbox) -> None:
+        """Tell what happens, until the program has ended: the command need not wait for the end of the machine's process."""
+        told = False
+        while sandbox.state not in {EXITED, FAILED}:
+            if not told and sandbox.state != STARTING:
+                told = True
+                self._send("started", sandbox.id, fd=sandbox.worker.pidfd)
+            events = [sandbox.state_changed, sandbox.ended]
+            if sandbox.capture is not None:
+                capture = sandbox.capture
+                if capture.changed.is_set():
+                    capture.changed.clear()
+                    if capture.total and not capture.finished:
+                        self._send("progress", str(capture.done), str(capture.total))
+                events.append(capture.changed)
+            await first_of(*events)
+
+    async def _commands(self, sandbox: Sandbox) -> None:
+        """Do what the command passes on; its end is the sandbox's."""
+        while True:
+            fields = await self._receive()
+            if not fields:
+                sandbox.kill()
+                return
+            while sandbox.state == STARTING:
+                await first_of(sandbox.state_changed, sandbox.ended)
+            try:
+                if fields[0] == "signal":
+                    sandbox.signal(int(fields[1]))
+                elif fields[0] == "stop":
+                    await sandbox.pause(on=True)
+                    self._send("stopped")
+                elif fields[0] == "continue":
+                    await sandbox.pause(on=False)
+            except QuarkError:
+                continue  # it has just ended
+            except (ValueError, IndexError):
+                log.warning("session: bad command", extra={"error": repr(fields)})
+
+    def _answer(self, sandbox: Sandbox) -> None:
+        if sandbox.error is not None:
+            raise sandbox.error
+        if self.server.closing and sandbox.exit_status == KILLED:
+            raise DaemonLostError("the daemon was stopped, and ended the sandbox; run it again when the daemon is back")
+        steps = [text for step, us in sandbox.timeline for text in (step, str(us))]
+        counts = [str(n) for n in (sandbox.prefetched, sandbox.faults, sandbox.fault_pages)]
+        self._send("ended", str(sandbox.exit_status), *counts, *steps)
+
+    async def _request(self) -> tuple[list[str], list[int]]:
+        """`begin BYTES` with the descriptors, then pieces of the request until it has so many bytes. Nothing if the other side hangs up."""
+        await self._readable()
+        fields, fds = wire.receive(self.sock)
+        try:
+            if not fields:
+                return [], fds
+            size = int(fields[1]) if fields[0] == "begin" else -1
+            if not 0 < size <= REQUEST_MAX:
+                raise UsageError(f"session: a request has 1 to {REQUEST_MAX} bytes; arguments and environment are too long")
+            data = b""
+            while len(data) < size:
+                await self._readable()
+                piece = self.sock.recv(wire.MESSAGE_MAX)
+                if not piece:
+                    return [], fds
+                data += piece
+        except BaseException:
+            for fd in fds:
+                os.close(fd)
+            raise
+        return data.decode("utf-8", "surrogateescape").split("\0"), fds
+
+    async def _receive(self) -> list[str]:
+        """Fields of a command; none when the other side is gone. (Descriptors that come with it are closed by the kernel.)"""
+        await self._readable()
+        try:
+            data = self.sock.recv(wire.MESSAGE_MAX)
+        except ConnectionError:
+            return []
+        return data.decode("utf-8", "replace").split("\0") if data else []
+
+    async def _readable(self) -> None:
         loop = asyncio.get_running_loop()
         ready: asyncio.Future[None] = loop.create_future()
         loop.add_reader(self.sock, lambda: None if ready.done() else ready.set_result(None))
@@ -76,39 +198,12 @@ class Session:
             await ready
         finally:
             loop.remove_reader(self.sock)
-        return wire.receive(self.sock)
 
-    def _job(self, fields: list[str]) -> dict[str, Any]:
-        """From `run DOMAIN clone NAME PREFETCH PAYLOAD NARGS ARGS... K V ...` or `run DOMAIN cold SPEC...`."""
-        assert self.domain is not None  # noqa: S101 - for the type checker
-        kind, *rest = fields[2:]
-        if kind == "cold":
-            return self.manager.cold_job(self.domain, SandboxSpec.from_strings(rest))
-        if kind != "clone":
-            raise UsageError(f"session: {kind!r} is neither cold nor clone")
-        name, prefetch, payload, argc = rest[:4]
-        args, pairs = rest[4 : 4 + int(argc)], rest[4 + int(argc) :]
-        env = dict(zip(pairs[::2], pairs[1::2], strict=True))
-        return self.manager.clone_job(self.domain, name, args, env, payload, prefetch=prefetch != "none")
-
-    async def _signals(self) -> None:
-        """Pass on what the command got; its end is the sandbox's."""
-        assert self.sandbox is not None  # noqa: S101 - for the type checker
-        while True:
-            fields, _ = await self._receive()
-            if not fields:
-                self.sandbox.kill()
-                return
-            with contextlib.suppress(QuarkError):  # it has just ended
-                self.sandbox.signal(int(fields[1]))
-
-    def _answer(self, sandbox: Sandbox) -> None:
-        if sandbox.error is not None:
-            wire.send(self.sock, ["error", type(sandbox.error).__name__, str(sandbox.error)])
-            return
-        steps = [text for step, us in sandbox.timeline for text in (step, str(us))]
-        counts = [str(n) for n in (sandbox.prefetched, sandbox.faults, sandbox.fault_pages)]
-        wire.send(self.sock, ["ended", str(sandbox.exit_status), *counts, *steps])
+    def _send(self, *fields: str, fd: int = -1) -> None:
+        """Send a message; a command that does not read misses it."""
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))] if fd >= 0 else []
+        with contextlib.suppress(OSError):
+            self.sock.sendmsg(["\0".join(fields).encode("utf-8", "surrogateescape")], rights, socket.MSG_DONTWAIT)
 
 
 class SessionServer:
@@ -118,6 +213,7 @@ class SessionServer:
         self.listener = listener
         self.access = access
         self.manager = manager
+        self.closing = False
         self.tasks: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
@@ -130,11 +226,13 @@ class SessionServer:
             sock, _ = self.listener.accept()
         except OSError:
             return
-        task = asyncio.create_task(Session(sock, self.access, self.manager).serve())
+        sock.setblocking(False)
+        task = asyncio.create_task(Session(sock, self).serve())
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
     def close(self) -> None:
-        """Accept no more."""
+        """Accept no more. Sandboxes that end from now on end because the daemon does."""
+        self.closing = True
         asyncio.get_running_loop().remove_reader(self.listener)
         self.listener.close()

@@ -308,6 +308,7 @@ class Sandbox(_message.Message):
     PRIVATE_BYTES_FIELD_NUMBER: _builtins.int
     SHARED_BYTES_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
+    TTY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     state: Global___Sandbox.State.ValueType
     snapshot: _builtins.str
@@ -321,6 +322,8 @@ class Sandbox(_message.Message):
     """Of the sandbox's process, counted when asked for: its own, and shared with others (bytes)."""
     shared_bytes: _builtins.int
     generation: _builtins.str
+    tty: _builtins.bool
+    """Its standard streams are one terminal."""
     @_builtins.property
     def argv(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -347,10 +350,11 @@ class Sandbox(_message.Message):
         private_bytes: _builtins.int = ...,
         shared_bytes: _builtins.int = ...,
         generation: _builtins.str = ...,
+        tty: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["argv", b"argv", "end_time", b"end_time", "error", b"error", "error_reason", b"error_reason", "exit_status", b"exit_status", "generation", b"generation", "id", b"id", "private_bytes", b"private_bytes", "shared_bytes", b"shared_bytes", "snapshot", b"snapshot", "start_time", b"start_time", "state", b"state", "timeline", b"timeline"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["argv", b"argv", "end_time", b"end_time", "error", b"error", "error_reason", b"error_reason", "exit_status", b"exit_status", "generation", b"generation", "id", b"id", "private_bytes", b"private_bytes", "shared_bytes", b"shared_bytes", "snapshot", b"snapshot", "start_time", b"start_time", "state", b"state", "timeline", b"timeline", "tty", b"tty"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

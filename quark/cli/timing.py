@@ -1,0 +1,43 @@
+"""What `quark run --timing` prints: the restore timeline of a clone."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from quark.errors import FileAccessError
+
+if TYPE_CHECKING:
+    from quark.session import Outcome
+
+PAGE_KIB = 4
+
+
+def report_timing(outcome: Outcome, *, as_json: bool, text: bool, file: str) -> None:
+    """To standard error with `text`, and to `file` if there is one."""
+    data = {
+        "steps": [{"name": step, "us": us} for step, us in outcome.steps],
+        "total_us": sum(us for _, us in outcome.steps),
+        "pages_mapped_ahead": outcome.prefetched,
+        "faults": outcome.faults,
+        "fault_pages": outcome.fault_pages,
+        "exit_status": outcome.status,
+    }
+    if file:
+        try:
+            with open(file, "w") as f:
+                f.write(json.dumps(data, indent=2) + "\n")
+        except OSError as e:
+            raise FileAccessError(f"{file}: {e.strerror}; give a file that can be written with --timing-file") from e
+    if text and as_json:
+        print(json.dumps(data), file=sys.stderr)
+    elif text:
+        for step, us in outcome.steps:
+            print(f"quark: {us / 1e3:9.3f} ms  {step}", file=sys.stderr)
+        print(f"quark: {data['total_us'] / 1e3:9.3f} ms  from the request to the first output", file=sys.stderr)
+        print(
+            f"quark: {outcome.prefetched} pages mapped ahead, {outcome.faults} faults answered by the pager, "
+            f"{outcome.fault_pages * PAGE_KIB} KiB read for them",
+            file=sys.stderr,
+        )
