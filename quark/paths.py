@@ -33,5 +33,7 @@ def daemon_socket(root: str | None, target: str) -> tuple[str, bool]:
         return os.path.join(state_root(root), "run", "snapshotd.sock"), False
     path = asked.removeprefix("unix:")
     if "/" not in path or ("://" in path and not path.startswith("///")):
-        raise UsageError(f"daemon {asked!r} is not the path of a unix socket, which the command line needs; use the SDK for TCP")
+        raise UsageError(
+            f"daemon {asked!r} is not the path of a unix socket, which the command line needs; use the SDK for TCP"
+        )
     return os.path.abspath(path), True

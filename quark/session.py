@@ -5,10 +5,9 @@ Built on the C modules under `socket` and `signal`: importing those two would be
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # has no stubs
 import _socket
 import os
-
-import _signal  # type: ignore[import-not-found]  # has no stubs
 
 from quark.errors import DaemonLostError
 
@@ -62,8 +61,10 @@ def connect(path: str, *, stream: bool = False) -> _socket.socket:
 
 
 def waits_in_background() -> bool:
-    """Whether standard input is the terminal, and this process a background job of it. Such a job stands still when it reads there,
-    which only a process of that job can: the daemon's would take away what is typed for the shell."""  # fmt: skip
+    """Whether standard input is the terminal, and this process a background job of it.
+
+    Such a job stands still when it reads there. The daemon's process is no part of the job: it would take what is typed for the shell.
+    """
     if not os.isatty(0):
         return False
     try:
@@ -192,8 +193,10 @@ class Session:
         self._continued = True
 
     def _suspend(self) -> None:
-        """The sandbox stands still: so does this process, until it is continued; in the background only when standard input is something else
-        than the terminal."""  # fmt: skip
+        """The sandbox stands still: so does this process, until it is continued.
+
+        In the background only when standard input is something else than the terminal.
+        """
         number = _signal.SIGTSTP
         while True:
             self._continued = False

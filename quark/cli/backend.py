@@ -37,7 +37,7 @@ class Backend(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def list(self, prefix: str = "", parent: str = "") -> Iterator[Fields]:
+    def snapshots(self, prefix: str = "", parent: str = "") -> Iterator[Fields]:
         """LISTED of every snapshot, by name."""
 
     def show(self, name: str) -> Fields:

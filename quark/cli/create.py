@@ -37,9 +37,7 @@ class Reporter:
             self._progress.__exit__(None, None, None)
 
 
-def create_snapshot(
-    context: Context, name: str, spec: SandboxSpec, trigger: str, value: str, *, debug: bool
-) -> int:
+def create_snapshot(context: Context, name: str, spec: SandboxSpec, trigger: str, value: str, *, debug: bool) -> int:
     """Run `spec`'s program until the trigger (an option and its value), store it as `name`; returns the exit status."""
     parsed = create.Trigger.parse(trigger, value)
     reporter = Reporter(name, quiet=context.json)

@@ -21,10 +21,6 @@ if TYPE_CHECKING:
     from quark.cli.backend import Fields
     from snapshotd.store import SnapshotInfo
 
-    # Names for what `list` cannot be called inside a class with a method of that name.
-    Problems = list[Fields]
-    Words = list[str]
-
 WARM_POLL = 0.02
 
 
@@ -58,7 +54,7 @@ class Library:
         store = self._open()
         return store, store.get(name)
 
-    def list(self, prefix: str = "", parent: str = "") -> Iterator[Fields]:
+    def snapshots(self, prefix: str = "", parent: str = "") -> Iterator[Fields]:
         """See Backend."""
         for info in self._open().list(prefix, parent=parent or None):
             yield {name: getattr(info, name) for name in LISTED}
@@ -122,7 +118,7 @@ class Library:
         self._find(name)
         self._ask_pager("cool", name)
 
-    def _ask_pager(self, *request: str) -> Words:
+    def _ask_pager(self, *request: str) -> list[str]:
         """The answer of the domain's pager; nothing if none runs."""
         from qvisor._native import lib
 
@@ -149,7 +145,7 @@ class Library:
         """See Backend."""
         return self._open().gc()._asdict()
 
-    def fsck(self) -> Problems:
+    def fsck(self) -> list[Fields]:
         """See Backend."""
         return [p._asdict() for p in self._open().fsck()]
 

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from quark.cli.backend import Fields
     from quark.client import Client
 
-    # Names for what `list` cannot be called inside a class with a method of that name.
-    Problems = list[Fields]
-
 
 class Service:
     """A Backend."""
@@ -34,7 +31,7 @@ class Service:
     ) -> None:
         self._client.close()
 
-    def list(self, prefix: str = "", parent: str = "") -> Iterator[Fields]:
+    def snapshots(self, prefix: str = "", parent: str = "") -> Iterator[Fields]:
         """See Backend."""
         return (_fields(s, LISTED) for s in self._client.list_snapshots(prefix, parent=parent))
 
@@ -72,7 +69,7 @@ class Service:
         """See Backend."""
         return asdict(self._client.collect_garbage())
 
-    def fsck(self) -> Problems:
+    def fsck(self) -> list[Fields]:
         """See Backend."""
         return [asdict(p) for p in self._client.check_store()]
 

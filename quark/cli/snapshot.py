@@ -60,7 +60,7 @@ def list_(context: Context, parsed: Parsed) -> int:
         raise UsageError("give at most one PREFIX: quark snapshot list [PREFIX]")
     prefix, parent = parsed.words[0] if parsed.words else "", parsed.one("--parent")
     with context.backend() as backend:
-        found = list(backend.list(prefix, parent))
+        found = list(backend.snapshots(prefix, parent))
     if context.json:
         print_json(found)
         return 0
@@ -69,7 +69,13 @@ def list_(context: Context, parsed: Parsed) -> int:
         print(f"{what}; make one with: quark snapshot create NAME --ready-file -- PROGRAM", file=sys.stderr)
         return 0
     rows = [
-        (i["name"], str(i["pages_total"]), megabytes(i["bytes_stored"]), local_time(i["created_ns"]), i["parent"] or "-")
+        (
+            i["name"],
+            str(i["pages_total"]),
+            megabytes(i["bytes_stored"]),
+            local_time(i["created_ns"]),
+            i["parent"] or "-",
+        )
         for i in found
     ]
     print_table(("NAME", "PAGES", "STORED", "CREATED", "PARENT"), rows, "PAGES STORED")

@@ -42,7 +42,10 @@ def fsck(context: Context, parsed: Parsed) -> int:
     else:
         for p in problems:
             print(f"{p['kind']}: {p['where']}: {p['what']}; {p['advice']}")
-        print(f"{len(damage)} damaged, {len(problems) - len(damage)} left over" if problems else "all is well", file=sys.stderr)
+        print(
+            f"{len(damage)} damaged, {len(problems) - len(damage)} left over" if problems else "all is well",
+            file=sys.stderr,
+        )
     return CorruptStoreError.exit_code if damage else 0
 
 

@@ -75,7 +75,9 @@ SANDBOX = (
     Option("--volume", "HOST:GUEST[:ro]", "a host directory or file (repeatable), read-write unless :ro", kind="file", short="-v"),
     Option("--ring", "MODE", "where the guest kernel runs: auto (default, probed at boot), ring0, ring3", kind="=auto ring0 ring3"),
 )  # fmt: skip
-DEBUG = Option("--debug", "", "log system calls and the guest kernel's messages to standard error; runs without the daemon")
+DEBUG = Option(
+    "--debug", "", "log system calls and the guest kernel's messages to standard error; runs without the daemon"
+)
 
 BENCH = (
     Option("--runs", "N", "of each kind, 2 to 1000 (default 20)"),

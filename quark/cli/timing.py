@@ -16,9 +16,10 @@ PAGE_KIB = 4
 
 def report_timing(outcome: Outcome, *, as_json: bool, text: bool, file: str) -> None:
     """To standard error with `text`, and to `file` if there is one."""
+    total = sum(us for _, us in outcome.steps)
     data = {
         "steps": [{"name": step, "us": us} for step, us in outcome.steps],
-        "total_us": sum(us for _, us in outcome.steps),
+        "total_us": total,
         "pages_mapped_ahead": outcome.prefetched,
         "faults": outcome.faults,
         "fault_pages": outcome.fault_pages,
@@ -35,7 +36,7 @@ def report_timing(outcome: Outcome, *, as_json: bool, text: bool, file: str) -> 
     elif text:
         for step, us in outcome.steps:
             print(f"quark: {us / 1e3:9.3f} ms  {step}", file=sys.stderr)
-        print(f"quark: {data['total_us'] / 1e3:9.3f} ms  from the request to the first output", file=sys.stderr)
+        print(f"quark: {total / 1e3:9.3f} ms  from the request to the first output", file=sys.stderr)
         print(
             f"quark: {outcome.prefetched} pages mapped ahead, {outcome.faults} faults answered by the pager, "
             f"{outcome.fault_pages * PAGE_KIB} KiB read for them",

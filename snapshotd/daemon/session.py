@@ -64,7 +64,11 @@ class Session:
     async def _run(self, request: list[str], fds: list[int]) -> None:
         """From `run DOMAIN MODE KIND ...`."""
         verb, wanted, mode, kind, *rest = request
-        if verb != "run" or mode not in {ATTACHED, DETACHED, DETACHED_TTY} or len(fds) != (3 if mode == ATTACHED else 0):
+        if (
+            verb != "run"
+            or mode not in {ATTACHED, DETACHED, DETACHED_TTY}
+            or len(fds) != (3 if mode == ATTACHED else 0)
+        ):
             raise UsageError(f"session: {verb!r} {mode!r} with {len(fds)} descriptors is no request; see docs/abi.md")
         _, uid, gid = peer_credentials(self.sock)
         domain = self.server.access.local(uid, gid, wanted).domain
@@ -102,7 +106,11 @@ class Session:
         if kind == "create":
             name, trigger, value, *spec = rest
             Trigger.parse(f"--ready-{trigger}", value)
-            return {**manager.cold_job(domain, SandboxSpec.from_strings(spec)), "trigger": (trigger, value), "name": name}
+            return {
+                **manager.cold_job(domain, SandboxSpec.from_strings(spec)),
+                "trigger": (trigger, value),
+                "name": name,
+            }
         if kind != "clone":
             raise UsageError(f"session: {kind!r} is none of cold, clone, create")
         name, prefetch, payload, argc = rest[:4]
@@ -167,7 +175,9 @@ class Session:
                 return [], fds
             size = int(fields[1]) if fields[0] == "begin" else -1
             if not 0 < size <= REQUEST_MAX:
-                raise UsageError(f"session: a request has 1 to {REQUEST_MAX} bytes; arguments and environment are too long")
+                raise UsageError(
+                    f"session: a request has 1 to {REQUEST_MAX} bytes; arguments and environment are too long"
+                )
             data = b""
             while len(data) < size:
                 await self._readable()
@@ -182,7 +192,7 @@ class Session:
         return data.decode("utf-8", "surrogateescape").split("\0"), fds
 
     async def _receive(self) -> list[str]:
-        """Fields of a command; none when the other side is gone. (Descriptors that come with it are closed by the kernel.)"""
+        """Fields of a command; none when the other side is gone. Descriptors that come with it are closed by the kernel."""
         await self._readable()
         try:
             data = self.sock.recv(wire.MESSAGE_MAX)
