@@ -21,6 +21,7 @@ os.write(f, b'ready\\n')
 print(small, flush=True)
 for line in sys.stdin:
     print(sum(t[i] for t in table for i in range(0, len(t), 4096)), flush=True)
+os._exit(0)
 """
 
 
