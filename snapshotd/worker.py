@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import select
 import signal
 import sys
 import termios
@@ -17,14 +18,15 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from quark.errors import CaptureError, QuarkError
+from quark.errors import CaptureError, PagerLostError, QuarkError
 from qvisor import kernel
-from qvisor._native import lib
+from qvisor._native import ffi, lib
 from qvisor.document import document, new_generation
 from qvisor.sandbox import Sandbox
 from qvisor.spec import SandboxSpec
 from snapshotd import wire
 from snapshotd.capture import Frozen
+from snapshotd.client import LOST
 from snapshotd.create import LogWatcher, Trigger
 from snapshotd.keys import load_key
 from snapshotd.lifeline import die_with_parent
@@ -201,7 +203,16 @@ class Worker:
         """The second thread: commands of the daemon, and its end."""
         assert self.sandbox is not None  # noqa: S101 - for the type checker
         vm = self.sandbox.vm
+        poll = select.poll()
+        poll.register(self.sock, select.POLLIN)
+        if self.clone and not self.clone.attachment.complete:
+            # In place of the machine's own watch, which would end this process before the daemon hears why.
+            lib.qv_watch_pager(vm, self.clone.attachment.sock, 0, ffi.NULL)
+            poll.register(self.clone.attachment.sock, select.POLLRDHUP)
         while True:
+            if any(fd != self.sock.fileno() for fd, _ in poll.poll()):
+                self.tell("failed", kind="PagerLostError", message=LOST, exit_code=PagerLostError.exit_code)
+                os._exit(PagerLostError.exit_code)
             try:
                 data = self.sock.recv(wire.MESSAGE_MAX)
             except OSError:

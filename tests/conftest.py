@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import time
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[1]
 QUARK = REPOSITORY / ".venv" / "bin" / "quark"
+PYTHON = REPOSITORY / ".venv" / "bin" / "python"
 
 
 @dataclass(frozen=True)
@@ -22,8 +24,89 @@ class Done:
     err: str
 
 
+class Daemon:
+    """A real snapshotd on a state directory, with the options `config` (TOML) if there are any."""
+
+    def __init__(self, root: Path, config: str = "") -> None:
+        self.root = root
+        self.socket = root / "run" / "snapshotd.sock"
+        self.log = root.with_name(root.name + "-daemon.log")
+        self.config = root.with_name(root.name + "-daemon.toml")
+        self.config.write_text(config)
+        self.start()
+
+    def start(self) -> None:
+        command = [PYTHON, "-P", "-m", "snapshotd.daemon", "--config", self.config, "--root", self.root]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        deadline = time.monotonic() + 30
+        while not self.answers():
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < deadline, f"no daemon within 30 s: {self.log.read_text()}"
+            time.sleep(0.02)
+
+    def answers(self) -> bool:
+        # The session socket comes last.
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
+                s.connect(str(self.socket.with_name("session.sock")))
+        except OSError:
+            return False
+        return True
+
+    def family(self) -> list[int]:
+        """The zygote and its workers: processes that must not outlive the daemon."""
+        parents = {}
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdecimal():
+                try:
+                    parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                except OSError:
+                    continue
+        found = [self.process.pid]
+        for pid in found:  # grows
+            found += [child for child, parent in parents.items() if parent == pid]
+        # A pager is a child of the process that needed it first, and a process of its own.
+        return [p for p in found[1:] if alive(p) and b"snapshotd.pager" not in command_line(p)]
+
+    def kill(self) -> None:
+        """As a crash."""
+        self.process.kill()
+        self.process.wait()
+
+    def close(self) -> None:
+        """End it as its service manager does; nothing of it may be left."""
+        family = self.family()
+        self.process.terminate()
+        status = self.process.wait(30)
+        deadline = time.monotonic() + 5
+        while (left := [p for p in family if alive(p)]) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        for pid in left:
+            os.kill(pid, signal.SIGKILL)
+        assert not left, "processes of the daemon were left over"
+        assert status in {0, -signal.SIGKILL}, self.log.read_text()
+        assert "Traceback" not in self.log.read_text(), self.log.read_text()
+
+
+def command_line(pid: int) -> list[bytes]:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return []
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
 class Quark:
-    """The command, with a state directory of its own."""
+    """The command, with a state directory of its own, and, if there is one, a daemon that serves it."""
+
+    daemon: Daemon | None = None
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -43,22 +126,13 @@ class Quark:
         )
 
     def processes(self) -> list[int]:
-        """Live processes that name the state directory: sandboxes and the pager."""
-        found = []
-        for entry in Path("/proc").iterdir():
-            if not entry.name.isdecimal() or int(entry.name) == os.getpid():
-                continue
-            try:
-                words = (entry / "cmdline").read_bytes().split(b"\0")
-                state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
-            except OSError:
-                continue
-            if os.fsencode(self.root) in words and state != "Z":
-                found.append(int(entry.name))
-        return found
+        """Live processes that name the state directory, the daemon excepted: sandboxes and the pager."""
+        others = {os.getpid(), self.daemon.process.pid if self.daemon else -1}
+        pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
+        return [p for p in pids if p not in others and os.fsencode(self.root) in command_line(p) and alive(p)]
 
     def pagers(self) -> list[int]:
-        return [p for p in self.processes() if b"snapshotd.pager" in Path(f"/proc/{p}/cmdline").read_bytes()]
+        return [p for p in self.processes() if b"snapshotd.pager" in command_line(p)]
 
     def close(self) -> list[int]:
         """End the pager; whatever else still runs is left over."""
@@ -76,12 +150,37 @@ def _kvm(request):
         pytest.fail("/dev/kvm is missing or may not be opened: these tests need it", pytrace=False)
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "alone: the test is about work without a daemon")
+
+
+def pytest_generate_tests(metafunc):
+    """A module with BOTH_WAYS has every test that uses `quark` run without a daemon and with one."""
+    both = getattr(metafunc.module, "BOTH_WAYS", False) and metafunc.definition.get_closest_marker("alone") is None
+    if both and "quark" in metafunc.fixturenames:
+        metafunc.parametrize("quark", ["alone", "daemon"], indirect=True)
+
+
 @pytest.fixture
-def quark(tmp_path):
+def quark(request, tmp_path):
     """`quark` with an empty state directory; afterwards nothing of it may run any more."""
     q = Quark(tmp_path / "state")
+    if getattr(request, "param", "alone") == "daemon":
+        q.daemon = Daemon(q.root)
     yield q
-    left = q.close()
-    for pid in left:
-        os.kill(pid, signal.SIGKILL)
+    try:
+        if q.daemon is not None:
+            q.daemon.close()
+    finally:
+        left = q.close()
+        for pid in left:
+            os.kill(pid, signal.SIGKILL)
     assert not left, "processes were left over"
+
+
+@pytest.fixture
+def daemon(quark):
+    """The daemon of `quark`."""
+    if quark.daemon is None:
+        quark.daemon = Daemon(quark.root)
+    return quark.daemon

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 PYTHON = "/usr/bin/python3.11"
+BOTH_WAYS = True
 READY = """
 import json, os
 f = os.open('/dev/quark', os.O_RDWR)
@@ -34,7 +35,7 @@ def test_a_clone_goes_on_from_the_capture_point(quark):
     done = create(quark, "print('warming')\ntable = [i * i for i in range(10 ** 5)]" + READY + "print(table[777])")
     assert "warming" in done.out
     assert "603729" not in done.out
-    assert "zero and" in done.err
+    assert "new to the store" in done.err
     for _ in range(3):
         assert clone(quark).out == "603729\n"
 
@@ -148,7 +149,7 @@ def test_list_show_rm(quark):
     assert sorted(i["name"] for i in json.loads(quark("snapshot", "list", "--json").out)) == ["one", "two"]
     shown = json.loads(quark("snapshot", "show", "one", "--json").out)
     assert shown["argv"][0] == PYTHON
-    assert shown["stats"]["data_pages"] == shown["pages_total"] > 500
+    assert shown["pages_total"] > 500
     two = json.loads(quark("snapshot", "show", "two", "--json").out)
     assert two["bytes_stored"] < shown["bytes_stored"], "pages that both have are stored once"
     assert quark("snapshot", "rm", "one").status == 0
