@@ -7,7 +7,7 @@
 #   make test-unit | test-guest | test-e2e | test-hardware   parts of it
 #   make bench | demo   the table of start-up times; make bench-check fails when a bar is missed
 #   make lint     what must be clean before a commit      make format   format C and Python
-#   make docs     regenerate docs/syscalls.md             make clean    remove everything built, .venv excepted
+#   make docs     regenerate what docs/ is generated from  make clean    remove everything built, .venv excepted
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -39,8 +39,9 @@ bench-check: $(READY)
 demo bench: $(READY)
 	$(BIN)/quark bench startup
 
-docs: $(REQUIREMENTS)
+docs: $(REQUIREMENTS) $(READY)
 	$(BIN)/python qkernel/gen_syscalls.py qkernel/syscalls.tbl --doc docs/syscalls.md
+	$(BIN)/python mk/exit_codes.py docs/exit-codes.md
 
 clean:
 	rm -rf build dist qvisor/_native*.so qvisor/data/qkernel.elf $(INSTALLED)

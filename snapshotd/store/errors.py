@@ -1,4 +1,4 @@
-"""Errors of the snapshot store: exit statuses 40 to 49, each with its gRPC status."""
+"""Errors of the snapshot store: exit statuses 40 to 51, each with its gRPC status."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ ADVICE = "restore it from a backup, or delete the snapshots that `fsck` names"
 
 
 class StoreError(QuarkError):
-    """Base of all errors of the store."""
+    """Base of all errors of the store; itself: one of its limits is reached."""
 
-    exit_code = 45
-    grpc_code = "UNAVAILABLE"
+    exit_code = 51
+    grpc_code = "FAILED_PRECONDITION"
 
 
 class ObjectMissingError(StoreError):
@@ -112,7 +112,7 @@ class StoreBusyError(StoreError):
 class StoreAccessError(StoreError):
     """The operating system refused an access to a file of the store."""
 
-    exit_code = 45
+    exit_code = 50
     grpc_code = "PERMISSION_DENIED"
 
 

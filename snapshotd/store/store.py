@@ -38,7 +38,7 @@ WAIT = 30.0  # seconds for a lock that another process holds
 class Store:
     """The snapshots of one sharing domain. Threads may share it; it must not be used across fork(). Close it, or use it in a `with`.
 
-    Every method may raise StoreBusyError (45), DiskFullError (44), StoreAccessError (45) and CorruptCatalogueError (42).
+    Every method may raise StoreBusyError (45), DiskFullError (44), StoreAccessError (50) and CorruptCatalogueError (42).
     """
 
     def __init__(self, root: str, domain: Domain) -> None:
