@@ -50,6 +50,7 @@ class Daemon:
         deadline = time.monotonic() + 20
         while not (self.root / "run" / "snapshotd.sock").exists():
             if time.monotonic() > deadline or self._process.poll() is not None:
+                self.close()
                 raise m.BenchError(f"the daemon did not start: {(root / 'snapshotd.log').read_text()}")
             time.sleep(0.05)
 
