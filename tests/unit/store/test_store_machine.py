@@ -8,6 +8,7 @@ from pathlib import Path
 import hypothesis.strategies as st
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule
+from memory_backend import MemoryBackend
 
 from snapshotd.store import Store
 from snapshotd.store.errors import HasChildrenError, NameTakenError, SnapshotUnknownError
@@ -23,15 +24,27 @@ class Machine(RuleBasedStateMachine):
     """model: name -> (name of the parent or None, content of every frame)."""
 
     names = Bundle("names")
+    key = None
 
     def __init__(self):
         super().__init__()
         self.root = Path(tempfile.mkdtemp(prefix="quark-store-"))
-        self.store = Store.open(self.root)
+        self.backend = self.make_backend()
+        self.store = self.open()
         self.model = {}
+        self.working_sets = {}
+        self.held = []
         self.count = 0
 
+    def make_backend(self):
+        return None
+
+    def open(self):
+        return Store.open(self.root, key=self.key, backend=self.backend)
+
     def teardown(self):
+        for reader, _ in self.held:
+            reader.close()
         self.store.close()
         shutil.rmtree(self.root)
 
@@ -90,6 +103,7 @@ class Machine(RuleBasedStateMachine):
         for d in doomed:
             doomed += self.children(d)
             del self.model[d]
+            self.working_sets.pop(d, None)
 
     @rule()
     def gc(self):
@@ -114,23 +128,43 @@ class Machine(RuleBasedStateMachine):
         for known in self.store.list():  # a chain brings its parents, under names that were free
             if known.name not in self.model:
                 self.model[known.name] = (known.parent, self.read(known.name))
+                self.working_sets[known.name] = self.store.working_set(known.name)
+        self.working_sets[new] = self.working_sets.get(name)
         return new
 
     @rule()
     def reopen(self):
         self.store.close()
-        self.store = Store.open(self.root)
+        self.store = self.open()
+
+    @rule(name=names, blob=st.binary(max_size=20))
+    def set_working_set(self, name, blob):
+        if name in self.model:
+            self.store.set_working_set(name, blob)
+            self.working_sets[name] = blob
+
+    @rule(name=names)
+    def hold(self, name):
+        if name in self.model and len(self.held) < 5:
+            self.held.append((self.store.open_reader(name), self.model[name][1]))
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data())
+    def release(self, data):
+        reader, frames = self.held.pop(data.draw(st.integers(0, len(self.held) - 1)))
+        assert self.frames(reader) == frames, "whatever was deleted, flattened and collected meanwhile"
+        reader.close()
 
     def read(self, name):
-        reader = self.store.open_reader(name)
-        try:
-            frames = [bytes(PAGE)] * FRAMES
-            for chunk in {reader.chunk_of(gfn + i) for gfn, pages in reader.data_runs() for i in range(pages)}:
-                for gfn, page in reader.read_chunk(chunk):
-                    frames[gfn] = bytes(page)
-            return frames
-        finally:
-            reader.close()
+        with self.store.open_reader(name) as reader:
+            return self.frames(reader)
+
+    def frames(self, reader):
+        frames = [bytes(PAGE)] * FRAMES
+        for chunk in {reader.chunk_of(gfn + i) for gfn, pages in reader.data_runs() for i in range(pages)}:
+            for gfn, page in reader.read_chunk(chunk):
+                frames[gfn] = bytes(page)
+        return frames
 
     @invariant()
     def everything_is_there(self):
@@ -142,13 +176,33 @@ class Machine(RuleBasedStateMachine):
     def reads_back(self, data):
         name = data.draw(st.sampled_from(sorted(self.model)))
         assert self.read(name) == self.model[name][1]
+        assert self.store.working_set(name) == self.working_sets.get(name)
 
     @rule()
     def fsck(self):
         assert [p for p in self.store.fsck() if p.kind != "leftover"] == []
 
 
-Machine.TestCase.settings = settings(
-    max_examples=80, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
-)
-TestStore = Machine.TestCase
+class SealedMachine(Machine):
+    """An encrypted domain."""
+
+    key = bytes(range(32))
+
+
+class ElsewhereMachine(Machine):
+    """Packs and maps that are no files."""
+
+    def make_backend(self):
+        return MemoryBackend()
+
+
+def case(machine, examples):
+    machine.TestCase.settings = settings(
+        max_examples=examples, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+    )
+    return machine.TestCase
+
+
+TestStore = case(Machine, 80)
+TestSealedStore = case(SealedMachine, 30)
+TestStoreElsewhere = case(ElsewhereMachine, 30)
