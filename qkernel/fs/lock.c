@@ -91,6 +91,14 @@ static long set(struct inode *i, enum kind kind, void *owner, s32 pid, int type,
 		if (r)
 			return -ERESTARTSYS;
 	}
+	/* What touches it and is like it becomes one lock with it: F_GETLK shows the whole. */
+	struct lock *o;
+	list_for_each (o, &s->locks, node) {
+		if (o->kind == kind && o->owner == owner && o->exclusive == exclusive && o->start <= end && start <= o->end) {
+			start = MIN(start, o->start);
+			end = MAX(end, o->end);
+		}
+	}
 	int r = unlock(s, kind, owner, start, end);
 	struct lock l = {.kind = kind, .owner = owner, .pid = pid, .exclusive = exclusive};
 	return r ? r : add(s, &l, start, end) ? 0 : -ENOLCK;
@@ -110,29 +118,47 @@ void locks_release_process(struct file *f, void *who)
 		(void)unlock(f->inode->locks, POSIX, who, 0, UINT64_MAX);
 }
 
+/* The bytes that l names, as [*start, *end); up to the largest offset is up to UINT64_MAX. */
+static int range_of(struct file *f, const struct flock *l, u64 *start, u64 *end)
+{
+	s64 from = 0, last = INT64_MAX;
+	if (l->l_whence == 1)
+		from = (s64)f->pos;
+	else if (l->l_whence == 2)
+		from = file_size(f);
+	else if (l->l_whence != 0)
+		return -EINVAL;
+	if (__builtin_add_overflow(from, l->l_start, &from))
+		return -EOVERFLOW;
+	if (from < 0 || (l->l_len < 0 && from + l->l_len < 0))
+		return -EINVAL;
+	if (l->l_len > 0 && __builtin_add_overflow(from, l->l_len - 1, &last))
+		return -EOVERFLOW;
+	if (l->l_len < 0) {
+		last = from - 1;
+		from += l->l_len;
+	}
+	*start = (u64)from;
+	*end = last == INT64_MAX ? UINT64_MAX : (u64)last + 1;
+	return 0;
+}
+
 long lock_fcntl(struct file *f, u32 cmd, struct flock *l)
 {
 	bool ofd = cmd == F_OFD_GETLK || cmd == F_OFD_SETLK || cmd == F_OFD_SETLKW;
 	bool get = cmd == F_GETLK || cmd == F_OFD_GETLK;
-	s64 base = 0;
-	if (l->l_whence == 1)
-		base = (s64)f->pos;
-	else if (l->l_whence == 2)
-		base = file_size(f);
-	else if (l->l_whence != 0)
+	u64 start, end;
+	if (get && l->l_type == F_UNLCK)
 		return -EINVAL;
-	s64 start = base + l->l_start, end = start + l->l_len;
-	if (l->l_len < 0) {
-		end = start;
-		start += l->l_len;
-	}
-	if (start < 0 || (l->l_type != F_RDLCK && l->l_type != F_WRLCK && l->l_type != F_UNLCK) || (ofd && l->l_pid))
+	int r = range_of(f, l, &start, &end);
+	if (r)
+		return r;
+	if ((l->l_type != F_RDLCK && l->l_type != F_WRLCK && l->l_type != F_UNLCK) || (ofd && l->l_pid))
 		return -EINVAL;
-	u64 stop = l->l_len == 0 ? UINT64_MAX : (u64)end;
 	void *owner = ofd ? (void *)f : (void *)current->proc;
 	if (get) {
 		struct flock_state *s = state_of(f->inode);
-		struct lock *c = s ? conflict(s, ofd ? OFD : POSIX, owner, l->l_type == F_WRLCK, (u64)start, stop) : NULL;
+		struct lock *c = s ? conflict(s, ofd ? OFD : POSIX, owner, l->l_type == F_WRLCK, start, end) : NULL;
 		if (!c) {
 			l->l_type = F_UNLCK;
 			return 0;
@@ -144,7 +170,7 @@ long lock_fcntl(struct file *f, u32 cmd, struct flock *l)
 	u32 mode = f->flags & O_ACCMODE;
 	if ((l->l_type == F_RDLCK && mode == O_WRONLY) || (l->l_type == F_WRLCK && mode == O_RDONLY))
 		return -EBADF;
-	return set(f->inode, ofd ? OFD : POSIX, owner, current->proc->pid, l->l_type, (u64)start, stop, cmd == F_SETLKW || cmd == F_OFD_SETLKW);
+	return set(f->inode, ofd ? OFD : POSIX, owner, current->proc->pid, l->l_type, start, end, cmd == F_SETLKW || cmd == F_OFD_SETLKW);
 }
 
 long lock_flock(struct file *f, u32 op)

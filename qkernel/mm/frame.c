@@ -43,15 +43,18 @@ static void mark(paddr_t p, unsigned order, bool free)
 	}
 }
 
-/* Keeps each list sorted by address near its head only: insertion at the head for low addresses, tail for high ones. */
+/* The largest blocks are kept in the order of their addresses, so that memory which was never used is used last. They are few. The lists of smaller
+ * blocks, all of which have neighbours in use, are sorted near their heads only: insertion at the head for low addresses, tail for high ones. */
 static void list_insert_block(struct frame *f, unsigned order)
 {
-	struct list *h = &free_list[order];
+	struct list *h = &free_list[order], *next = h->next;
 	f->order = (u16)(order + 1); /* 0: not the head of a free block */
-	if (list_empty(h) || frame_addr(f) < frame_addr(list_first(h, struct frame, node)))
-		list_add(&f->node, h);
-	else
-		list_add_tail(&f->node, h);
+	if (next != h && frame_addr(f) > frame_addr(list_first(h, struct frame, node))) {
+		next = h;
+		while (order == MAX_ORDER && frame_addr(list_entry(next->prev, struct frame, node)) > frame_addr(f))
+			next = next->prev;
+	}
+	list_insert(&f->node, next->prev, next);
 }
 
 static void add_range(paddr_t from, paddr_t to)
@@ -136,6 +139,8 @@ static bool grow(void)
 paddr_t frame_alloc_order(unsigned order, unsigned flags)
 {
 	static bool growing;
+	if (order > MAX_ORDER)
+		return 0;
 	if (nfree < 64 && !growing) {
 		growing = true;
 		grow();

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -10,11 +11,13 @@ import pytest
 
 HERE = Path(__file__).parent
 KERNEL = HERE.parents[2] / "qkernel"
+NATIVE = HERE.parents[2] / "qvisor" / "native"
+sys.path.insert(0, str(HERE))  # models that tests import
 FLAGS = (
     *("-std=gnu17", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-fno-strict-aliasing"),
     *("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"),
     "-fno-sanitize=alignment",  # x86-64 code may read words unaligned, and lib/string.c does
-    *("-D__QKERNEL__", "-DHOST_TEST", "-iquote", str(KERNEL / "include"), "-iquote", str(HERE)),
+    *("-DHOST_TEST", "-iquote", str(KERNEL / "include"), "-iquote", str(HERE)),
 )
 # Functions of qkernel/lib that the C library (and so the sanitizers' run time) has too.
 SHARED_NAMES = [
@@ -33,16 +36,25 @@ SHARED_NAMES = [
     "vsnprintf",
 ]
 
-Program = Callable[[bytes], bytes]
+Program = Callable[..., bytes]
+
+
+def words_after(label: str, text: str) -> list[str]:
+    match = re.search(rf"\b{label}:(.*)", text)
+    return match[1].removesuffix("*/").split() if match else []
 
 
 def build(source: Path, output: Path) -> None:
     """Compile and link one program; fails the test with the compiler's words."""
-    match = re.search(r"sources:(.*)", source.read_text())
-    assert match, f"{source}: no line `sources: ...`"
-    sources = match[1].removesuffix("*/").split()
-    renames = [f"-D{name}=kernel_{name}" for name in SHARED_NAMES] if any(s.startswith("lib/") for s in sources) else []
-    command = ["gcc", *FLAGS, *renames, "-o", str(output), str(source), *(str(KERNEL / s) for s in sources)]
+    text = source.read_text()
+    kernel, native = words_after("sources", text), words_after("qvisor", text)
+    assert kernel or native, f"{source}: no line `sources: ...`"
+    flags = ["-D__QKERNEL__"] if kernel else ["-D_GNU_SOURCE", "-iquote", str(NATIVE)]
+    flags += [word for name in words_after("before", text) for word in ("-include", str(HERE / name))]
+    if any(s.startswith("lib/") for s in kernel):
+        flags += [f"-D{name}=kernel_{name}" for name in SHARED_NAMES]
+    files = [source, *(KERNEL / s for s in kernel), *(NATIVE / s for s in native)]
+    command = ["gcc", *FLAGS, *flags, "-o", str(output), *map(str, files)]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if done.returncode:
         pytest.fail(f"{source.name} does not compile:\n{done.stdout}", pytrace=False)
@@ -50,7 +62,7 @@ def build(source: Path, output: Path) -> None:
 
 @pytest.fixture(scope="session")
 def host_program(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Program]:
-    """Return a function from the name of a program here to that program: a function from its input to its output."""
+    """Return a function from the name of a program here to that program: a function from its input (and arguments) to its output."""
     folder = tmp_path_factory.mktemp("kernel")
 
     @cache
@@ -58,8 +70,8 @@ def host_program(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pr
         path = folder / name
         build(HERE / f"{name}.c", path)
 
-        def run(stdin: bytes) -> bytes:
-            done = subprocess.run([path], input=stdin, capture_output=True, check=False, timeout=60)
+        def run(stdin: bytes, *args: str | Path) -> bytes:
+            done = subprocess.run([path, *args], input=stdin, capture_output=True, check=False, timeout=60)
             if done.returncode:
                 text = (done.stdout + done.stderr).decode(errors="replace")
                 pytest.fail(f"{name} ended with status {done.returncode}:\n{text}", pytrace=False)

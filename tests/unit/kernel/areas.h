@@ -1,0 +1,185 @@
+/* What the memory manager asks the rest of the kernel for, in areas.c: files whose pages are frames, a heap, and a processor that keeps translations. */
+#ifndef AREAS_H
+#define AREAS_H
+#include "guest_ram.h"
+
+#include "fs.h"
+#include <linux/fcntl.h>
+
+#define FILE_PAGES 16u
+#define MMS 3
+
+/* ---- files: two, and one for each shared anonymous mapping */
+struct backing {
+	struct file file;
+	struct inode inode;
+	u64 id;
+	u32 pages; /* its size */
+	paddr_t frame[64];
+};
+static struct backing named[2];
+static u64 shared_made;
+static int shared_alive;
+
+static inline struct backing *backing_of(const struct file *f)
+{
+	return f->priv;
+}
+
+static inline void drop_pages(struct backing *b, u32 from)
+{
+	for (u32 i = from; i < ARRAY_SIZE(b->frame); i++) {
+		if (b->frame[i])
+			frame_put(b->frame[i]);
+		b->frame[i] = 0;
+	}
+}
+
+int generic_mmap(struct file *f, struct vma *v)
+{
+	(void)f, (void)v;
+	return 0;
+}
+static const struct file_ops backing_ops = {.mmap = generic_mmap};
+
+static inline void backing_init(struct backing *b, u64 id, u32 pages, u32 flags)
+{
+	*b = (struct backing){.id = id, .pages = pages};
+	b->file = (struct file){.refs = 1, .flags = flags, .ops = &backing_ops, .inode = &b->inode, .priv = b};
+}
+
+struct file *shmem_file_new(u64 size)
+{
+	struct backing *b = malloc(sizeof(*b));
+	backing_init(b, 2 + shared_made++, (u32)(size / PAGE_SIZE), O_RDWR);
+	shared_alive++;
+	return &b->file;
+}
+
+void file_get(struct file *f)
+{
+	f->refs++;
+}
+void file_put(struct file *f)
+{
+	struct backing *b = backing_of(f);
+	if (--f->refs)
+		return;
+	drop_pages(b, 0);
+	if (b->id >= 2) {
+		free(b);
+		shared_alive--;
+	}
+}
+struct file *fd_get(int fd)
+{
+	if (fd < 0 || fd >= 2)
+		return NULL;
+	file_get(&named[fd].file);
+	return &named[fd].file;
+}
+
+int file_get_page(struct file *f, u64 index, bool write, paddr_t *out)
+{
+	struct backing *b = backing_of(f);
+	(void)write;
+	if (index >= b->pages)
+		return -EIO;
+	if (!b->frame[index]) {
+		b->frame[index] = frame_alloc(FRAME_ZERO);
+		if (b->id < 2)
+			*(u64 *)phys_to_virt(b->frame[index]) = 1000 + b->id * 100 + index;
+	}
+	frame_get(b->frame[index]);
+	*out = b->frame[index];
+	return 0;
+}
+unsigned file_get_pages_around(struct file *f, u64 index, unsigned max, paddr_t *out)
+{
+	const struct backing *b = backing_of(f);
+	unsigned n = 0;
+	for (unsigned i = 0; i < max; i++) {
+		out[i] = index + i < b->pages ? b->frame[index + i] : 0;
+		if (out[i])
+			frame_get(out[i]), n++;
+	}
+	return n;
+}
+bool inode_is_lower(const struct inode *i)
+{
+	return i == &named[0].inode;
+}
+
+/* ---- the heap: the C library's, for the sanitizer */
+void *kmalloc(size_t n)
+{
+	return malloc(n);
+}
+void *kzalloc(size_t n)
+{
+	return calloc(1, n);
+}
+void *krealloc(void *p, size_t n)
+{
+	return realloc(p, n);
+}
+void kfree(void *p)
+{
+	free(p);
+}
+
+/* ---- tasks and the processor */
+static struct task task[MMS];
+struct task *current = &task[0];
+static struct process process;
+struct list all_processes = LIST_INIT(all_processes);
+
+/* What the processor may still believe: it forgets only what it is told to. */
+static struct {
+	vaddr_t va;
+	u64 entry;
+} tlb[1024];
+static size_t ntlb;
+
+void arch_flush_all(void)
+{
+	ntlb = 0;
+}
+void arch_write_cr3(paddr_t pml4)
+{
+	(void)pml4;
+	ntlb = 0;
+}
+void arch_flush_page(vaddr_t va)
+{
+	for (size_t i = 0; i < ntlb; i++)
+		if (tlb[i].va == (va & PAGE_MASK))
+			tlb[i--] = tlb[--ntlb];
+}
+bool arch_ring3(void)
+{
+	return true;
+}
+u64 arch_pte_kernel(void)
+{
+	return PTE_U;
+}
+void seg_begin(void)
+{
+}
+s64 qcall(enum qk_op op, u32 data_len, u64 a0, u64 a1, u64 a2, u64 a3, u64 a4, u64 a5)
+{
+	(void)op, (void)data_len, (void)a0, (void)a1, (void)a2, (void)a3, (void)a4, (void)a5;
+	return -ENOMEM;
+}
+u64 pagecache_shrink(u64 want)
+{
+	(void)want;
+	return 0;
+}
+int copy_to_user(uptr dst, const void *src, size_t n)
+{
+	(void)dst, (void)src, (void)n;
+	return -EFAULT; /* mincore's answers are not looked at */
+}
+#endif

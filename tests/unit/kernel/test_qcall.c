@@ -1,0 +1,98 @@
+/* The guest's side of QCall: pieces of a transfer are joined, a request arrives as it was made, closes are gathered, events come out once and in order.
+ * before: guest_memory.h
+ * sources: arch/qcall.c */
+#include <assert.h>
+#include <signal.h>
+#include <string.h>
+#include <ucontext.h>
+
+#include "qcall.h"
+#include <errno.h>
+
+char comm_area[QK_COMM_SIZE];
+char _kernel_end[1];
+
+static unsigned requests, events_seen;
+static struct qk_call last;
+static struct qk_event seen[2 * QK_EVENT_MAX];
+
+void host_event(int handle, u32 events)
+{
+	seen[events_seen++] = (struct qk_event){handle, events};
+}
+
+/* An OUT faults here as it exits there: this is QVisor. */
+static void exit_of_the_guest(int sig, siginfo_t *info, void *context)
+{
+	(void)sig, (void)info;
+	greg_t *rip = &((ucontext_t *)context)->uc_mcontext.gregs[16 /* RIP, whose name is an extension */];
+	if (*(const u8 *)*rip != 0xef || comm()->call.state != QK_CALL_SUBMITTED)
+		_Exit(1);
+	last = comm()->call;
+	requests++;
+	comm()->call.ret = 100 + requests;
+	comm()->call.state = QK_CALL_DONE;
+	++*rip;
+}
+
+static void check_segments(void)
+{
+	const struct qk_seg *segs = (const struct qk_seg *)(comm_area + QK_OFF_SEGS);
+	seg_begin();
+	assert(!seg_add(0x1000, 0x800) && !seg_add(0x1800, 0x800) && !seg_add(0x5000, 1) && !seg_add(0x4fff, 1));
+	assert(qcall(QC_PREAD, 7, 1, 2, 3, 4, 5, 6) == 101);
+	assert(last.op == QC_PREAD && last.data_len == 7 && last.nseg == 3 && last.arg[0] == 1 && last.arg[5] == 6);
+	assert(segs[0].gpa == 0x1000 && segs[0].len == 0x1000 && segs[1].gpa == 0x5000 && segs[2].gpa == 0x4fff);
+	assert(qcall(QC_CLOCK, 0, 0, 0, 0, 0, 0, 0) == 102 && last.nseg == 0); /* segments belong to one request */
+	seg_begin();
+	for (u64 i = 0; i < QK_SEG_MAX; i++)
+		assert(!seg_add(i * 0x2000, 0x1000));
+	assert(!seg_add((QK_SEG_MAX - 1) * 0x2000 + 0x1000, 0x1000)); /* joins the last one */
+	assert(seg_add(0, 1) == -E2BIG && segs[QK_SEG_MAX].gpa == 0);
+	seg_begin();
+}
+
+static void check_closes(void)
+{
+	unsigned before = requests;
+	for (int i = 0; i < 64; i++)
+		qcall_close_later(10 + i);
+	assert(requests == before);
+	qcall_close_later(99);
+	assert(requests == before + 64 && last.op == QC_CLOSE && last.arg[0] == 10);
+}
+
+static void push(struct qk_event e)
+{
+	struct qk_event *ring = (struct qk_event *)(comm_area + QK_OFF_EVENTS);
+	ring[comm()->event_head++ % QK_EVENT_MAX] = e;
+}
+
+static void check_events(u32 start)
+{
+	comm()->event_head = comm()->event_tail = start;
+	events_seen = 0;
+	capture_requested = false;
+	events_poll();
+	assert(!events_seen);
+	for (u32 i = 0; i < QK_EVENT_MAX - 2; i++)
+		push((struct qk_event){(int)i, i * 3});
+	push((struct qk_event){QK_EV_TICK, 0});
+	push((struct qk_event){QK_EV_CAPTURE, 0});
+	assert(events_pending());
+	events_poll();
+	assert(!events_pending() && capture_requested && events_seen == QK_EVENT_MAX - 2);
+	for (u32 i = 0; i < events_seen; i++)
+		assert(seen[i].handle == (int)i && seen[i].events == i * 3);
+}
+
+int main(void)
+{
+	sigaction(SIGSEGV, &(struct sigaction){.sa_sigaction = exit_of_the_guest, .sa_flags = SA_SIGINFO}, NULL);
+	check_segments();
+	check_closes();
+	check_events(0);
+	check_events(QK_EVENT_MAX - 3);
+	check_events(UINT32_MAX - 5); /* the counters run free */
+	return 0;
+}
