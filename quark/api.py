@@ -249,10 +249,12 @@ def run_request(
 
 def import_requests(file: Any, name: str | None) -> Iterator[sn.ImportSnapshotRequest]:
     """The messages for a stream that is read to its end."""
-    first = name or ""
+    data = file.read(CHUNK)
+    yield sn.ImportSnapshotRequest(
+        name=name or "", data=data
+    )  # even of an empty file: the daemon says what is wrong with it
     while data := file.read(CHUNK):
-        yield sn.ImportSnapshotRequest(name=first, data=data)
-        first = ""
+        yield sn.ImportSnapshotRequest(data=data)
 
 
 def function_argv(target: str, python: str) -> list[str]:

@@ -179,8 +179,17 @@ def quark(request, tmp_path):
 
 
 @pytest.fixture
-def daemon(quark):
+def make_daemon(quark):
+    """Starts the daemon of `quark` with a configuration (TOML)."""
+
+    def make(config=""):
+        quark.daemon = Daemon(quark.root, config)
+        return quark.daemon
+
+    return make
+
+
+@pytest.fixture
+def daemon(quark, make_daemon):
     """The daemon of `quark`."""
-    if quark.daemon is None:
-        quark.daemon = Daemon(quark.root)
-    return quark.daemon
+    return quark.daemon or make_daemon()

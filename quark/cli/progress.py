@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from quark.cli.output import megabytes
+from quark.errors import FileAccessError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,9 +93,13 @@ class Progress:
 
 
 class Counted:
-    """A file that tells how much has been read from it or written to it."""
+    """The file called `name`, which tells how much has been read from it or written to it, of `total` if that is known.
 
-    def __init__(self, file: BinaryIO, progress: Progress, total: int = 0) -> None:
+    Its errors are the command's own (FileAccessError): the store would take them for its.
+    """
+
+    def __init__(self, name: str, file: BinaryIO, progress: Progress, total: int = 0) -> None:
+        self._name = name
         self._file = file
         self._progress = progress
         self._total = total
@@ -102,13 +107,24 @@ class Counted:
 
     def read(self, size: int = -1) -> bytes:
         """As a file's."""
-        data = self._file.read(size)
+        try:
+            data = self._file.read(size)
+        except OSError as e:
+            raise FileAccessError(f"{self._name}: {e.strerror}; give what export wrote") from e
         self._add(len(data))
         return data
 
     def write(self, data: bytes | memoryview) -> int:
         """As a file's."""
-        self._file.write(data)
+        try:
+            with memoryview(data) as left:
+                at = 0
+                while at < len(left):
+                    at += self._file.write(left[at:])  # a device may take less
+        except BrokenPipeError:
+            raise
+        except OSError as e:
+            raise FileAccessError(f"{self._name}: {e.strerror}; the export is not complete") from e
         self._add(len(data))
         return len(data)
 

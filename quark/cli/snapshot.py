@@ -132,7 +132,7 @@ def export(context: Context, parsed: Parsed) -> int:
         _target(path) as file,
         Progress(f"exporting {name}", quiet=context.json) as progress,
     ):
-        counted = Counted(file, progress)
+        counted = Counted(path, file, progress)
         backend.export(name, cast("BinaryIO", counted))
     if context.json:
         print_json({"name": name, "file": path, "bytes": counted.count})
@@ -142,32 +142,32 @@ def export(context: Context, parsed: Parsed) -> int:
 @contextlib.contextmanager
 def _target(path: str) -> Iterator[BinaryIO]:
     """A file that gets its name when it is complete, and is not there at all otherwise; or standard output."""
-    if path == STREAM:
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
-    if os.path.exists(path) and not os.path.isfile(path):  # a device or a pipe: nothing to rename
-        with _open(path, "wb") as file:
-            yield file
-        return
-    partial = f"{path}.partial-{os.getpid()}"
-    file = _open(partial, "xb")
     try:
-        with file:
-            try:
+        if path == STREAM:
+            yield sys.stdout.buffer
+            sys.stdout.buffer.flush()
+        elif os.path.exists(path) and not os.path.isfile(path):  # a device or a pipe: nothing to rename
+            with _open(path, "wb", buffering=0) as file:
                 yield file
-                file.flush()
-            except OSError as e:
-                raise FileAccessError(f"{path}: {e.strerror}; nothing was written") from e
-        os.replace(partial, path)
-    except BaseException:
-        os.unlink(partial)
+        else:
+            partial = f"{path}.partial-{os.getpid()}"
+            file = _open(partial, "xb")
+            try:
+                with file:
+                    yield file
+                os.replace(partial, path)
+            except BaseException:
+                os.unlink(partial)
+                raise
+    except BrokenPipeError:
         raise
+    except OSError as e:
+        raise FileAccessError(f"{path}: {e.strerror}; the export is not complete") from e
 
 
-def _open(path: str, mode: str) -> BinaryIO:
+def _open(path: str, mode: str, buffering: int = -1) -> BinaryIO:
     try:
-        return cast("BinaryIO", open(path, mode))
+        return cast("BinaryIO", open(path, mode, buffering))
     except OSError as e:
         advice = "give a file in a directory that can be written" if "r" not in mode else "give what export wrote"
         raise FileAccessError(f"{path}: {e.strerror}; {advice}") from e
@@ -182,10 +182,7 @@ def import_(context: Context, parsed: Parsed) -> int:
         size = os.fstat(file.fileno()).st_size
         backend = stack.enter_context(context.backend())
         progress = stack.enter_context(Progress(f"importing {path}", quiet=context.json))
-        try:
-            snapshot = backend.import_(cast("BinaryIO", Counted(file, progress, size)), name)
-        except (IsADirectoryError, InterruptedError) as e:
-            raise FileAccessError(f"{path}: {e.strerror}; give what export wrote") from e
+        snapshot = backend.import_(cast("BinaryIO", Counted(path, file, progress, size)), name)
     if context.json:
         print_json(snapshot)
     else:
