@@ -7,6 +7,7 @@ Messages are JSON documents on a SOCK_SEQPACKET socket. The daemon sends the thr
 
 from __future__ import annotations
 
+import _thread
 import fcntl
 import json
 import os
@@ -84,6 +85,7 @@ class Worker:
             raise
         else:
             self.wait_for_child()
+            close_streams()
             timeline = self.clone.timeline if self.clone else []
             faults, pages = self.clone.attachment.stats() if self.clone else (0, 0)
             self.tell(
@@ -158,8 +160,9 @@ class Worker:
 
     def started(self, generation: bytes) -> None:
         """The machine is about to run."""
-        threading.Thread(target=self.listen, daemon=True).start()
         self.tell("started", generation=generation.hex())
+        # Not a Thread: that would wait until the new one runs, which on a busy host takes milliseconds.
+        _thread.start_new_thread(self.listen, ())
 
     def loop(self) -> int:
         """Run the machine to its end; returns its exit status.
@@ -304,6 +307,14 @@ class Worker:
             child, self.child = self.child, 0
         if child:
             os.waitpid(child, 0)
+
+
+def close_streams() -> None:
+    """Let go of the sandbox's standard streams, so that whoever reads them need not wait for the end of this process."""
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    for fd in range(3):
+        os.dup2(null, fd)
+    os.close(null)
 
 
 def main(sock: socket.socket) -> None:

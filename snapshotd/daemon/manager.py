@@ -113,9 +113,12 @@ class Manager:
         return sandbox
 
     async def finish(self, sandbox: Sandbox) -> None:
-        """Wait until a sandbox has ended and its output has been read; a caller who gives up ends it."""
+        """Wait until it is known how a sandbox ended and its output has been read; a caller who gives up ends it.
+
+        The machine's process may need some more milliseconds, which nobody has to wait for.
+        """
         try:
-            await sandbox.ended.wait()
+            await sandbox.finished.wait()
             if sandbox.streams is not None:
                 await asyncio.wait_for(sandbox.streams.drained.wait(), END_SECONDS)
         except TimeoutError:

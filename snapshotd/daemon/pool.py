@@ -16,6 +16,7 @@ from snapshotd import wire
 from snapshotd.lifeline import die_with_parent
 
 FORK_SECONDS = 30.0
+REFILL_SECONDS = 0.02
 
 
 class IdleWorker:
@@ -110,8 +111,8 @@ class Pool:
         """
         if self.idle:
             worker = self.idle.popleft()
-            # After the caller has put it to work.
-            asyncio.get_running_loop().call_soon(self._refill)
+            # After the caller has put it to work; and while there is another one, not beside a restore that takes a few milliseconds.
+            asyncio.get_running_loop().call_later(REFILL_SECONDS if self.idle else 0, self._refill)
             return worker
         future: asyncio.Future[IdleWorker] = asyncio.get_running_loop().create_future()
         self._waiting.append(future)

@@ -71,7 +71,8 @@ class Sandbox:
         self.timeline: list[tuple[str, int]] = []
         self.prefetched = self.faults = self.fault_pages = 0
         self.generation = ""
-        self.ended = asyncio.Event()
+        self.finished = asyncio.Event()  # how it ended is known
+        self.ended = asyncio.Event()  # and its process is gone
         self.state_changed = asyncio.Event()
         self.capture: Capture | None = None
         self.on_end: Callable[[Sandbox], None] = lambda _: None
@@ -119,6 +120,9 @@ class Sandbox:
 
     def _set(self, state: str) -> None:
         self.state = state
+        if state in {EXITED, FAILED}:
+            self.end_ns = time.time_ns()
+            self.finished.set()
         self.state_changed.set()
         self.state_changed = asyncio.Event()
 
@@ -160,7 +164,6 @@ class Sandbox:
         if self.state not in {EXITED, FAILED}:
             self.exit_status = 128 + signal.SIGKILL
             self._set(EXITED)
-        self.end_ns = time.time_ns()
         if self.capture is not None:
             self.capture.end(self.error or SandboxStateError(f"sandbox {self.id} ended before it was captured"))
         self.worker.close()
