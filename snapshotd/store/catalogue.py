@@ -115,6 +115,11 @@ class _Named:
     ) -> None:
         if isinstance(error, sqlite3.Error):
             raise named(error, self._path) from error
+        if isinstance(error, UnicodeDecodeError):
+            # SQLite's message quotes a damaged schema, and Python wants to read it.
+            raise CorruptCatalogueError.at(
+                self._path, None, "the catalogue is damaged (its schema is no text)", "restore it from a backup"
+            ) from error
 
 
 def named(error: sqlite3.Error, path: str) -> StoreError:

@@ -132,6 +132,9 @@ class _Fsck:
 
     def _load_chunks(self) -> None:
         for key, pack_id, size, punch in self._catalogue.rows("SELECT key, id, bytes, punch FROM pack"):
+            if not isinstance(pack_id, bytes):
+                self._add("pack", f"{self._path}: pack key {key}", f"the row has the id {pack_id!a}", _BACKUP)
+                continue
             self._packs[key] = (pack_id, size, punch)
         for chunk, offset, size, pages, checksum, refs in self._catalogue.rows(
             "SELECT id, offset, bytes, pages, checksum, refs FROM chunk"
@@ -169,7 +172,12 @@ class _Fsck:
             )
         claimed: set[int] = set()
         for first, last in self._catalogue.rows("SELECT first, last FROM ref WHERE snapshot = ?", (row.key,)):
-            if not isinstance(last, int) or first >> CHUNK_BITS != last >> CHUNK_BITS or last < first:
+            if (
+                not isinstance(first, int)
+                or not isinstance(last, int)
+                or first >> CHUNK_BITS != last >> CHUNK_BITS
+                or last < first
+            ):
                 self._add(
                     "refs", f"{self._path}: {where}", f"the range of chunks {first} .. {last} makes no sense", _REBUILD
                 )

@@ -90,7 +90,7 @@ class PageIndex:
     def _pack_id(self, key: int) -> bytes | None:
         if key not in self._pack_ids:
             row = self._catalogue.row("SELECT id FROM pack WHERE key = ?", (key,))
-            if row is None:
+            if row is None or not isinstance(row[0], bytes):
                 return None
             self._pack_ids[key] = row[0]
             self._pack_keys[row[0]] = key

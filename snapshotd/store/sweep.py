@@ -9,8 +9,10 @@ from snapshotd.store import rows
 from snapshotd.store.backend import MAP, PACK
 from snapshotd.store.catalogue import CHUNK_BITS, Transaction
 from snapshotd.store.commit import ranges, use
+from snapshotd.store.errors import CorruptCatalogueError, CorruptMapError, KeyMissingError
 from snapshotd.store.locks import HeldError, Hold
 from snapshotd.store.pack import CHUNK_PAGES, HEADER
+from snapshotd.store.reader import load_map
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -145,9 +147,32 @@ def strays(domain: Domain) -> list[Stray]:
 
 def _remove_strays(domain: Domain) -> int:
     found = strays(domain)
+    if any(stray.kind is not None for stray in found):
+        found = _surely_strays(domain, found)
     for stray in found:
         if stray.kind is None:
             domain.backend.discard(stray.name)
         else:
             domain.backend.remove(stray.kind, stray.object_id)
     return len(found)
+
+
+def _surely_strays(domain: Domain, found: list[Stray]) -> list[Stray]:
+    """Whole objects that no row names are rare. Before they go: is it that a row was damaged? Then what they hold may still be needed.
+
+    Raises:
+        CorruptCatalogueError: so it is.
+    """
+    catalogue = domain.catalogue
+    packs: dict[bytes, str] = {}
+    try:
+        for row in rows.in_state(catalogue, rows.LIVE, rows.DELETED, rows.INCOMING):
+            packs |= dict.fromkeys(load_map(domain.backend, row.map, domain.cipher).packs, row.name)
+    except (CorruptMapError, KeyMissingError):
+        # What the map names cannot be known: the packs stay for a gc that can.
+        return [stray for stray in found if stray.kind != PACK]
+    for stray in found:
+        if stray.kind == PACK and stray.object_id in packs:
+            what = f"snapshot {packs[stray.object_id]!a} needs {stray.name}, and no row names it"
+            raise CorruptCatalogueError.at(catalogue.path, None, what, "restore it from a backup")
+    return found
