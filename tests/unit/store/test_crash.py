@@ -6,7 +6,10 @@ at most, gc removes them all, and what was cut short can be done again.
 
 import io
 import itertools
+import os
 import shutil
+import tempfile
+from pathlib import Path
 
 import pytest
 from contents import FRAMES, damage, is_there, pages, seen, unmatched_files
@@ -25,6 +28,17 @@ def opened(root, domain="default"):
 def state(store):
     """Everything that can be read."""
     return seen(store), store.usage()[1]
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A directory in memory, if there is such a thing: some thousand fsyncs of a disk take minutes, and no test sees them."""
+    memory = "/dev/shm"
+    if not os.access(memory, os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(prefix="quark-crash-", dir=memory) as directory:
+        yield Path(directory)
 
 
 @pytest.fixture(scope="module")
@@ -134,17 +148,17 @@ OPERATIONS = [
 @pytest.mark.parametrize(
     ("operation", "domain", "states"), OPERATIONS, ids=[operation.__name__.strip("_") for operation, _, _ in OPERATIONS]
 )
-def test_stop_at_every_step(template, stream, tmp_path, operation, domain, states, fault):
+def test_stop_at_every_step(template, stream, place, operation, domain, states, fault):
     with opened(template, domain) as store:
         old = state(store)
-    reference = tmp_path / "reference"
+    reference = place / "reference"
     shutil.copytree(template, reference)
     operation(reference, stream)
     with opened(reference, domain) as store:
         new = state(store)
     found_states = []
     for k in itertools.count():
-        root, stash = tmp_path / "store", tmp_path / "stash"
+        root, stash = place / "store", place / "stash"
         shutil.copytree(template, root)
         stash.mkdir()
 
@@ -185,9 +199,9 @@ def sound(root, domain, k):
 
 @pytest.mark.parametrize("fault", [KILL, LOSE_BYTES, LOSE_ALL])
 @pytest.mark.parametrize("key", [None, KEY], ids=["plain", "sealed"])
-def test_stop_at_every_step_of_making_a_store(tmp_path, fault, key):
+def test_stop_at_every_step_of_making_a_store(place, fault, key):
     for k in itertools.count():
-        root, stash = tmp_path / f"store{k}", tmp_path / f"stash{k}"
+        root, stash = place / f"store{k}", place / f"stash{k}"
         stash.mkdir()
 
         def work(root=root, stash=stash, k=k):
