@@ -233,7 +233,7 @@ long sys_mremap(u64 addr, u64 old_len, u64 new_len, u64 flags, u64 new_addr)
 		return -EFAULT;
 	if (!old_len) /* duplicate a shared mapping */
 		return v->flags & MAP_SHARED ? mm_map(mm, flags & MREMAP_FIXED ? new_addr : 0, new_len, v->prot,
-						      (v->flags & KEPT_FLAGS) | (flags & MREMAP_FIXED ? MAP_FIXED : 0), v->file,
+						      (v->flags & ~(u32)MAP_GROWSDOWN) | (flags & MREMAP_FIXED ? MAP_FIXED : 0), v->file,
 						      (v->pgoff << PAGE_SHIFT) + addr - v->start, v->name)
 					     : -EINVAL;
 	if (addr + old_len > v->end || addr + old_len < addr)

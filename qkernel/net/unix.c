@@ -39,15 +39,21 @@ static void message_free(struct message *m)
 	kfree(m);
 }
 
-void usock_put(struct usock *s)
+static void drop_inbox(struct usock *s)
 {
-	if (--s->refs)
-		return;
 	while (!list_empty(&s->inbox)) {
 		struct message *m = list_first(&s->inbox, struct message, node);
 		list_del(&m->node);
 		message_free(m);
 	}
+	s->queued = 0;
+}
+
+void usock_put(struct usock *s)
+{
+	if (--s->refs)
+		return;
+	drop_inbox(s);
 	kfree(s);
 }
 
@@ -62,6 +68,7 @@ void usock_close(struct usock *s)
 	s->closed = true;
 	if (p && s->type != SOCK_DGRAM && !list_empty(&s->inbox))
 		p->reset = true;
+	drop_inbox(s); /* at once, for the descriptors in it: the peer may hold this end for long */
 	if (!list_empty(&s->bound))
 		list_del(&s->bound);
 	if (s->node) {
@@ -265,6 +272,10 @@ ssize_t usock_send(struct usock *s, struct usock *to, struct uio *u, struct file
 		goto broken;
 	if (!to)
 		return s->type == SOCK_DGRAM && s->state == SOCK_CONNECTED ? -ECONNREFUSED : -ENOTCONN;
+	if (stream && !u->resid) { /* no bytes are nothing on a stream, and their descriptors go nowhere */
+		files_free(files, nfiles);
+		return 0;
+	}
 	if (!stream && u->resid > s->rcvbuf)
 		return -EMSGSIZE;
 	if (s->type == SOCK_DGRAM && to->peer && to->peer != s)

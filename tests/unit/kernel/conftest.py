@@ -50,7 +50,8 @@ def build(source: Path, output: Path) -> None:
     kernel, native = words_after("sources", text), words_after("qvisor", text)
     assert kernel or native, f"{source}: no line `sources: ...`"
     flags = ["-D__QKERNEL__"] if kernel else ["-D_GNU_SOURCE", "-iquote", str(NATIVE)]
-    flags += [word for name in words_after("before", text) for word in ("-include", str(HERE / name))]
+    for name in words_after("before", text):
+        flags += ["-include", str(HERE / name) if (HERE / name).exists() else name]
     if any(s.startswith("lib/") for s in kernel):
         flags += [f"-D{name}=kernel_{name}" for name in SHARED_NAMES]
     files = [source, *(KERNEL / s for s in kernel), *(NATIVE / s for s in native)]

@@ -111,3 +111,9 @@ def run(host_program, commands: list[tuple]) -> m.Model:
 @given(seed=st.integers(0, 2**32), n=st.integers(1, 60))
 def test_areas(host_program, seed, n):
     run(host_program, random_commands(seed, n) + LAST)
+
+
+def test_second_mapping_is_like_the_first(host_program):
+    """A shared mapping that mremap doubles stays out of children, too, when the first was to."""
+    first = (MAP, m.WINDOW, PAGE, 3, m.SHARED | m.ANONYMOUS | m.FIXED, 0, 0)
+    run(host_program, [first, (ADVISE, m.WINDOW, PAGE, m.DONTFORK), (REMAP, m.WINDOW, 0, PAGE, 1, 0), (FORK, 1), *LAST])

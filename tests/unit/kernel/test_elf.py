@@ -187,6 +187,18 @@ FIELDS = {"type": (16, 2), "machine": (18, 2), "entry": (24, 8), "phentsize": (5
 SEGMENT = {"offset": (72, 8), "vaddr": (80, 8), "filesz": (96, 8), "memsz": (104, 8)}
 
 
+def one_segment(memsz: int = PAGE, entry: int = 0x400000) -> bytearray:
+    ident = b"\x7fELF\x02\x01\x01" + bytes(9)
+    head = struct.pack(HEADER, ident, ET_EXEC, 62, 1, entry, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+    return bytearray(head + struct.pack(PHDR, LOAD, 7, 0, 0x400000, 0, 100, memsz, PAGE) + bytes(4 * PAGE))
+
+
+@pytest.mark.parametrize("entry", [USER_TOP, 2**63, 2**64 - 1])
+def test_entry_outside_of_user_space(host_program, entry):
+    assert load(host_program, bytes(one_segment(entry=USER_TOP - 1))).result == 0
+    assert load(host_program, bytes(one_segment(entry=entry))).result == -errno.ENOEXEC
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -205,11 +217,7 @@ SEGMENT = {"offset": (72, 8), "vaddr": (80, 8), "filesz": (96, 8), "memsz": (104
 )
 def test_refused(host_program, field, value):
     """Nothing is mapped for a header that cannot be right."""
-    ident = b"\x7fELF\x02\x01\x01" + bytes(9)
-    head = struct.pack(HEADER, ident, ET_EXEC, 62, 1, 0x400000, 64, 0, 0, 64, 56, 1, 0, 0, 0)
-    elf = bytearray(
-        head + struct.pack(PHDR, LOAD, 7, 0, 0x400000, 0, 100, 100 if field != "vaddr" else PAGE, PAGE) + bytes(PAGE)
-    )
+    elf = one_segment(memsz=100 if field != "vaddr" else PAGE)
     assert load(host_program, bytes(elf)).result == 0
     at, size = {**FIELDS, **SEGMENT}[field]
     elf[at : at + size] = value.to_bytes(size, "little")
