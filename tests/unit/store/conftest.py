@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -33,8 +34,17 @@ def template(tmp_path_factory, key):
 
 
 @pytest.fixture
-def root(template, tmp_path):
-    return shutil.copytree(template, tmp_path / "s")
+def place():
+    """A directory for a store whose fsyncs take no time."""
+    from contents import MEMORY
+
+    with tempfile.TemporaryDirectory(prefix="quark-store-", dir=MEMORY) as directory:
+        yield Path(directory)
+
+
+@pytest.fixture
+def root(template, place):
+    return shutil.copytree(template, place / "s")
 
 
 @pytest.fixture(scope="module")

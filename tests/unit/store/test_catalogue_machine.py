@@ -7,7 +7,7 @@ from pathlib import Path
 
 import hypothesis.strategies as st
 import pytest
-from contents import FRAMES, pages
+from contents import FRAMES, MEMORY, pages
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -49,7 +49,7 @@ class CatalogueMachine(RuleBasedStateMachine):
 
     @initialize()
     def start(self):
-        self.root = Path(tempfile.mkdtemp(prefix="quark-catalogue-"))
+        self.root = Path(tempfile.mkdtemp(prefix="quark-catalogue-", dir=MEMORY))
         self.store = Store.open(self.root, key=self.key)
         self.overhead = self.store._domain.cipher.overhead
         self.live = {}

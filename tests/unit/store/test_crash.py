@@ -6,10 +6,7 @@ at most, gc removes them all, and what was cut short can be done again.
 
 import io
 import itertools
-import os
 import shutil
-import tempfile
-from pathlib import Path
 
 import pytest
 from contents import FRAMES, damage, is_there, pages, seen, unmatched_files
@@ -28,17 +25,6 @@ def opened(root, domain="default"):
 def state(store):
     """Everything that can be read."""
     return seen(store), store.usage()[1]
-
-
-@pytest.fixture
-def place(tmp_path):
-    """A directory in memory, if there is such a thing: some thousand fsyncs of a disk take minutes, and no test sees them."""
-    memory = "/dev/shm"
-    if not os.access(memory, os.W_OK):
-        yield tmp_path
-        return
-    with tempfile.TemporaryDirectory(prefix="quark-crash-", dir=memory) as directory:
-        yield Path(directory)
 
 
 @pytest.fixture(scope="module")

@@ -37,8 +37,8 @@ def records(stream):
 
 
 @pytest.fixture
-def store(tmp_path, key):
-    with Store.open(tmp_path / "s", key=key) as store:
+def store(place, key):
+    with Store.open(place / "s", key=key) as store:
         yield store
 
 

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 import hypothesis.strategies as st
+from contents import MEMORY
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule
 from memory_backend import MemoryBackend
@@ -28,7 +29,7 @@ class Machine(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.root = Path(tempfile.mkdtemp(prefix="quark-store-"))
+        self.root = Path(tempfile.mkdtemp(prefix="quark-store-", dir=MEMORY))
         self.backend = self.make_backend()
         self.store = self.open()
         self.model = {}
