@@ -36,6 +36,15 @@ static bool is_file_root(struct qv *vm, uint64_t root)
 	return vm->config.root_flags[root] & QK_MOUNT_FILE;
 }
 
+/* Of a time stamp, which a guest may have set to the end of time: what 64 bits do not hold is the latest or the earliest that they do. */
+static int64_t nanoseconds(struct timespec t)
+{
+	int64_t ns;
+	if (__builtin_mul_overflow(t.tv_sec, 1000000000, &ns) || __builtin_add_overflow(ns, t.tv_nsec, &ns))
+		return t.tv_sec < 0 ? INT64_MIN : INT64_MAX;
+	return ns;
+}
+
 static void fill(struct qk_stat *q, const struct stat *s)
 {
 	*q = (struct qk_stat){
@@ -48,9 +57,9 @@ static void fill(struct qk_stat *q, const struct stat *s)
 		.nlink = (uint32_t)s->st_nlink,
 		.uid = s->st_uid,
 		.gid = s->st_gid,
-		.atime_ns = s->st_atim.tv_sec * 1000000000 + s->st_atim.tv_nsec,
-		.mtime_ns = s->st_mtim.tv_sec * 1000000000 + s->st_mtim.tv_nsec,
-		.ctime_ns = s->st_ctim.tv_sec * 1000000000 + s->st_ctim.tv_nsec,
+		.atime_ns = nanoseconds(s->st_atim),
+		.mtime_ns = nanoseconds(s->st_mtim),
+		.ctime_ns = nanoseconds(s->st_ctim),
 	};
 }
 
@@ -226,8 +235,7 @@ int qfile_reopen(struct qv *vm, struct qv_handle *h)
 		return -ESTALE;
 	}
 	/* The guest has pages of a read-only file in its cache: it must still be that file's content. */
-	if (S_ISREG(st.st_mode) && !h->writable &&
-	    ((uint64_t)st.st_size != h->identity.size || st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec != h->identity.mtime_ns)) {
+	if (S_ISREG(st.st_mode) && !h->writable && ((uint64_t)st.st_size != h->identity.size || nanoseconds(st.st_mtim) != h->identity.mtime_ns)) {
 		close(fd);
 		return -ESTALE;
 	}

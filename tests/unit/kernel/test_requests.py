@@ -1,9 +1,11 @@
 """The border between guest and host: whatever a guest asks for, QVisor touches RAM, the comm area and the host roots, and nothing else."""
 
 import errno
+import os
 import random
 import shutil
 import struct
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,8 @@ from hypothesis import strategies as st
 
 CALL, SEGMENTS, EVENT = range(3)
 RAM, SEG_MAX, DATA, RING = 0x8000, 1024, 0x10000, 512
-LOG, LOOKUP, OPEN, PREAD, PWRITE, IOCTL = 3, 7, 8, 10, 11, 28
+LOG, LOOKUP, OPEN, PREAD, PWRITE, SETATTR, IOCTL = 3, 7, 8, 10, 11, 24, 28
+ATIME, MTIME = 4, 8
 NAMES = [
     "",
     "file",
@@ -115,6 +118,29 @@ def test_requests(host_program, folder, seed, n):
     assert len(output) == 8 * n
     after = state(folder, all_of_it=True)
     assert after == before, "something outside of the writable root has changed"
+
+
+def test_long_walk(host_program, folder):
+    """A path of more components than the data area has room for ends where the room does."""
+    fill(folder)
+    at = os.open(folder / "root", os.O_PATH)
+    for _ in range(1000):
+        os.mkdir("d", dir_fd=at)
+        at, above = os.open("d", os.O_PATH, dir_fd=at), at
+        os.close(above)
+    os.close(at)
+    output = host_program("requests")(request(CALL, LOOKUP, (0,), data=b"d/" * 1000 + b"d\0"), folder)
+    subprocess.run(["rm", "-r", folder / "root" / "d"], check=True)  # too deep for shutil
+    (found,) = struct.unpack("<q", output)
+    assert 500 < found < 1000
+
+
+def test_time_stamps_at_the_end_of_time(host_program, folder):
+    """A guest can give a file of its volume the latest time there is; the next look at it is no overflow."""
+    fill(folder)
+    late = request(CALL, SETATTR, (1, ATIME | MTIME, 0, 0, 2**64 - 1, 2**64 - 1), data=b"file\0")
+    output = host_program("requests")(late + request(CALL, LOOKUP, (1,), data=b"file\0"), folder)
+    assert struct.unpack("<2q", output) == (0, 1)
 
 
 @settings(max_examples=20, deadline=None)
