@@ -5,7 +5,7 @@
 #   make dev      build in place and let .venv run from the source tree: the fast loop. `make` switches back
 #   make test     lint, unit, guest and end-to-end tests, then the hardware KVM tests
 #   make test-unit | test-guest | test-e2e | test-hardware   parts of it
-#   make bench | demo   the table of start-up times; make bench-check fails when a bar is missed
+#   make bench | demo   the tables of start-up times, captures and the store; make bench-check fails when a bar is missed
 #   make lint     what must be clean before a commit      make format   format C and Python
 #   make docs     regenerate what docs/ is generated from  make clean    remove everything built, .venv excepted
 
@@ -38,6 +38,7 @@ bench-check: $(READY)
 
 demo bench: $(READY)
 	$(BIN)/quark bench startup
+	$(BIN)/quark bench snapshots
 
 docs: $(REQUIREMENTS) $(READY)
 	$(BIN)/python qkernel/gen_syscalls.py qkernel/syscalls.tbl --doc docs/syscalls.md
