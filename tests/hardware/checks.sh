@@ -46,10 +46,10 @@ for program in build/guest/static/*; do
 	[[ $skip == *" $name "* ]] && continue
 	verdict=
 	for try in 1 2 3; do
-		rm -rf /run/work && mkdir /run/work
+		rm -rf /run/work /run/guest && mkdir /run/work /run/guest
 		native=$(cd /run/work && timeout 30 "$1/$program" 2>/dev/null </dev/null; echo "status $?")
 		[[ $native == *FAIL* ]] && { verdict="skip $name: fails natively in the bed"; continue; }
-		guest=$(timeout -k 1 30 $quark run --cwd /tmp --env HOME=/tmp --env LANG=C.UTF-8 -- "$1/$program" 2>/dev/null </dev/null; echo "status $?")
+		guest=$(timeout -k 1 30 $quark run --cwd /run/guest --env HOME=/run/guest --env LANG=C.UTF-8 -- "$1/$program" 2>/dev/null </dev/null; echo "status $?")
 		[ "$native" = "$guest" ] && { verdict="ok   $name"; break; }
 		verdict="FAIL $name (try $try)"
 	done
