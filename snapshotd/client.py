@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import sys
 import time
 
@@ -89,6 +90,24 @@ def receive(sock: int) -> tuple[list[str], list[int]]:
     return bytes(ffi.buffer(buf, n)).decode("utf-8", "surrogateescape").split("\0") if n > 0 else [], list(fds)
 
 
+def find(root: str, domain: str) -> int:
+    """Connection to the pager of a domain of `root`, or -errno: ENOENT or ECONNREFUSED when there is none."""
+    try:
+        directory = os.open(os.path.join(root, "run", domain), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return -errno.ENOENT
+    sock = lib.qc_connect(directory)
+    os.close(directory)
+    return int(sock)
+
+
+def ended(sock: int) -> bool:
+    """Whether the pager at the other end of a connection is gone."""
+    poll = select.poll()
+    poll.register(sock, select.POLLRDHUP)
+    return bool(poll.poll(0))
+
+
 def connect(root: str, domain: str, key: str) -> int:
     """Connection to the pager of a domain of `root`, which is started when there is none.
 
@@ -98,16 +117,9 @@ def connect(root: str, domain: str, key: str) -> int:
     run = os.path.join(root, "run", domain)
     deadline = 0.0
     while True:
-        sock = -errno.ENOENT
-        try:
-            directory = os.open(run, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            pass
-        else:
-            sock = lib.qc_connect(directory)
-            os.close(directory)
+        sock = find(root, domain)
         if sock >= 0:
-            return int(sock)
+            return sock
         if sock not in {-errno.ENOENT, -errno.ECONNREFUSED}:
             raise errors.PagerLostError(f"the pager of {root} cannot be reached: {os.strerror(-sock)}")
         if not deadline:

@@ -65,6 +65,7 @@ class Pager:
         self.idle = idle
         self.fill = fill
         self.images: dict[str, Image] = {}
+        self.old: list[Image] = []  # let go, but some clone still uses it
         self.clones: dict[int, Clone] = {}
         self.waiting: list[Clone] = []  # for their working sets
         self.selector = selectors.EpollSelector()
@@ -99,7 +100,7 @@ class Pager:
 
     def fill_step(self) -> bool:
         """One chunk of background work; False when every image is complete."""
-        for image in self.images.values():
+        for image in (*self.images.values(), *self.old):
             if not image.complete:
                 self.work_on(image, lambda image: image.fill_some(1))
                 return True
@@ -114,9 +115,19 @@ class Pager:
             for clone in [c for c in self.clones.values() if c.image is image]:
                 self.drop(clone)
             if self.images.get(image.name) is image:
-                del self.images[image.name]
-            image.close()
+                self.let_go(image)  # else the last of its clones has taken it along
             return 0
+
+    def let_go(self, image: Image) -> None:
+        """Close an image, when the last clone that uses it has ended."""
+        if self.images.get(image.name) is image:
+            del self.images[image.name]
+        if image in self.old:
+            self.old.remove(image)
+        if image in {c.image for c in self.clones.values()}:
+            self.old.append(image)
+        else:
+            image.close()
 
     def accept(self, _: Any) -> None:
         """Welcome a clone."""
@@ -136,6 +147,7 @@ class Pager:
             "stats": self.stats,
             "warm": self.warm,
             "cool": self.cool,
+            "prune": self.prune,
             "totals": self.totals,
         }
         try:
@@ -167,17 +179,24 @@ class Pager:
         """The image of a snapshot, opened when it is not, or when another snapshot has the name now."""
         with self.store() as store:
             info = store.get(name)
-            image = self.images.pop(name, None)
-            if image is None or image.id != info.id:
-                if image is not None:
-                    image.close()
+            image = self.images.get(name)
+            if image is not None and image.id != info.id:
+                self.let_go(image)
+                image = None
+            if image is None:
                 image = Image(store, name)
-        check_host(name, image.meta, self.installed_kernel())
+        try:
+            check_host(name, image.meta, self.installed_kernel())
+        except QuarkError:
+            if name not in self.images:
+                image.close()
+            raise
+        self.images.pop(name, None)
         self.images[name] = image  # last: most recently used
         used = {c.image for c in self.clones.values()}
         spare = [n for n, i in self.images.items() if i not in used and i is not image and n not in self.pinned]
         for old in spare[:-KEEP_IMAGES]:
-            self.images.pop(old).close()
+            self.let_go(self.images[old])
         return image
 
     def store(self) -> Store:
@@ -225,15 +244,24 @@ class Pager:
     def cool(self, clone: Clone, fields: list[str], _fds: list[int]) -> None:
         """`cool NAME`: let go of the image, at once when no clone uses it."""
         self.pinned.discard(fields[0])
-        image = self.images.get(fields[0])
-        if image is not None and image not in {c.image for c in self.clones.values()}:
-            self.images.pop(fields[0]).close()
+        if fields[0] in self.images:
+            self.let_go(self.images[fields[0]])
+        wire.send(clone.sock, ["ok"])
+
+    def prune(self, clone: Clone, _fields: list[str], _fds: list[int]) -> None:
+        """`prune`: let go of the images of deleted snapshots, so that a collection gives their space back."""
+        with self.store() as store:
+            live = {info.id for info in store.list()}
+        for image in [i for i in self.images.values() if i.id not in live]:
+            self.pinned.discard(image.name)
+            self.let_go(image)
         wire.send(clone.sock, ["ok"])
 
     def totals(self, clone: Clone, _fields: list[str], _fds: list[int]) -> None:
         """`totals`: images open, pages in them, faults answered since the start."""
-        pages = sum(i.pages_filled for i in self.images.values())
-        wire.send(clone.sock, ["ok", str(len(self.images)), str(pages), str(self.faults)])
+        images = [*self.images.values(), *self.old]
+        pages = sum(i.pages_filled for i in images)
+        wire.send(clone.sock, ["ok", str(len(images)), str(pages), str(self.faults)])
 
     def fault(self, clone: Clone) -> None:
         """Bring in what a clone waits for, and wake it."""
@@ -260,6 +288,8 @@ class Pager:
             self.selector.unregister(clone.uffd)
             os.close(clone.uffd)
             clone.uffd = -1
+        if clone.image in self.old:
+            self.let_go(clone.image)
 
 
 def serve(root: str, domain: str, key: bytes | None, *, idle: float = IDLE_SECONDS, fill: bool = True) -> int:

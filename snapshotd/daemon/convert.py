@@ -50,9 +50,17 @@ def spec_of(message: sb.SandboxSpec) -> SandboxSpec:
             "MemorySizeError",
             f"spec.memory_bytes: {memory} is out of range; a sandbox has {SLOT} to {MEMORY_MAX} bytes",
         )
-    texts = [message.cwd, message.rootfs, message.hostname, *message.argv, *message.env, *message.env.values()]
-    if any("\0" in text for text in texts):
-        raise FieldError("spec", "a text contains a NUL byte")
+    texts: dict[str, list[str]] = {
+        "spec.argv": list(message.argv),
+        "spec.env": [*message.env, *message.env.values()],
+        "spec.cwd": [message.cwd],
+        "spec.rootfs": [message.rootfs],
+        "spec.hostname": [message.hostname],
+        **{f"spec.volumes[{i}]": [v.source, v.target] for i, v in enumerate(message.volumes)},
+    }
+    for field, values in texts.items():
+        if any("\0" in value for value in values):
+            raise FieldError(field, "contains a NUL byte")
     if any(not name or "=" in name for name in message.env):
         raise FieldError("spec.env", "a name is empty or contains '='")
     return SandboxSpec(

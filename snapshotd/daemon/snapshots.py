@@ -112,7 +112,7 @@ class SnapshotService(Service, SnapshotServiceServicer):
         """A page of them, by name."""
         size = convert.page_size(request.page_size)
         try:
-            after = base64.urlsafe_b64decode(request.page_token).decode() or None
+            after = base64.b64decode(request.page_token.encode(), b"-_", validate=True).decode() or None
         except (binascii.Error, UnicodeDecodeError):
             raise FieldError("page_token", "is not a token that ListSnapshots gave") from None
         store = await self._store(domain)
@@ -129,6 +129,8 @@ class SnapshotService(Service, SnapshotServiceServicer):
         """Delete; the space comes back with the next collection."""
         store = await self._store(domain)
         await asyncio.to_thread(store.delete, request.name, cascade=request.cascade)
+        with contextlib.suppress(QuarkError):  # it is deleted, and a pager that does not answer holds no image either
+            await asyncio.to_thread(self.stores.prune, domain)
         return sn.DeleteSnapshotResponse()
 
     @unary
@@ -184,6 +186,7 @@ class SnapshotService(Service, SnapshotServiceServicer):
             if work is not None:
                 with contextlib.suppress(QuarkError, Abandoned):
                     await asyncio.shield(work)
+                self.stores.collect_soon(domain)
             raise
         return await asyncio.to_thread(self.full, store, info.name)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import threading
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("snapshotd")
 GC_WAIT = 1.0
+GC_RETRY = 5.0
 WARM_POLL = 0.005
 
 
@@ -32,6 +34,8 @@ class Stores:
         self._stores: dict[str, Store] = {}
         self._pagers: dict[str, int] = {}
         self._mutex = threading.Lock()
+        self._unclean: set[str] = set()  # domains with files of work that was given up
+        self._wake = asyncio.Event()
 
     def get(self, domain: Domain) -> Store:
         """The store of a domain, opened when it was not.
@@ -76,11 +80,29 @@ class Stores:
         raise PagerLostError("unreachable")
 
     def pager_totals(self, domain: Domain) -> tuple[int, int, int]:
-        """(images, pages in them, faults answered) of the domain's pager; zeros when the daemon has not talked to one."""
-        if domain.name not in self._pagers:
+        """(images, pages in them, faults answered) of the domain's pager; zeros when there is none."""
+        if not self._has_pager(domain):
             return 0, 0, 0
         images, pages, faults = self.ask_pager(domain, "totals")
         return int(images), int(pages), int(faults)
+
+    def prune(self, domain: Domain) -> None:
+        """Have the domain's pager, if there is one, let go of the images of deleted snapshots."""
+        if self._has_pager(domain):
+            self.ask_pager(domain, "prune")
+
+    def _has_pager(self, domain: Domain) -> bool:
+        """Whether there is one to ask; none is started for that, and the daemon's connection to it is made."""
+        with self._mutex:
+            sock = self._pagers.get(domain.name, -1)
+            if sock >= 0 and client.ended(sock):
+                os.close(self._pagers.pop(domain.name))
+                sock = -1
+            if sock < 0:
+                sock = client.find(self.config.root, domain.name)
+                if sock >= 0:
+                    self._pagers[domain.name] = sock
+            return sock >= 0
 
     async def warm(self, domain: Domain, name: str) -> int:
         """Bring a snapshot's whole image into memory; its size in bytes."""
@@ -90,22 +112,37 @@ class Stores:
                 return int(size)
             await asyncio.sleep(WARM_POLL)
 
+    def collect_soon(self, domain: Domain) -> None:
+        """Work was given up: give the space of what it had written back. On the event loop's thread."""
+        self._unclean.add(domain.name)
+        self._wake.set()
+
     async def collect_regularly(self) -> None:
-        """Gc of every domain that is open, every so often."""
+        """Gc of every domain that is open, every so often, and of one where work was given up, at once."""
         while self.config.gc_seconds:
-            await asyncio.sleep(self.config.gc_seconds)
-            for name, store in list(self._stores.items()):
-                try:
-                    report = await asyncio.to_thread(store.gc, wait=GC_WAIT)
-                except StoreBusyError:
-                    continue  # captures are under way: next time
-                except QuarkError as e:
-                    log.error("gc failed", extra={"domain": name, "error": str(e)})  # noqa: TRY400 - its message is made for people
-                else:
-                    if report.snapshots:
-                        log.info(
-                            "gc", extra={"domain": name, "snapshots": report.snapshots, "bytes": report.bytes_freed}
-                        )
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), self.config.gc_seconds)
+            names = self._unclean if self._wake.is_set() else set(self._stores)
+            self._unclean = set()
+            self._wake.clear()
+            for name in names:
+                if not await self._collect(name):
+                    # Captures are under way: again when they may have ended.
+                    self._unclean.add(name)
+                    asyncio.get_running_loop().call_later(GC_RETRY, self._wake.set)
+
+    async def _collect(self, name: str) -> bool:
+        """Gc of a domain; False when it was busy."""
+        try:
+            report = await asyncio.to_thread(self._stores[name].gc, wait=GC_WAIT)
+        except StoreBusyError:
+            return False
+        except QuarkError as e:
+            log.error("gc failed", extra={"domain": name, "error": str(e)})  # noqa: TRY400 - its message is made for people
+        else:
+            if report.snapshots or report.leftovers:
+                log.info("gc", extra={"domain": name, "snapshots": report.snapshots, "bytes": report.bytes_freed})
+        return True
 
     def close(self) -> None:
         """Let go of everything; another daemon may own the store then."""
