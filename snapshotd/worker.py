@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     import socket
 
 PROGRESS_SECONDS = 0.05
+CANCELLED = "the capture was given up; nothing was stored"
 
 
 def preload() -> None:
@@ -65,6 +66,7 @@ class Worker:
         self.paused = False
         self.request: dict[str, Any] | None = None  # a capture that waits for the sandbox to park
         self.child = 0  # the process that writes a capture
+        self.writing = self.cancelled = False
         self.trigger: Trigger | None = None
 
     def tell(self, event: str, **fields: Any) -> None:
@@ -80,9 +82,11 @@ class Worker:
             status = self.run_clone() if "clone" in self.job else self.run_cold()
         except QuarkError as e:
             self.tell("failed", kind=type(e).__name__, message=str(e), exit_code=e.exit_code)
-        except Exception as e:
-            self.tell("failed", kind="QuarkError", message=f"the sandbox's process failed: {e!r}", exit_code=70)
-            raise
+        except Exception as e:  # noqa: BLE001 - the daemon logs it
+            import traceback
+
+            message = f"the sandbox's process failed: {type(e).__name__}; the daemon's log has the reason"
+            self.tell("failed", kind="QuarkError", message=message, exit_code=70, traceback=traceback.format_exc())
         else:
             self.wait_for_child()
             close_streams()
@@ -226,16 +230,27 @@ class Worker:
             name = command["command"]
             with self.condition:
                 if name == "capture":
-                    self.request = command
+                    self.request, self.cancelled = command, False
                     lib.qv_post(vm, lib.QK_EV_CAPTURE, 0)
-                elif name == "cancel" and self.child:
-                    os.kill(self.child, signal.SIGTERM)
+                elif name == "cancel":
+                    self.cancel()
                 elif name == "pause":
                     self.paused = True
                     lib.qv_stop(vm)
                 elif name == "resume":
                     self.paused = False
                     self.condition.notify_all()
+
+    def cancel(self) -> None:
+        """Give up the capture that is asked for, or under way. Its writer notices between two pieces of work, and leaves nothing behind."""
+        self.cancelled = True
+        if self.trigger is not None and not self.writing:
+            self.tell("failed", kind="CaptureCancelledError", message=CANCELLED, exit_code=CaptureError.exit_code)
+            os._exit(1)
+        if self.request is not None:
+            self.capture_failed(CaptureCancelledError(CANCELLED))
+        elif self.child:
+            os.kill(self.child, signal.SIGTERM)  # it is still this process: nobody has waited for it
 
     def capture(self, request: dict[str, Any], *, keep: bool) -> None:
         """Store the parked sandbox. With `keep` a fork of this process does it, so that the sandbox can go on at once."""
@@ -244,6 +259,8 @@ class Worker:
         try:
             frozen = Frozen(self.sandbox, parent)
             if not keep:
+                with self.condition:
+                    self.writing = True
                 self.write(frozen, request)
                 return
             self.wait_for_child()
@@ -257,9 +274,12 @@ class Worker:
         if pid:
             with self.condition:
                 self.child = pid
+                if self.cancelled:
+                    os.kill(pid, signal.SIGTERM)
             return
         try:
             die_with_parent(worker)
+            self.condition = threading.Condition()  # the other thread, which may have held it, is not in this process
             signal.signal(signal.SIGTERM, self.give_up)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
             frozen.pause = time.perf_counter() - frozen.started
@@ -276,10 +296,9 @@ class Worker:
         self.request = None
         self.tell("capture-failed", kind=type(e).__name__, message=str(e), exit_code=e.exit_code)
 
-    @staticmethod
-    def give_up(*_: object) -> None:
+    def give_up(self, *_: object) -> None:
         """SIGTERM in the process that writes."""
-        raise CaptureCancelledError("the capture was given up; nothing was stored")
+        self.cancelled = True
 
     def write(self, frozen: Frozen, request: dict[str, Any]) -> None:
         """Write a capture into the store."""
@@ -287,6 +306,8 @@ class Worker:
 
         def progress(done: int, total: int) -> None:
             nonlocal last
+            if self.cancelled:
+                raise CaptureCancelledError(CANCELLED)
             if (now := time.monotonic()) - last >= PROGRESS_SECONDS:
                 last = now
                 self.tell("progress", done=done, total=total)
@@ -329,7 +350,5 @@ def main(sock: socket.socket) -> None:
     os.close(fds[3])
     if job.get("tty"):
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-    if job.get("chdir"):
-        os.chdir(job["chdir"])
     sys.stdout = sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115 - for the life of the process
     Worker(sock, job).run()

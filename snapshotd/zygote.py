@@ -1,18 +1,21 @@
 """The zygote: a process without gRPC that has everything imported, and forks the workers that become sandboxes.
 
-Usage: python -m snapshotd.zygote FD, a SOCK_SEQPACKET socket to the daemon. `fork` is answered with `worker PID` and two descriptors: the
-worker's socket and its pidfd. When the daemon ends, however it ends, the zygote reads end of file and ends too, and the kernel then kills
-its workers (PR_SET_PDEATHSIG): no sandbox outlives its daemon, and nobody has to remember a PID for that.
+Usage: python -m snapshotd.zygote FD DAEMON, a SOCK_SEQPACKET socket to the daemon and its PID. `fork` is answered with `worker PID` and two
+descriptors: the worker's socket and its pidfd; or with `failed REASON`. When the daemon ends, however it ends, the kernel kills the zygote, and
+then its workers (PR_SET_PDEATHSIG): no sandbox outlives its daemon, and nobody has to remember a PID for that.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import selectors
 import signal
 import socket
 import sys
+import traceback
+from typing import NoReturn
 
 from snapshotd import wire, worker
 from snapshotd.lifeline import die_with_parent
@@ -20,27 +23,45 @@ from snapshotd.lifeline import die_with_parent
 
 def fork_worker(daemon: socket.socket, reaper: tuple[int, int]) -> None:
     """Fork one worker and hand its socket to the daemon."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    zygote = os.getpid()
-    pid = os.fork()
-    if pid == 0:
+    with contextlib.ExitStack() as stack:
+        try:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            stack.enter_context(ours)
+            stack.enter_context(theirs)
+            zygote = os.getpid()
+            pid = os.fork()
+        except OSError as e:
+            # Out of descriptors or processes. This process must not end of it: every sandbox would, too.
+            wire.send(daemon, ["failed", e.strerror or str(e)])
+            return
+        if pid == 0:
+            become_worker(zygote, theirs, (daemon.fileno(), ours.fileno(), *reaper))
+        try:
+            pidfd = os.pidfd_open(pid)
+        except OSError as e:
+            os.kill(pid, signal.SIGKILL)  # it is still this one: only `reap` lets go of a PID
+            wire.send(daemon, ["failed", e.strerror or str(e)])
+            return
+        try:
+            wire.send(daemon, ["worker", str(pid)], (ours.fileno(), pidfd))
+        finally:
+            os.close(pidfd)
+
+
+def become_worker(zygote: int, sock: socket.socket, others: tuple[int, ...]) -> NoReturn:
+    """The child's side: close what is the zygote's, wait for a job, do it, end."""
+    try:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        daemon.close()
-        ours.close()
-        for fd in reaper:
+        for fd in others:
             os.close(fd)
         die_with_parent(zygote)
         os.setsid()
-        worker.main(theirs)
-        os._exit(0)
-    theirs.close()
-    pidfd = os.pidfd_open(pid)
-    try:
-        wire.send(daemon, ["worker", str(pid)], (ours.fileno(), pidfd))
+        worker.main(sock)
+    except BaseException:  # noqa: BLE001 - this process must end here, whatever it was
+        traceback.print_exc()
     finally:
-        os.close(pidfd)
-        ours.close()
+        os._exit(0)
 
 
 def reap() -> None:
@@ -52,8 +73,9 @@ def reap() -> None:
         pass
 
 
-def main(fd: int) -> int:
+def main(fd: int, parent: int) -> int:
     """Serve the daemon until it goes."""
+    die_with_parent(parent)
     daemon = socket.socket(fileno=fd)
     daemon.set_inheritable(False)
     reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -78,4 +100,4 @@ def main(fd: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1])))
+    sys.exit(main(int(sys.argv[1]), int(sys.argv[2])))

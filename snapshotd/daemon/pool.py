@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
+import time
 from collections import deque
 
 from quark.errors import QuarkError, VmError
 from snapshotd import wire
-from snapshotd.lifeline import die_with_parent
 
+log = logging.getLogger("snapshotd")
 FORK_SECONDS = 30.0
 REFILL_SECONDS = 0.02
+AGAIN_SECONDS = 1.0  # between attempts, when the zygote or a fork fails
 
 
 class IdleWorker:
@@ -26,6 +30,13 @@ class IdleWorker:
         self.pid = pid
         self.sock = sock
         self.pidfd = pidfd
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has died."""
+        poll = select.poll()
+        poll.register(self.pidfd, select.POLLIN)
+        return bool(poll.poll(0))
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         """Send a signal, to this process and no other."""
@@ -50,22 +61,27 @@ class Pool:
         self._asked = 0
         self._sock: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._started = 0.0
+        self._closed = False
 
     def start(self) -> None:
         """Start the zygote. From the main thread only: the kernel ties the zygote's life to the thread that forked it."""
+        if self._closed:
+            return
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         package_parent = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-        me = os.getpid()
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "snapshotd.zygote", str(theirs.fileno())],
-            env={**os.environ, "PYTHONPATH": package_parent},
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            preexec_fn=lambda: die_with_parent(me),  # noqa: PLW1509 - before any thread
-        )
-        theirs.close()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "snapshotd.zygote", str(theirs.fileno()), str(os.getpid())],
+                env={**os.environ, "PYTHONPATH": package_parent},
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                # Ctrl-C on the daemon's terminal is for the daemon, which ends the sandboxes in order.
+                start_new_session=True,
+            )
         ours.setblocking(False)
         self._sock = ours
+        self._started = time.monotonic()
         asyncio.get_running_loop().add_reader(ours, self._arrived)
         self._refill()
 
@@ -85,23 +101,43 @@ class Pool:
             self._lost()
             return
         self._asked -= 1
+        if fields[0] != "worker":
+            log.error("no process for a sandbox", extra={"error": fields[1]})
+            self._fail(VmError(f"no process for the sandbox: {fields[1]}; the host is at a limit"))
+            asyncio.get_running_loop().call_later(AGAIN_SECONDS, self._refill)
+            return
         worker = IdleWorker(int(fields[1]), socket.socket(fileno=fds[0]), fds[1])
         worker.sock.setblocking(False)
-        while self._waiting:
-            future = self._waiting.popleft()
-            if not future.done():
-                future.set_result(worker)
-                return
+        if self._waiting:
+            self._waiting.popleft().set_result(worker)
+            return
         self.idle.append(worker)
+        asyncio.get_running_loop().add_reader(worker.sock, self._died, worker)
+
+    def _died(self, worker: IdleWorker) -> None:
+        """An idle worker has nothing to say: this is its end."""
+        self._forget(worker)
+        self.idle.remove(worker)
+        asyncio.get_running_loop().call_later(AGAIN_SECONDS, self._refill)
+
+    @staticmethod
+    def _forget(worker: IdleWorker) -> None:
+        asyncio.get_running_loop().remove_reader(worker.sock)
+        worker.close()
+
+    def _fail(self, error: QuarkError) -> None:
+        """Whoever waits for a worker gets none."""
+        while self._waiting:
+            self._waiting.popleft().set_exception(error)
 
     def _lost(self) -> None:
-        """The zygote died, and its workers with it: start another."""
+        """The zygote died, and its workers with it: start another. Not in a hurry, if this one has just been started."""
         self._close()
-        while self._waiting:
-            future = self._waiting.popleft()
-            if not future.done():
-                future.set_exception(VmError("the process that makes sandboxes ended; try again"))
-        self.start()
+        status = self._process.returncode if self._process is not None else None
+        log.error("the zygote ended, and the sandboxes with it", extra={"status": status})
+        self._fail(VmError("the process that makes sandboxes ended; try again"))
+        lived = time.monotonic() - self._started
+        asyncio.get_running_loop().call_later(max(AGAIN_SECONDS - lived, 0), self.start)
 
     async def take(self) -> IdleWorker:
         """A worker.
@@ -109,20 +145,33 @@ class Pool:
         Raises:
             QuarkError: none could be made.
         """
-        if self.idle:
+        loop = asyncio.get_running_loop()
+        while self.idle:
             worker = self.idle.popleft()
+            if worker.ended:
+                self._forget(worker)
+                continue
+            loop.remove_reader(worker.sock)
             # After the caller has put it to work; and while there is another one, not beside a restore that takes a few milliseconds.
-            asyncio.get_running_loop().call_later(REFILL_SECONDS if self.idle else 0, self._refill)
+            loop.call_later(REFILL_SECONDS if self.idle else 0, self._refill)
             return worker
-        future: asyncio.Future[IdleWorker] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[IdleWorker] = loop.create_future()
         self._waiting.append(future)
         self._refill()
         try:
-            return await asyncio.wait_for(future, FORK_SECONDS)
-        except TimeoutError:
-            raise QuarkError(
-                f"no process for the sandbox within {FORK_SECONDS:.0f} s; the host is overloaded"
-            ) from None
+            async with asyncio.timeout(FORK_SECONDS):
+                return await asyncio.shield(future)
+        except BaseException as e:
+            if not future.done():
+                self._waiting.remove(future)
+                future.cancel()
+            elif future.exception() is None:
+                self._forget(future.result())  # it came together with the end of the call
+            if isinstance(e, TimeoutError):
+                raise QuarkError(
+                    f"no process for the sandbox within {FORK_SECONDS:.0f} s; the host is overloaded"
+                ) from None
+            raise
 
     def _close(self) -> None:
         if self._sock is not None:
@@ -130,14 +179,14 @@ class Pool:
             self._sock.close()
             self._sock = None
         for worker in self.idle:
-            worker.close()
+            self._forget(worker)
         self.idle.clear()
         self._asked = 0
         if self._process is not None:
             self._process.kill()
             self._process.wait()
-            self._process = None
 
     def close(self) -> None:
         """End the zygote, and with it every worker."""
+        self._closed = True
         self._close()
