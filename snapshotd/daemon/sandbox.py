@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import secrets
 import signal
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from quark.errors import QuarkError, SandboxStateError, UsageError
 from snapshotd import wire
 from snapshotd.client import named_error
+from snapshotd.daemon import tracing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from snapshotd.daemon.output import Terminals
     from snapshotd.daemon.pool import IdleWorker
 
+log = logging.getLogger("snapshotd")
 STARTING, RUNNING, PAUSED, EXITED, FAILED = "starting", "running", "paused", "exited", "failed"
 FORWARDED = {
     signal.SIGINT,
@@ -74,7 +77,9 @@ class Sandbox:
         self.finished = asyncio.Event()  # how it ended is known
         self.ended = asyncio.Event()  # and its process is gone
         self.state_changed = asyncio.Event()
+        self._pausing = asyncio.Lock()  # one command at a time: of two, the worker would answer the last only
         self.capture: Capture | None = None
+        self.trace = tracing.current()
         self.on_end: Callable[[Sandbox], None] = lambda _: None
 
     @property
@@ -156,6 +161,8 @@ class Sandbox:
 
     def _on_failed(self, event: dict[str, Any]) -> None:
         self.error = named_error(event["kind"], event["message"])
+        if "traceback" in event:
+            log.error("sandbox failed", extra={"sandbox": self.id, "traceback": event["traceback"]})
         self._set(FAILED)
 
     def _gone(self) -> None:
@@ -208,9 +215,10 @@ class Sandbox:
             await self._change()
         if self.state not in {RUNNING, PAUSED}:
             raise SandboxStateError(f"sandbox {self.id} is {self.state}; it cannot be paused or resumed")
-        self.command("pause" if on else "resume")
-        while self.state != wanted and self.state in {RUNNING, PAUSED}:
-            await self._change()
+        async with self._pausing:
+            self.command("pause" if on else "resume")
+            while self.state != wanted and self.state in {RUNNING, PAUSED}:
+                await self._change()
         if self.state != wanted:
             raise SandboxStateError(f"sandbox {self.id} ended meanwhile")
 

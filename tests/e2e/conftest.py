@@ -3,6 +3,8 @@
 import contextlib
 import os
 import queue
+import subprocess
+import sys
 import time
 from dataclasses import dataclass
 
@@ -267,3 +269,20 @@ def connect():
 def api(daemon, connect):
     """A client of the daemon of `quark`."""
     return connect(f"unix:{daemon.socket}", daemon)
+
+
+@pytest.fixture
+def cold_pager():
+    """Starts a pager that brings in nothing that nobody asked for."""
+    started = []
+
+    def start(daemon):
+        command = [sys.executable, "-P", "-m", "snapshotd.pager", str(daemon.root), "--no-fill"]
+        started.append(subprocess.Popen(command, stdin=subprocess.DEVNULL))
+        until((daemon.root / "run" / "default" / "pager.sock").exists, "the pager listens")
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.terminate()
+        process.wait(10)
