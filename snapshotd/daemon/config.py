@@ -6,13 +6,16 @@ import grp
 import os
 import pwd
 import tomllib
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from quark.errors import ConfigError
 from quark.paths import state_root
 from snapshotd.store.layout import check_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class _Section(BaseModel):
@@ -123,6 +126,20 @@ class Config(_Section):
             raise ValueError("two domains have the same name")
         return self
 
+    @field_validator("root", "socket")
+    @classmethod
+    def _absolute(cls, path: str) -> str:
+        return os.path.abspath(path) if path else ""
+
+    @model_validator(mode="after")
+    def _others_reach_the_socket(self) -> Config:
+        for domain in self.domains:
+            if (domain.groups or set(domain.users) - {os.geteuid()}) and not self.socket:
+                raise ValueError(
+                    f"domain {domain.name!r} is open to other users, so `socket` is needed: only their owner may enter the state directories"
+                )
+        return self
+
     @property
     def socket_path(self) -> str:
         """Of the gRPC socket."""
@@ -135,11 +152,11 @@ class Config(_Section):
         return found
 
 
-def _number(who: str | int, find: object, what: str) -> int:
+def _number(who: str | int, find: Callable[[str], int], what: str) -> int:
     if isinstance(who, int):
         return who
     try:
-        return int(find(who))  # type: ignore[operator]
+        return find(who)
     except KeyError:
         raise ValueError(f"there is no {what} {who!r}") from None
 
@@ -170,6 +187,9 @@ def load(path: str | None, **overrides: str) -> Config:
         first = e.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ConfigError(f"{path or 'configuration'}: {where or 'document'}: {first['msg']}") from e
-    if len(os.fsencode(config.socket_path)) > 107:
-        raise ConfigError(f"socket path {config.socket_path} is longer than the 107 bytes of unix(7); set `socket`")
+    for socket in (config.socket_path, os.path.join(config.root, "run", "snapshotd.sock")):
+        if len(os.fsencode(socket)) > 107:
+            raise ConfigError(
+                f"socket path {socket} is longer than the 107 bytes of unix(7); choose a shorter `root` or `socket`"
+            )
     return config

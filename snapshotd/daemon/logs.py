@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import time
 
 # Attributes that every record has; the others are what the caller added.
 _PLAIN = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+WORD = re.compile(r"[\w./:@+-]+", re.ASCII)
 
 
 def fields(record: logging.LogRecord) -> dict[str, object]:
@@ -22,8 +25,9 @@ class Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """One line (more with a traceback)."""
         parts = [record.levelname.lower(), record.getMessage()]
+        # Whatever comes from a caller stays one word on one line.
         parts += [
-            f"{k}={json.dumps(v) if isinstance(v, str) and (' ' in v or not v) else v}"
+            f"{k}={json.dumps(v) if isinstance(v, str) and not WORD.fullmatch(v) else v}"
             for k, v in fields(record).items()
         ]
         text = " ".join(parts)

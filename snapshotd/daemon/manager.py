@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from quark.errors import BusyError, SandboxUnknownError
+from quark.errors import BusyError, DaemonLostError, SandboxUnknownError
 from snapshotd.daemon.output import Terminals
 from snapshotd.daemon.pool import Pool
 from snapshotd.daemon.sandbox import Sandbox
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from snapshotd.daemon.metrics import Metrics
 
 END_SECONDS = 10.0
+STOPPED = "the daemon was stopped, and ended the sandbox; run it again when the daemon is back"
 
 
 class Manager:
@@ -130,6 +131,8 @@ class Manager:
     async def close(self) -> None:
         """End all of them."""
         for sandbox in self.sandboxes.values():
+            if not sandbox.finished.is_set():
+                sandbox.error = DaemonLostError(STOPPED)
             sandbox.kill()
         for sandbox in list(self.sandboxes.values()):
             with contextlib.suppress(TimeoutError):

@@ -11,8 +11,7 @@ from quark.errors import ConfigError, QuarkError
 from snapshotd.daemon import tracing
 
 if TYPE_CHECKING:
-    import threading
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from prometheus_client.core import Metric
 
@@ -57,23 +56,36 @@ class Metrics:
             self.restore.labels(step).observe(us / 1e6)
         if sandbox.timeline:
             self.restore.labels("total").observe(sum(us for _, us in sandbox.timeline) / 1e6)
-            tracing.steps("restore", sandbox.timeline, sandbox.start_ns, snapshot=sandbox.snapshot, sandbox=sandbox.id)
+            tracing.steps(
+                "restore",
+                sandbox.timeline,
+                sandbox.start_ns,
+                sandbox.trace,
+                snapshot=sandbox.snapshot,
+                sandbox=sandbox.id,
+            )
 
-    def serve(self, address: str, manager: Manager, stores: Stores) -> tuple[object, threading.Thread] | None:
-        """Start the endpoint at HOST:PORT; None when the address is empty.
+    def serve(self, address: str, manager: Manager, stores: Stores) -> Callable[[], None]:
+        """Start the endpoint at HOST:PORT, none when the address is empty; returns what ends it.
 
         Raises:
             ConfigError: not an address that can be listened on.
         """
         if not address:
-            return None
+            return lambda: None
         self.registry.register(Lookup(manager, stores))
         host, _, port = address.rpartition(":")
         try:
             server, thread = start_http_server(int(port), addr=host.strip("[]") or "127.0.0.1", registry=self.registry)
-        except (OSError, ValueError) as e:
+        except (OSError, ValueError, OverflowError) as e:
             raise ConfigError(f"metrics: cannot listen on {address!r}: {e}; use HOST:PORT") from e
-        return server, thread
+
+        def end() -> None:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+        return end
 
 
 class Lookup:

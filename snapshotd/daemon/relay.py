@@ -120,7 +120,7 @@ def peer_credentials(sock: socket.socket) -> tuple[int, int, int]:
 
 def listen(path: str, kind: socket.SocketKind, mode: int) -> socket.socket:
     """A new listening unix socket at `path`, in place of what a daemon that was killed left there (the store's lock is ours)."""
-    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    os.makedirs(os.path.dirname(path), mode=0o755 if mode & 0o077 else 0o700, exist_ok=True)
     if os.path.lexists(path):
         os.unlink(path)
     sock = socket.socket(socket.AF_UNIX, kind)

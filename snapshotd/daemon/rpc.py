@@ -61,8 +61,9 @@ class _Call:
             log.error("%s failed", self.name, exc_info=error)
         await abort(self.context, error)
 
-    def leave(self) -> None:
-        """Log and count."""
+    def leave(self, span: tracing.Span) -> None:
+        """Log, count and trace."""
+        span.finish(self.code)
         seconds = time.perf_counter() - self.started
         self.service.metrics.call(self.name, self.code, seconds)
         level = logging.INFO if self.code in {"OK", "CANCELLED"} else logging.WARNING
@@ -80,7 +81,7 @@ def unary(
     @functools.wraps(method)
     async def served(self: Service, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
         call = _Call(self, method.__name__, context)
-        with tracing.span(method.__name__, context):
+        with tracing.span(method.__name__, context) as span:
             try:
                 return await method(self, call.enter(), request)
             except asyncio.CancelledError:
@@ -91,7 +92,7 @@ def unary(
             except Exception as e:  # noqa: BLE001 - every error becomes a status
                 await call.fail(e)
             finally:
-                call.leave()
+                call.leave(span)
 
     return served
 
@@ -105,7 +106,7 @@ def stream(
     @functools.wraps(method)
     async def served(self: Service, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
         call = _Call(self, method.__name__, context)
-        with tracing.span(method.__name__, context):
+        with tracing.span(method.__name__, context) as span:
             answers = None
             try:
                 answers = method(self, call.enter(), request)
@@ -121,6 +122,6 @@ def stream(
             finally:
                 if answers is not None:
                     await answers.aclose()
-                call.leave()
+                call.leave(span)
 
     return served

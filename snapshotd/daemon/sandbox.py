@@ -13,7 +13,7 @@ import socket
 import time
 from typing import TYPE_CHECKING, Any
 
-from quark.errors import QuarkError, SandboxStateError, UsageError
+from quark.errors import QuarkError, SandboxStateError, UsageError, VmError
 from snapshotd import wire
 from snapshotd.client import named_error
 from snapshotd.daemon import tracing
@@ -80,6 +80,7 @@ class Sandbox:
         self._pausing = asyncio.Lock()  # one command at a time: of two, the worker would answer the last only
         self.capture: Capture | None = None
         self.trace = tracing.current()
+        self._killed = False
         self.on_end: Callable[[Sandbox], None] = lambda _: None
 
     @property
@@ -169,8 +170,10 @@ class Sandbox:
         """The worker has ended (and its streams are at their end)."""
         asyncio.get_running_loop().remove_reader(self.worker.sock)
         if self.state not in {EXITED, FAILED}:
+            if self.state == STARTING and not self._killed:
+                self.error = self.error or VmError("the sandbox's process was killed while it started; try again")
             self.exit_status = 128 + signal.SIGKILL
-            self._set(EXITED)
+            self._set(EXITED if self.error is None else FAILED)
         if self.capture is not None:
             self.capture.end(self.error or SandboxStateError(f"sandbox {self.id} ended before it was captured"))
         self.worker.close()
@@ -185,6 +188,7 @@ class Sandbox:
     def kill(self) -> None:
         """End it now."""
         if not self.ended.is_set():
+            self._killed = True
             self.worker.kill()
 
     def signal(self, number: int) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
+import resource
 import signal
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("snapshotd")
 SERVICES = ("SnapshotService", "SandboxService", "StatisticsService")
 GRACE_SECONDS = 5.0
+THREADS = 16
 OPTIONS = (
     ("grpc.max_receive_message_length", 16 << 20),
     ("grpc.max_send_message_length", -1),
@@ -60,55 +64,63 @@ class Daemon:
         self.stores = Stores(config)
         self.manager = Manager(config, self.metrics)
         self.stopping = asyncio.Event()
-        self.exporter: object = None
 
     async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT."""
+        """Serve until SIGTERM or SIGINT; then take everything apart, in the reverse order."""
         loop = asyncio.get_running_loop()
+        # Long work has a thread for itself each (stores.py); these are for what asks the catalogue or the pager.
+        loop.set_default_executor(ThreadPoolExecutor(THREADS, "snapshotd"))
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stopping.set)
-        self.manager.start()
-        server = grpc.aio.server(options=OPTIONS)
-        status = self._add_services(server)
+        async with contextlib.AsyncExitStack() as undo:
+            undo.callback(self.close)
+            tracing.configure(self.config.otlp)
+            undo.callback(tracing.close)
+            undo.callback(self.metrics.serve(self.config.metrics, self.manager, self.stores))
+            self.manager.start()
+            server = grpc.aio.server(options=OPTIONS)
+            status = self._add_services(server)
+            inner = await self._start(server)
+            undo.push_async_callback(server.stop, GRACE_SECONDS)
+            undo.push_async_callback(self.manager.close)  # before that: whoever waits for a sandbox has an answer then
+            public, session = self._sockets(undo)
+            relay, sessions = Relay(public, inner), SessionServer(session, self.access, self.manager)
+            relay.start()
+            undo.callback(relay.close)
+            sessions.start()
+            undo.callback(sessions.close)
+            for work in (systemd.watchdog(), self.stores.collect_regularly()):
+                undo.callback(asyncio.create_task(work).cancel)
+            for name in SERVICES:
+                await status.set(f"quark.snapshot.v1.{name}", health_pb2.HealthCheckResponse.SERVING)
+            log.info(
+                "ready",
+                extra={"version": quark.__version__, "root": self.config.root, "socket": self.config.socket_path},
+            )
+            systemd.notify("READY=1")
+            await self.stopping.wait()
+            systemd.notify("STOPPING=1")
+            log.info("stopping", extra={"sandboxes": self.manager.running})
+            await status.enter_graceful_shutdown()
+
+    async def _start(self, server: grpc.aio.Server) -> str:
+        """Bind and start gRPC; the path of its own unix socket."""
         inner = os.path.join(self.run_directory, "grpc.sock")
         listen(inner, socket.SOCK_STREAM, 0o600).close()  # so that the name is free and its directory there
         os.unlink(inner)
+        if self.config.tcp is not None:
+            self._listen_tcp(server, self.config.tcp)
         old = os.umask(0o177)
         try:
             server.add_insecure_port(f"unix:{inner}")
             await server.start()
         finally:
             os.umask(old)
-        if self.config.tcp is not None:
-            self._listen_tcp(server, self.config.tcp)
-        public, session = self._sockets()
-        relay, sessions = Relay(public, inner), SessionServer(session, self.access, self.manager)
-        self.exporter = self.metrics.serve(self.config.metrics, self.manager, self.stores)
-        tracing.configure(self.config.otlp)
-        relay.start()
-        sessions.start()
-        background = [asyncio.create_task(systemd.watchdog()), asyncio.create_task(self.stores.collect_regularly())]
-        for name in SERVICES:
-            await status.set(f"quark.snapshot.v1.{name}", health_pb2.HealthCheckResponse.SERVING)
-        log.info(
-            "ready", extra={"version": quark.__version__, "root": self.config.root, "socket": self.config.socket_path}
-        )
-        systemd.notify("READY=1")
-        await self.stopping.wait()
-        systemd.notify("STOPPING=1")
-        log.info("stopping", extra={"sandboxes": self.manager.running})
-        await status.enter_graceful_shutdown()
-        relay.close()
-        sessions.close()
-        for task in background:
-            task.cancel()
-        await self.manager.close()
-        await server.stop(GRACE_SECONDS)
+        return inner
 
     def close(self) -> None:
-        """Let go of the store and the sockets."""
+        """Let go of the store."""
         self.stores.close()
-        tracing.close()
 
     def _add_services(self, server: grpc.aio.Server) -> Any:
         parts = (self.access, self.manager, self.stores, self.metrics)
@@ -131,16 +143,27 @@ class Daemon:
             credentials = grpc.ssl_server_credentials([(key, certificate)], ca, require_client_auth=True)
             server.add_secure_port(tcp.listen, credentials)
         except (OSError, RuntimeError, ValueError) as e:
-            raise ConfigError(f"tcp: cannot listen on {tcp.listen}: {e}") from e
+            raise ConfigError(f"tcp: cannot listen on {tcp.listen}: {e}; check the address and the three files") from e
 
-    def _sockets(self) -> tuple[socket.socket, socket.socket]:
+    def _sockets(self, undo: contextlib.AsyncExitStack) -> tuple[socket.socket, socket.socket]:
         """The public gRPC socket and the session socket: the service manager's, or our own."""
-        mode = 0o666 if self.access.open_to_others else 0o600
-        given = {s.type: s for s in systemd.listen_sockets()}
-        public = given.get(socket.SOCK_STREAM) or listen(self.config.socket_path, socket.SOCK_STREAM, mode)
-        path = os.path.join(os.path.dirname(self.config.socket_path), "session.sock")
-        session = given.get(socket.SOCK_SEQPACKET) or listen(path, socket.SOCK_SEQPACKET, mode)
-        return public, session
+        path = self.config.socket_path
+        paths = {
+            socket.SOCK_STREAM: path,
+            socket.SOCK_SEQPACKET: os.path.join(os.path.dirname(path), "session.sock"),
+        }
+        found = {s.type: s for s in systemd.listen_sockets()}
+        for kind, where in paths.items():
+            if kind not in found:
+                found[kind] = listen(where, kind, 0o666 if self.access.open_to_others else 0o600)
+                undo.callback(_unlink, where)
+        return found[socket.SOCK_STREAM], found[socket.SOCK_SEQPACKET]
+
+
+def _unlink(path: str) -> None:
+    """The daemon's own socket; gone already is as good."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 def main(config: Config) -> None:
@@ -151,12 +174,11 @@ def main(config: Config) -> None:
         ConfigError: it cannot be started like that.
     """
     logs.configure(config.log, config.log_level)
+    # A sandbox takes six descriptors here; the soft limit of 1024 is for programs that use select(2).
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
     async def run() -> None:
-        daemon = Daemon(config)
-        try:
-            await daemon.run()
-        finally:
-            daemon.close()
+        await Daemon(config).run()
 
     asyncio.run(run())

@@ -33,7 +33,7 @@ def listen_sockets() -> list[socket.socket]:
 async def watchdog() -> None:
     """As long as the event loop turns, say so, twice as often as asked."""
     microseconds = int(os.environ.get("WATCHDOG_USEC", "0"))
-    if not microseconds:
+    if not microseconds or os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return
     while True:
         notify("WATCHDOG=1")
