@@ -216,8 +216,9 @@ int64_t qv_populate(struct qv *vm, const struct qv_page_run *runs, size_t n)
 {
 	int64_t pages = 0;
 	for (size_t i = 0; i < n; i++) {
+		/* The clone that it was recorded of may have had more RAM by then. */
 		if (!in_ram(vm, &runs[i]))
-			return -EINVAL;
+			continue;
 		/* Only a hint: what cannot be populated now is faulted in later. */
 		if (madvise(vm->ram + runs[i].gfn * QK_PAGE_SIZE, runs[i].pages * QK_PAGE_SIZE,
 			    runs[i].kind == QV_PAGES_WRITTEN ? MADV_POPULATE_WRITE : MADV_POPULATE_READ) == 0)

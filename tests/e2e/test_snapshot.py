@@ -180,3 +180,10 @@ def test_a_killed_pager_ends_its_sandboxes(quark):
     assert p.returncode == 67, (p.returncode, out, err)
     assert b"pager" in err
     assert clone(quark, "--prefetch", "none", timeout=120).out == "on\n"
+
+
+def test_the_first_clone_needs_more_memory_than_the_snapshot_had(quark):
+    """What it touches is recorded for the others, which do not have that memory when they start."""
+    create(quark, READY + "x = bytearray(b'x' * 150_000_000)\nprint(len(x))")
+    for _ in range(3):
+        assert clone(quark).out == "150000000\n"
