@@ -44,6 +44,8 @@ class Capture:
         self.done, self.total = 0, 0
         self.changed = asyncio.Event()
         self.finished = False
+        self.given_up = False  # nobody waits for it any more
+        self.ended = asyncio.Event()
         self.error: QuarkError | None = None
 
     def advance(self, done: int, total: int) -> None:
@@ -56,6 +58,7 @@ class Capture:
         if not self.finished:
             self.finished, self.error = True, error
             self.changed.set()
+            self.ended.set()
 
 
 class Sandbox:

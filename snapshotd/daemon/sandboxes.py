@@ -129,6 +129,8 @@ class SandboxService(Service, SandboxServiceServicer):
         sandbox = self.manager.get(domain, request.id)
         store = await asyncio.to_thread(self.stores.get, domain)
         await asyncio.to_thread(store.check_name, request.name)
+        if sandbox.capture is not None and sandbox.capture.given_up:
+            await sandbox.capture.ended.wait()  # an instant
         capture = sandbox.begin_capture(request.name, flat=request.flat)
         try:
             while not capture.finished:
@@ -137,6 +139,7 @@ class SandboxService(Service, SandboxServiceServicer):
                 yield sb.CaptureSandboxResponse(frames_done=capture.done, frames_total=capture.total)
         finally:
             if not capture.finished:
+                capture.given_up = True
                 sandbox.command("cancel")
         if capture.error is not None:
             raise capture.error

@@ -81,11 +81,24 @@ class SnapshotService(Service, SnapshotServiceServicer):
                 if not more:
                     await first_of(capture.changed, sandbox.streams.changed, sandbox.ended)
                     capture.changed.clear()
+        except BaseException:
+            await self._give_up(sandbox, capture)
+            raise
         finally:
             sandbox.kill()
+            if capture.done and (capture.error is not None or not capture.finished):
+                self.stores.collect_soon(domain)  # what its process could not remove any more
         if capture.error is not None:
             raise capture.error
         yield sn.CreateSnapshotResponse(snapshot=await asyncio.to_thread(self.full, store, request.name))
+
+    @staticmethod
+    async def _give_up(sandbox: Sandbox, capture: Any) -> None:
+        """Let a capture under way remove what it has written; what is not being written yet needs no such care."""
+        if capture.done and not capture.finished:
+            sandbox.command("cancel")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(sandbox.finished.wait(), CANCEL_SECONDS)
 
     @staticmethod
     def _news(sandbox: Sandbox, capture: Any, positions: list[int]) -> tuple[sn.CreateSnapshotResponse | None, bool]:

@@ -105,12 +105,19 @@ class Stores:
             return sock >= 0
 
     async def warm(self, domain: Domain, name: str) -> int:
-        """Bring a snapshot's whole image into memory; its size in bytes."""
+        """Bring a snapshot's whole image into memory; its size in bytes. Given up, the image is not kept for that any more."""
         while True:
-            state, size = await asyncio.to_thread(self.ask_pager, domain, "warm", name)
-            if state == "complete":
-                return int(size)
-            await asyncio.sleep(WARM_POLL)
+            asked = asyncio.ensure_future(asyncio.to_thread(self.ask_pager, domain, "warm", name))
+            try:
+                state, size = await asyncio.shield(asked)
+                if state == "complete":
+                    return int(size)
+                await asyncio.sleep(WARM_POLL)
+            except asyncio.CancelledError:
+                with contextlib.suppress(QuarkError):
+                    await asked
+                    await asyncio.to_thread(self.ask_pager, domain, "cool", name)
+                raise
 
     def collect_soon(self, domain: Domain) -> None:
         """Work was given up: give the space of what it had written back. On the event loop's thread."""

@@ -114,6 +114,8 @@ class Api:
         self.sandboxes = SandboxServiceStub(self.channel)
         self.statistics = StatisticsServiceStub(self.channel)
 
+    until = staticmethod(until)
+
     def close(self):
         self.channel.close()
 

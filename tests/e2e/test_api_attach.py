@@ -9,9 +9,9 @@ from quark.snapshot.v1 import sandboxes_pb2 as sb
 
 PYTHON = "/usr/bin/python3.11"
 SIGNALS = """
-import signal, sys
+import os, signal, sys
 def got(number, frame):
-    print('got', number, flush=True)
+    os.write(1, b'got %d\\n' % number)
 for number in map(int, sys.argv[1:]):
     signal.signal(number, got)
 print('up', flush=True)
@@ -22,7 +22,7 @@ RESIZED = """
 import os, signal
 def show(*_):
     size = os.get_terminal_size()
-    print(size.lines, 'x', size.columns, flush=True)
+    os.write(1, b'%d x %d\\n' % (size.lines, size.columns))
 signal.signal(signal.SIGWINCH, show)
 print('up', os.isatty(0), os.isatty(1), os.isatty(2), flush=True)
 while True:
