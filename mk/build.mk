@@ -4,7 +4,7 @@
 INSTALLED := $(VENV)/.installed
 DEV_PATH := $(VENV)/lib/python3.11/site-packages/quark-source-tree.pth
 READY := $(if $(wildcard $(DEV_PATH)),dev,$(INSTALLED))
-SOURCES := pyproject.toml $(wildcard README.md) LICENSE CMakeLists.txt bin/quark \
+SOURCES := pyproject.toml $(wildcard README.md) LICENSE CMakeLists.txt bin/quark bin/snapshotd \
 	$(shell find $(PACKAGES) qkernel -type f ! -path '*/__pycache__/*' ! -name '*.so' ! -name '*.elf' ! -name '*.new')
 
 .PHONY: all dev FORCE
@@ -29,7 +29,8 @@ dev: build/dev/build.ninja $(DEV_PATH)
 $(DEV_PATH): | $(REQUIREMENTS)
 	@$(LOCKED) $(BIN)/pip uninstall -q -y quark 2>/dev/null
 	@sed 's|^from quark.cli|sys.path.insert(0, "$(CURDIR)")\n&|' bin/quark >$(BIN)/quark
-	@chmod 755 $(BIN)/quark
+	@cp bin/snapshotd $(BIN)/snapshotd
+	@chmod 755 $(BIN)/quark $(BIN)/snapshotd
 	@rm -f $(INSTALLED)
 	@echo '$(CURDIR)' >$@
 	@echo '.venv runs from the source tree'

@@ -1,9 +1,14 @@
 """Fixtures of all tests."""
 
+import fcntl
 import os
+import pty
+import select
 import signal
 import socket
+import struct
 import subprocess
+import termios
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,6 +108,73 @@ def alive(pid: int) -> bool:
         return False
 
 
+class Terminal:
+    """A command on a pseudo-terminal of its own, in a session of its own."""
+
+    def __init__(self, command: list[str]) -> None:
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            # Python's view of the environment: readline has put LINES and COLUMNS into the C library's.
+            os.execve(command[0], command, {**os.environ, "TERM": "xterm"})
+            os._exit(99)
+        self.text = b""
+        self.status: int | None = None
+
+    def read(self) -> bytes:
+        try:
+            return os.read(self.fd, 65536)
+        except OSError:
+            return b""  # EIO: nobody has it open any more
+
+    def until(self, what: bytes, seconds: float = 20) -> None:
+        """Read on until `what` has come; what follows it stays."""
+        deadline = time.monotonic() + seconds
+        while what not in self.text:
+            left = deadline - time.monotonic()
+            assert left > 0, (what, self.text)
+            if select.select([self.fd], [], [], left)[0]:
+                data = self.read()
+                assert data, (what, self.text)
+                self.text += data
+        self.text = self.text.partition(what)[2]
+
+    def within(self, seconds: float) -> bytes:
+        """What comes within that time."""
+        deadline, text = time.monotonic() + seconds, b""
+        while (left := deadline - time.monotonic()) > 0:
+            if select.select([self.fd], [], [], left)[0]:
+                text += self.read()
+        return text
+
+    def write(self, data: bytes) -> None:
+        os.write(self.fd, data)
+
+    def mode(self) -> list:
+        return termios.tcgetattr(self.fd)
+
+    def resize(self, rows: int, columns: int) -> None:
+        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def end(self, seconds: float = 20) -> tuple[int, bytes]:
+        """Exit status and the rest of the output."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            if select.select([self.fd], [], [], left)[0]:
+                data = self.read()
+                if not data:
+                    break
+                self.text += data
+        assert left > 0, self.text
+        self.status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return self.status, self.text
+
+    def close(self) -> None:
+        if self.status is None:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+        os.close(self.fd)
+
+
 class Quark:
     """The command, with a state directory of its own, and, if there is one, a daemon that serves it."""
 
@@ -176,6 +248,20 @@ def quark(request, tmp_path):
         for pid in left:
             os.kill(pid, signal.SIGKILL)
     assert not left, "processes were left over"
+
+
+@pytest.fixture
+def terminal():
+    """Starts commands on terminals."""
+    started = []
+
+    def start(command):
+        started.append(Terminal([str(word) for word in command]))
+        return started[-1]
+
+    yield start
+    for t in started:
+        t.close()
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import tty
 from typing import TYPE_CHECKING, Any
 
 from quark.cli.options import exactly
+from quark.errors import QuarkError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,34 +27,35 @@ if TYPE_CHECKING:
 DETACH = b"\x1d"  # Ctrl-]
 READ = 65536
 CC = 6  # index of the control characters in termios.tcgetattr's list
-PASSED_ON = (signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
-
-
-class Detached(Exception):  # noqa: N818 - not an error
-    """The user, or a signal, wants to leave the sandbox alone."""
+LEAVE = {signal.SIGTERM, signal.SIGHUP}
+SIGNALS = LEAVE | {signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH}
 
 
 def main(context: Context, parsed: Parsed) -> int:
     """Attach; returns the program's exit status, 0 if it goes on."""
     (sandbox_id,) = exactly(parsed, context.command)
+    # In all threads, also those that gRPC makes: a thread of ours waits for them.
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    streams = Streams()
+    threading.Thread(target=streams.signals, daemon=True).start()
     with context.need_client() as client:
         sandbox = client.sandbox(sandbox_id)
         state = sandbox.state()
         attachment = sandbox.attach()
-        ours = Streams(attachment, is_tty=state.tty)
         try:
-            with ours.terminal():
+            with streams.terminal(attachment, is_tty=state.tty):
                 for stream, data in attachment:
                     _write(1 if stream == "stdout" else 2, data)
-        except Detached:
+        except QuarkError:
+            if not streams.detached.is_set():
+                raise
             print(f"quark: detached from {sandbox_id}; it goes on", file=sys.stderr)
             return 0
         finally:
             attachment.close()
-        ended = attachment.ended
         if attachment.lost_bytes:
             print(f"quark: {attachment.lost_bytes} bytes of output were too old to be kept", file=sys.stderr)
-        return status_of(ended) if ended else 0
+        return status_of(attachment.ended) if attachment.ended else 0
 
 
 def status_of(state: SandboxState) -> int:
@@ -75,66 +77,74 @@ def _write(fd: int, data: bytes) -> None:
 
 
 class Streams:
-    """Standard input to the sandbox, signals and window sizes too."""
+    """Standard input, signals and window sizes on their way to the sandbox. Each has a thread: this process's first one writes its output."""
 
-    def __init__(self, attachment: Attachment, *, is_tty: bool) -> None:
-        self._attachment = attachment
-        self._is_tty = is_tty
+    def __init__(self) -> None:
+        self.detached = threading.Event()
+        self._attachment: Attachment | None = None
+        self._is_tty = False
         self._terminal = os.isatty(0)
 
     @contextlib.contextmanager
-    def terminal(self) -> Iterator[None]:
+    def terminal(self, attachment: Attachment, *, is_tty: bool) -> Iterator[None]:
         """While this is open the terminal is the sandbox's. It is as it was afterwards."""
+        self._attachment, self._is_tty = attachment, is_tty
         before = termios.tcgetattr(0) if self._terminal else None
-        # A signal's default would leave the terminal as the sandbox wants it.
-        for number in PASSED_ON:
-            signal.signal(number, self._pass_on)
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._leave)
         try:
             if before is not None:
-                self._take_terminal()
-            threading.Thread(target=self._input, daemon=True).start()
+                self._take_terminal(attachment)
+            threading.Thread(target=self._input, args=(attachment,), daemon=True).start()
             yield
         finally:
             if before is not None:
                 # Not TCSAFLUSH: what is typed ahead is for whoever reads next.
                 termios.tcsetattr(0, termios.TCSADRAIN, before)
 
-    def _take_terminal(self) -> None:
+    def _take_terminal(self, attachment: Attachment) -> None:
         if self._is_tty:
             tty.setraw(0, termios.TCSADRAIN)
-            self._resize()
-            signal.signal(signal.SIGWINCH, self._resize)
+            self._resize(attachment)
             return
         # Lines as usual, for pipes have no line editing of their own; but the detach key ends a line at once.
         mode: list[Any] = termios.tcgetattr(0)
         mode[CC][termios.VEOL] = DETACH
         termios.tcsetattr(0, termios.TCSADRAIN, mode)
 
-    def _input(self) -> None:
-        """The second thread."""
+    def _input(self, attachment: Attachment) -> None:
         while True:
             try:
                 data = os.read(0, READ)
             except OSError:
                 data = b""  # the terminal hung up
             if self._terminal and DETACH in data:
-                self._attachment.write(data.partition(DETACH)[0])
-                os.kill(os.getpid(), signal.SIGTERM)
+                attachment.write(data.partition(DETACH)[0])
+                self._detach(attachment)
                 return
             if not data:
-                self._attachment.close_stdin()
+                attachment.close_stdin()
                 return
-            self._attachment.write(data)
+            attachment.write(data)
 
-    def _pass_on(self, number: int, _frame: object) -> None:
-        self._attachment.signal(number)
+    def signals(self) -> None:
+        """Wait for signals and pass them on."""
+        while True:
+            number = signal.sigwait(SIGNALS)
+            attachment = self._attachment
+            if attachment is None:
+                if number != signal.SIGWINCH:
+                    os._exit(128 + number)  # still connecting, and nothing is changed
+            elif number in LEAVE:
+                self._detach(attachment)
+            elif number != signal.SIGWINCH:
+                attachment.signal(number)
+            elif self._is_tty and self._terminal:
+                self._resize(attachment)
+
+    def _detach(self, attachment: Attachment) -> None:
+        self.detached.set()
+        attachment.close()
 
     @staticmethod
-    def _leave(_number: int, _frame: object) -> None:
-        raise Detached
-
-    def _resize(self, *_: object) -> None:
+    def _resize(attachment: Attachment) -> None:
         rows, columns, _, _ = struct.unpack("HHHH", fcntl.ioctl(0, termios.TIOCGWINSZ, bytes(8)))
-        self._attachment.resize(rows, columns)
+        attachment.resize(rows, columns)

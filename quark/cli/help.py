@@ -43,7 +43,7 @@ def page(command: Command) -> str:
         lines += ["", "options:", *_options(command.options)]
     lines += ["", "options of all commands:", *_options([o for o in table.COMMON if o.name not in own])]
     if command.text:
-        lines += ["", command.text]
+        lines += ["", *(part for line in command.text.splitlines() for part in textwrap.wrap(line, WIDTH))]
     return "\n".join(lines)
 
 

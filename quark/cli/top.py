@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -34,7 +35,7 @@ def main(context: Context, parsed: Parsed) -> int:
         if context.json:
             found, totals = look(client)
             print_json({"sandboxes": [fields(s) for s in found], "totals": totals})
-        elif parsed.flag("--once") or not sys.stdout.isatty():
+        elif parsed.flag("--once") or not sys.stdout.isatty() or os.environ.get("TERM", "dumb") == "dumb":
             found, totals = look(client)
             now = time.time_ns()
             print_table(COLUMNS, [row(s, now) for s in found], RIGHT)
@@ -77,13 +78,14 @@ def follow(client: Client, interval: float) -> None:
         now = time.time_ns()
         table = Table(box=None, pad_edge=False)
         for name in COLUMNS:
-            table.add_column(name, justify="right" if name in RIGHT.split() else "left", no_wrap=True)
+            # On a narrow terminal the arguments alone are cut.
+            table.add_column(name, justify="right" if name in RIGHT.split() else "left", no_wrap=name != COLUMNS[-1])
         for s in found:
-            table.add_row(*map(Text, row(s, now)))
+            table.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in row(s, now)))
         return Group(Text(summary(totals)), Text(""), table)
 
     try:
-        with Live(screen(), auto_refresh=False, screen=True) as live:
+        with Live(screen(), auto_refresh=False, screen=True, vertical_overflow="crop") as live:
             while True:
                 time.sleep(interval)
                 live.update(screen(), refresh=True)

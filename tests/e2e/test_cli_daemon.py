@@ -1,17 +1,11 @@
 """The command through a daemon and without one: terminals, signals, job control, and what happens when the daemon is not there any more."""
 
 import contextlib
-import fcntl
 import json
 import os
-import pty
-import select
 import signal
 import socket
-import struct
 import subprocess
-import sys
-import termios
 import time
 from pathlib import Path
 
@@ -21,47 +15,6 @@ PYTHON = "/usr/bin/python3.11"
 BOTH_WAYS = True
 READY = "import os; f = os.open('/dev/quark', os.O_RDWR); os.write(f, b'ready\\n'); doc = os.read(f, 65536)\n"
 SLEEPER = "print('up', flush=True)\nimport time\nwhile True: time.sleep(0.05)"
-
-
-class Terminal:
-    """A command on a pseudo-terminal of its own, in a session of its own."""
-
-    def __init__(self, command):
-        self.pid, self.fd = pty.fork()
-        if self.pid == 0:
-            os.execv(command[0], command)
-            sys.exit(99)
-        self.text = b""
-
-    def until(self, what, seconds=20):
-        """Read on until `what` has come."""
-        deadline = time.monotonic() + seconds
-        while what not in self.text:
-            left = deadline - time.monotonic()
-            assert left > 0, (what, self.text)
-            if select.select([self.fd], [], [], left)[0]:
-                data = self.read()
-                assert data, (what, self.text)
-                self.text += data
-        before, _, self.text = self.text.partition(what)
-        return before
-
-    def read(self):
-        try:
-            return os.read(self.fd, 65536)
-        except OSError:
-            return b""  # EIO: nobody has it open any more
-
-    def write(self, data):
-        os.write(self.fd, data)
-
-    def end(self):
-        """Exit status and the rest of the output."""
-        while data := self.read():
-            self.text += data
-        status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-        os.close(self.fd)
-        return status, self.text
 
 
 def start_python(quark, code, *options):
@@ -177,7 +130,7 @@ def test_a_reader_that_goes_away(quark):
     assert (done.returncode, done.stdout) == (128 + signal.SIGPIPE, "y\n"), done.stderr
 
 
-def test_terminal_window_and_raw_mode(quark, tmp_path):
+def test_terminal_window_and_raw_mode(quark, terminal, tmp_path):
     code = (
         "import os, signal, sys, termios, tty\n"
         "def size(*_): print('size', os.get_terminal_size().columns, flush=True)\n"
@@ -190,21 +143,21 @@ def test_terminal_window_and_raw_mode(quark, tmp_path):
     )
     script = tmp_path / "script.py"
     script.write_text(code)
-    t = Terminal(
+    t = terminal(
         ["/bin/sh", "-c", f"stty cols 91; exec {subprocess.list2cmdline(quark.command('run', '--', PYTHON, script))}"]
     )
     t.until(b"size 91")
     t.until(b"raw")
     t.write(b"\x03")
     t.until(b"b'\\x03'")
-    fcntl.ioctl(t.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 77, 0, 0))
+    t.resize(30, 77)
     t.until(b"size 77")
     t.write(b"q")
     assert t.end()[0] == 5
 
 
-def test_ctrl_c_on_a_terminal(quark):
-    t = Terminal(quark.command("run", "--", PYTHON, "-c", SLEEPER))
+def test_ctrl_c_on_a_terminal(quark, terminal):
+    t = terminal(quark.command("run", "--", PYTHON, "-c", SLEEPER))
     t.until(b"up")
     t.write(b"\x03")
     status, text = t.end()
@@ -212,20 +165,12 @@ def test_ctrl_c_on_a_terminal(quark):
     assert b"KeyboardInterrupt" in text
 
 
-def beats(t, seconds):
-    """What comes within that time."""
-    deadline, text = time.monotonic() + seconds, b""
-    while (left := deadline - time.monotonic()) > 0:
-        if select.select([t.fd], [], [], left)[0]:
-            text += t.read()
-    return text
-
-
 @pytest.fixture
-def shell():
+def shell(terminal):
     """An interactive bash on a terminal."""
-    t = Terminal(["/bin/bash", "--norc", "--noprofile", "-i"])
-    t.write(b"PS1='prompt> '\n")
+    t = terminal(["/bin/bash", "--norc", "--noprofile", "-i"])
+    # set -b: what becomes of a job is told at once, not before the next prompt.
+    t.write(b"set -b; PS1='prompt> '\n")
     t.until(b"prompt> ")
     t.until(b"prompt> ")
     yield t
@@ -243,7 +188,7 @@ def test_job_control(quark, shell, tmp_path):
     shell.until(b"Stopped")
     shell.until(b"prompt> ")
     time.sleep(0.2)
-    assert b"beat" not in beats(shell, 0.5)
+    assert b"beat" not in shell.within(0.5)
     shell.write(b"echo still $((1 + 1)) here\n")
     shell.until(b"still 2 here")
     shell.write(b"fg\n")
@@ -255,29 +200,34 @@ def test_job_control(quark, shell, tmp_path):
 
 
 def test_in_the_background_the_shell_gets_what_is_typed(quark, shell, tmp_path):
-    """Whether it was started there, or put there after Ctrl-Z."""
     script = tmp_path / "script.sh"
     script.write_text("echo begins; read x; echo took $x; read y; echo took $y")
     command = subprocess.list2cmdline(quark.command("run", "--", "/bin/sh", script)).encode()
     shell.write(command + b" &\n")
     shell.until(b"begins")
-    shell.write(b"echo for the $((1 + 1)) shell\n")
-    shell.until(b"for the 2 shell")
-    shell.write(b"fg\n")
-    shell.until(b"script.sh")
-    shell.write(b"mine\n")
-    shell.until(b"took mine")
+    for n in (1, 2, 3):
+        shell.write(b"echo for the $((%d + 1)) shell\n" % n)
+        shell.until(b"for the %d shell" % (n + 1))
+    shell.write(b"kill -9 %1; wait %1; echo status $?\n")
+    shell.until(b"status 137")
+
+
+@pytest.mark.alone
+def test_put_into_the_background_the_shell_gets_what_is_typed(quark, daemon, shell, tmp_path):  # noqa: ARG001 - has to run
+    script = tmp_path / "script.sh"
+    script.write_text("echo begins; read x; echo took $x")
+    shell.write(subprocess.list2cmdline(quark.command("run", "--", "/bin/sh", script)).encode() + b"\n")
+    shell.until(b"begins")
     shell.write(b"\x1a")
     shell.until(b"Stopped")
     shell.write(b"bg\n")
-    shell.until(b"prompt> ")
-    time.sleep(0.3)
+    shell.until(b"Stopped")  # at once, as if it had read
     shell.write(b"echo for the $((2 + 2)) shell\n")
     shell.until(b"for the 4 shell")
     shell.write(b"fg\n")
     shell.until(b"script.sh")
-    shell.write(b"as well\n")
-    shell.until(b"took as well")
+    shell.write(b"mine\n")
+    shell.until(b"took mine")
 
 
 def test_put_into_the_background_it_stands_still_only_for_the_terminal(quark, shell, tmp_path):
@@ -290,7 +240,7 @@ def test_put_into_the_background_it_stands_still_only_for_the_terminal(quark, sh
     shell.until(b"Stopped")
     shell.until(b"prompt> ")
     time.sleep(0.2)
-    assert b"beat" not in beats(shell, 0.3)
+    assert b"beat" not in shell.within(0.3)
     shell.write(b"bg\n")
     shell.until(b"beat")
     shell.write(b"kill %1; wait; echo status $?\n")
@@ -354,7 +304,7 @@ def test_a_daemon_that_is_somewhere_else(quark, daemon, tmp_path):
 def test_the_daemon_ends_during_a_run(quark, daemon, tmp_path, how):
     shared = tmp_path / "shared"
     shared.mkdir()
-    code = "import time\nprint('up', flush=True)\nwhile True: open('/data/beat', 'a').write('x'); time.sleep(0.01)"
+    code = "import time\nopen('/data/beat', 'w').close()\nprint('up', flush=True)\nwhile True: open('/data/beat', 'a').write('x'); time.sleep(0.01)"
     p = start_python(quark, code, "-v", f"{shared}:/data")
     assert p.stdout.readline() == b"up\n"
     family = daemon.family()

@@ -118,7 +118,8 @@ def test_export_and_import(quark, tmp_path):
         k: before[k] for k in ("name", "id", "created_ns", "argv")
     }
     assert quark("snapshot", "import", "-", "--name", "two", stdin=through).status == 0
-    assert quark("run", "--from-snapshot", "two").out == "restored\n"
+    done = quark("run", "--from-snapshot", "two")
+    assert (done.status, done.out) == (0, "restored\n"), done.err
     assert sorted(os.listdir(tmp_path)) == sorted(
         {"one.quark", *(p for p in os.listdir(tmp_path) if p.startswith("state"))}
     )

@@ -184,6 +184,6 @@ def test_a_killed_pager_ends_its_sandboxes(quark):
 
 def test_the_first_clone_needs_more_memory_than_the_snapshot_had(quark):
     """What it touches is recorded for the others, which do not have that memory when they start."""
-    create(quark, READY + "x = bytearray(b'x' * 150_000_000)\nprint(len(x))")
+    create(quark, READY + "x = bytearray(b'x' * 80_000_000)\nprint(len(x))")
     for _ in range(3):
-        assert clone(quark).out == "150000000\n"
+        assert clone(quark).out == "80000000\n"
