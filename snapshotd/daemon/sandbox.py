@@ -46,6 +46,7 @@ class Capture:
         self.finished = False
         self.given_up = False  # nobody waits for it any more
         self.ended = asyncio.Event()
+        self.cleaned = asyncio.Event()  # what a given up one has written is gone
         self.error: QuarkError | None = None
 
     def advance(self, done: int, total: int) -> None:

@@ -11,7 +11,7 @@ from snapshotd.daemon import convert
 from snapshotd.daemon.errors import FieldError
 from snapshotd.daemon.rpc import Service, stream, unary
 from snapshotd.daemon.sandbox import STARTING
-from snapshotd.daemon.snapshots import first_of
+from snapshotd.daemon.snapshots import first_of, give_up
 from snapshotd.store.layout import check_name
 
 if TYPE_CHECKING:
@@ -128,20 +128,24 @@ class SandboxService(Service, SandboxServiceServicer):
         """Store it; it goes on."""
         sandbox = self.manager.get(domain, request.id)
         store = await asyncio.to_thread(self.stores.get, domain)
-        await asyncio.to_thread(store.check_name, request.name)
         if sandbox.capture is not None and sandbox.capture.given_up:
-            await sandbox.capture.ended.wait()  # an instant
+            await sandbox.capture.cleaned.wait()  # an instant
+        await asyncio.to_thread(store.check_name, request.name)
         capture = sandbox.begin_capture(request.name, flat=request.flat)
         try:
             while not capture.finished:
                 await capture.changed.wait()
                 capture.changed.clear()
                 yield sb.CaptureSandboxResponse(frames_done=capture.done, frames_total=capture.total)
-        finally:
-            if not capture.finished:
-                capture.given_up = True
-                sandbox.command("cancel")
+        except (asyncio.CancelledError, GeneratorExit):
+            capture.given_up = True
+            await give_up(sandbox, capture, store, request.name)
+            capture.cleaned.set()
+            self.stores.collect_soon(domain)
+            raise
         if capture.error is not None:
+            if sandbox.ended.is_set():
+                self.stores.collect_soon(domain)  # what its process could not remove any more
             raise capture.error
         yield sb.CaptureSandboxResponse(snapshot=request.name)
 

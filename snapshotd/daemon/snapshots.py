@@ -10,7 +10,7 @@ import os
 import queue
 import re
 import threading
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from quark.errors import QuarkError
 from quark.snapshot.v1 import snapshots_pb2 as sn
@@ -18,6 +18,7 @@ from quark.snapshot.v1.snapshots_pb2_grpc import SnapshotServiceServicer
 from snapshotd.daemon import convert
 from snapshotd.daemon.errors import FieldError
 from snapshotd.daemon.rpc import Service, stream, unary
+from snapshotd.daemon.sandbox import Capture
 from snapshotd.metadata import Metadata
 
 if TYPE_CHECKING:
@@ -67,10 +68,9 @@ class SnapshotService(Service, SnapshotServiceServicer):
         sandbox = await self.manager.run(domain, job)
         assert sandbox.streams is not None  # noqa: S101 - for the type checker
         sandbox.streams.close_input()
-        from snapshotd.daemon.sandbox import Capture
-
         capture = sandbox.capture = Capture()
         try:
+            kept = False
             positions = [0, 0]
             while True:
                 response, more = self._news(sandbox, capture, positions)
@@ -81,27 +81,23 @@ class SnapshotService(Service, SnapshotServiceServicer):
                 if not more:
                     await first_of(capture.changed, sandbox.streams.changed, sandbox.ended)
                     capture.changed.clear()
-        except BaseException:
-            await self._give_up(sandbox, capture)
+            if capture.error is not None:
+                raise capture.error
+            snapshot = await asyncio.to_thread(self.full, store, request.name)
+            kept = True
+        except (asyncio.CancelledError, GeneratorExit):
+            await give_up(sandbox, capture, store, request.name)
             raise
         finally:
             sandbox.kill()
-            if capture.done and (capture.error is not None or not capture.finished):
-                self.stores.collect_soon(domain)  # what its process could not remove any more
-        if capture.error is not None:
-            raise capture.error
-        yield sn.CreateSnapshotResponse(snapshot=await asyncio.to_thread(self.full, store, request.name))
+            if capture.done and not kept:
+                self.stores.collect_soon(domain)
+        yield sn.CreateSnapshotResponse(snapshot=snapshot)
 
     @staticmethod
-    async def _give_up(sandbox: Sandbox, capture: Any) -> None:
-        """Let a capture under way remove what it has written; what is not being written yet needs no such care."""
-        if capture.done and not capture.finished:
-            sandbox.command("cancel")
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(sandbox.finished.wait(), CANCEL_SECONDS)
-
-    @staticmethod
-    def _news(sandbox: Sandbox, capture: Any, positions: list[int]) -> tuple[sn.CreateSnapshotResponse | None, bool]:
+    def _news(
+        sandbox: Sandbox, capture: Capture, positions: list[int]
+    ) -> tuple[sn.CreateSnapshotResponse | None, bool]:
         """What is new since `positions` of the streams, and whether there is more at once."""
         assert sandbox.streams is not None  # noqa: S101 - for the type checker
         parts = []
@@ -227,6 +223,17 @@ class SnapshotService(Service, SnapshotServiceServicer):
         """Verify all of it."""
         problems = await asyncio.to_thread((await self._store(domain)).fsck)
         return sn.CheckStoreResponse(problems=[sn.CheckStoreResponse.Problem(**p._asdict()) for p in problems])
+
+
+async def give_up(sandbox: Sandbox, capture: Capture, store: Store, name: str) -> None:
+    """End a capture that nobody waits for any more; what it has written goes, even if that is all of it."""
+    if not capture.finished:
+        sandbox.command("cancel")
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(capture.ended.wait(), CANCEL_SECONDS)
+    if capture.finished and capture.error is None:
+        with contextlib.suppress(QuarkError):  # somebody else has deleted it
+            await asyncio.to_thread(store.delete, name)
 
 
 async def first_of(*events: asyncio.Event) -> None:

@@ -228,7 +228,8 @@ class Api:
     def footprint(self):
         """(descriptors of the daemon, its live descendants, files of the domain's store), when nothing runs."""
         where = self.daemon.root / "domains" / "default"
-        files = sorted(str(p) for p in where.rglob("*") if p.is_file() and not p.name.endswith(("-wal", "-shm")))
+        # The catalogue and the locks are no leftovers.
+        files = sorted(p.name for p in where.rglob("*") if p.parent != where and p.is_file())
         descriptors = len(os.listdir(f"/proc/{self.daemon.process.pid}/fd"))
         return descriptors, len(self.daemon.family()), files
 
@@ -248,7 +249,7 @@ class Api:
         """After the block there is no process, no descriptor and no file more than before it."""
         before = self.settled()
         yield
-        until(lambda: self.footprint() == before, lambda: (before, self.footprint()), 15)
+        until(lambda: self.footprint() == before, lambda: (before, self.footprint(), self.names(), self.problems()), 15)
         assert self.problems() == []
         assert self.gc().leftovers == 0
 
