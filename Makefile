@@ -6,6 +6,7 @@
 #   make test     lint, unit, guest and end-to-end tests, then the hardware KVM tests
 #   make test-unit | test-guest | test-e2e | test-hardware   parts of it
 #   make bench | demo   the tables of start-up times, captures and the store; make bench-check fails when a bar is missed
+#   make soak     10,000 cycles of create, clone and delete by four clients at once; fails when anything leaks
 #   make lint     what must be clean before a commit      make format   format C and Python
 #   make docs     regenerate what docs/ is generated from  make clean    remove everything built, .venv excepted
 

@@ -23,3 +23,10 @@ test-guest: $(READY) $(GUEST_PROGRAMS)
 
 test-e2e: $(READY)
 	$(PYTEST) tests/e2e
+
+# Not part of `make test`: about ten minutes.
+CYCLES ?= 10000
+CLIENTS ?= 4
+.PHONY: soak
+soak: $(READY)
+	$(BIN)/python tests/soak/soak.py --cycles $(CYCLES) --clients $(CLIENTS)

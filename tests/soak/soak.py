@@ -104,7 +104,7 @@ class Soak:
     def sample(self) -> Sample:
         """Everything that could grow."""
         pager, workers = self.find(b"snapshotd.pager"), self.find(b"snapshotd.zygote")
-        zygote = [p for p in workers if parent(p) == self.daemon.pid]
+        zygote = [p for p in workers if p in self.mine]
         out: Sample = {"cycles": self.done, "processes": 1 + len(pager) + len(workers)}
         memfds: dict[tuple[int, int], int] = {}
         for who, pids in (("daemon", [self.daemon.pid]), ("zygote", zygote), ("pager", pager)):
@@ -115,7 +115,7 @@ class Soak:
         out["Shmem"] = shmem()
         files = [p for p in self.root.rglob("*") if p.is_file()]
         out["files"] = len(files)
-        out["packs and maps bytes"] = sum(p.stat().st_blocks * 512 for p in files if p.parent.name in {"packs", "maps"})
+        out["packs and maps bytes"] = sum(blocks(p) for p in files if p.parent.name in {"packs", "maps"})
         with contextlib.closing(sqlite3.connect(self.catalogue, timeout=30)) as db:
             tables = [
                 name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")
@@ -250,6 +250,14 @@ def show(table: list[Sample]) -> None:
         print(f"{what:22}" + "".join(f"{c:>10}" for c in shown))
 
 
+def blocks(path: Path) -> int:
+    """Bytes of the file system that a file takes; 0 when it has just gone."""
+    try:
+        return path.stat().st_blocks * 512
+    except FileNotFoundError:
+        return 0
+
+
 def main() -> int:
     """Run it; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -258,6 +266,8 @@ def main() -> int:
     parser.add_argument("--root", type=Path, help="an empty directory for all files; default: a temporary one")
     args = parser.parse_args()
     with contextlib.ExitStack() as stack:
+        if args.root:
+            args.root.mkdir(parents=True)
         where = args.root or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="quark-soak-")))
         soak = Soak(where / "state")
         stack.callback(soak.close)
