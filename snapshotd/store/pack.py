@@ -54,7 +54,7 @@ def pack_header(pack_id: bytes, domain_id: bytes) -> bytes:
 
 
 class Encoder:
-    """Compresses pages, and spends more time on a share of those that are worth it (docs/adr/0015). Any thread: the counts may be off by a few."""
+    """Compresses pages, and spends more time on a share of those that are worth it (docs/adr/0009). Any thread: the counts may be off by a few."""
 
     __slots__ = ("_chunks", "_harder")
 
