@@ -10,11 +10,11 @@ import resource
 import signal
 import socket
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import grpc
 import grpc.aio
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 import quark
@@ -29,6 +29,7 @@ from quark.snapshot.v1 import (
 )
 from snapshotd.daemon import logs, systemd, tracing
 from snapshotd.daemon.access import Access
+from snapshotd.daemon.health import Health
 from snapshotd.daemon.manager import Manager
 from snapshotd.daemon.metrics import Metrics
 from snapshotd.daemon.relay import Relay, listen
@@ -79,7 +80,7 @@ class Daemon:
             undo.callback(self.metrics.serve(self.config.metrics, self.manager, self.stores))
             self.manager.start()
             server = grpc.aio.server(options=OPTIONS)
-            status = self._add_services(server)
+            health = self._add_services(server)
             inner = await self._start(server)
             undo.push_async_callback(server.stop, GRACE_SECONDS)
             undo.push_async_callback(self.manager.close)  # before that: whoever waits for a sandbox has an answer then
@@ -91,8 +92,6 @@ class Daemon:
             undo.callback(sessions.close)
             for work in (systemd.watchdog(), self.stores.collect_regularly()):
                 undo.callback(asyncio.create_task(work).cancel)
-            for name in SERVICES:
-                await status.set(f"quark.snapshot.v1.{name}", health_pb2.HealthCheckResponse.SERVING)
             log.info(
                 "ready",
                 extra={"version": quark.__version__, "root": self.config.root, "socket": self.config.socket_path},
@@ -101,7 +100,7 @@ class Daemon:
             await self.stopping.wait()
             systemd.notify("STOPPING=1")
             log.info("stopping", extra={"sandboxes": self.manager.running})
-            await status.enter_graceful_shutdown()
+            health.stop()
 
     async def _start(self, server: grpc.aio.Server) -> str:
         """Bind and start gRPC; the path of its own unix socket."""
@@ -122,19 +121,20 @@ class Daemon:
         """Let go of the store."""
         self.stores.close()
 
-    def _add_services(self, server: grpc.aio.Server) -> Any:
+    def _add_services(self, server: grpc.aio.Server) -> Health:
         parts = (self.access, self.manager, self.stores, self.metrics)
         snapshots_pb2_grpc.add_SnapshotServiceServicer_to_server(SnapshotService(*parts), server)
         sandboxes_pb2_grpc.add_SandboxServiceServicer_to_server(SandboxService(*parts), server)
         statistics_pb2_grpc.add_StatisticsServiceServicer_to_server(StatisticsService(*parts), server)
-        status = health.aio.HealthServicer()  # type: ignore[attr-defined] # the stubs lack it
-        health_pb2_grpc.add_HealthServicer_to_server(status, server)
         names = [
             module.DESCRIPTOR.services_by_name[name].full_name
             for module, name in zip((snapshots_pb2, sandboxes_pb2, statistics_pb2), SERVICES, strict=True)
         ]
-        reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
-        return status
+        health = Health(names)
+        health_pb2_grpc.add_HealthServicer_to_server(health, server)
+        health_name = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+        reflection.enable_server_reflection([*names, health_name, reflection.SERVICE_NAME], server)
+        return health
 
     @staticmethod
     def _listen_tcp(server: grpc.aio.Server, tcp: Tcp) -> None:
