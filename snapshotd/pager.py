@@ -53,12 +53,11 @@ class Clone:
 class Pager:
     """The event loop. One thread: a fault is answered before the next background chunk is read."""
 
-    def __init__(
-        self, root: str, domain: str, key: bytes | None, listener: socket.socket, *, idle: float, fill: bool
-    ) -> None:
+    def __init__(self, root: str, domain: str, key: str, listener: socket.socket, *, idle: float, fill: bool) -> None:
         self.root = root
         self.domain = domain
-        self.key = key
+        self.key_source = key
+        self.key: bytes | None = None
         self.pinned: set[str] = set()
         self.faults = 0
         self.listener = listener
@@ -200,7 +199,9 @@ class Pager:
         return image
 
     def store(self) -> Store:
-        """The domain, opened for one piece of work."""
+        """The domain, opened for one piece of work. A key that cannot be had is that work's error, and asked for again by the next."""
+        if self.key is None:
+            self.key = load_key(self.key_source)
         return Store.open(Path(self.root), create=False, domain=self.domain, key=self.key)
 
     def installed_kernel(self) -> str:
@@ -292,7 +293,7 @@ class Pager:
             self.let_go(clone.image)
 
 
-def serve(root: str, domain: str, key: bytes | None, *, idle: float = IDLE_SECONDS, fill: bool = True) -> int:
+def serve(root: str, domain: str, key: str, *, idle: float = IDLE_SECONDS, fill: bool = True) -> int:
     """Bind the socket of a domain and serve; returns at once when another pager is there."""
     where = wire.directory(root, domain)
     os.makedirs(where, mode=0o700, exist_ok=True)
@@ -325,8 +326,8 @@ def main(argv: list[str]) -> int:
         return argv[argv.index(name) + 1] if name in argv else default
 
     idle = float(option("--idle", str(IDLE_SECONDS)))
-    key = load_key(option("--key", ""))
-    return serve(argv[0], option("--domain", "default"), key, idle=idle, fill="--no-fill" not in argv)
+    key, fill = option("--key", ""), "--no-fill" not in argv
+    return serve(argv[0], option("--domain", "default"), key, idle=idle, fill=fill)
 
 
 if __name__ == "__main__":

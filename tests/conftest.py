@@ -10,6 +10,7 @@ import struct
 import subprocess
 import termios
 import time
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +35,7 @@ class Daemon:
 
     def __init__(self, root: Path, config: str = "") -> None:
         self.root = root
-        self.socket = root / "run" / "snapshotd.sock"
+        self.socket = Path(tomllib.loads(config).get("socket", root / "run" / "snapshotd.sock"))
         self.log = root.with_name(root.name + "-daemon.log")
         self.config = root.with_name(root.name + "-daemon.toml")
         self.config.write_text(config)

@@ -15,6 +15,7 @@ from grpc_status import rpc_status
 
 from quark.snapshot.v1 import sandboxes_pb2 as sb
 from quark.snapshot.v1 import snapshots_pb2 as sn
+from quark.snapshot.v1 import statistics_pb2 as st
 from quark.snapshot.v1.sandboxes_pb2_grpc import SandboxServiceStub
 from quark.snapshot.v1.snapshots_pb2_grpc import SnapshotServiceStub
 from quark.snapshot.v1.statistics_pb2_grpc import StatisticsServiceStub
@@ -170,10 +171,8 @@ class Api:
         found = self.snapshots.CheckStore(sn.CheckStoreRequest(), timeout=SECONDS).problems
         return [(p.kind, p.where, p.what) for p in found]
 
-    def numbers(self):
-        from quark.snapshot.v1.statistics_pb2 import GetStatisticsRequest
-
-        return self.statistics.GetStatistics(GetStatisticsRequest(), timeout=SECONDS)
+    def numbers(self, metadata=None):
+        return self.statistics.GetStatistics(st.GetStatisticsRequest(), timeout=SECONDS, metadata=metadata)
 
     # ---- sandboxes
 
@@ -216,9 +215,9 @@ class Api:
     def resume(self, sandbox_id):
         return self.sandboxes.ResumeSandbox(sb.ResumeSandboxRequest(id=sandbox_id), timeout=SECONDS)
 
-    def capture(self, sandbox_id, name, *, flat=False):
+    def capture(self, sandbox_id, name, *, flat=False, metadata=None):
         request = sb.CaptureSandboxRequest(id=sandbox_id, name=name, flat=flat)
-        return list(self.sandboxes.CaptureSandbox(request, timeout=SECONDS))
+        return list(self.sandboxes.CaptureSandbox(request, timeout=SECONDS, metadata=metadata))
 
     def attach(self, sandbox_id, **options):
         return Attached(self, sandbox_id, **options)

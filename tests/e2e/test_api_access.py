@@ -1,0 +1,186 @@
+"""Who may do what on the unix socket: peer credentials, domains, and the directories of a domain."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from quark.snapshot.v1 import sandboxes_pb2 as sb
+
+NOBODY, GROUP = 65534, 54321
+# As another user: every line of the answer is what one call gave, or the class of its error.
+CLIENT = """
+import json, sys
+import quark
+from quark.errors import QuarkError
+with quark.connect(sys.argv[1], domain=sys.argv[2]) as c:
+    for expression in sys.argv[3:]:
+        try:
+            print(json.dumps(eval(expression)))
+        except QuarkError as e:
+            print(json.dumps(type(e).__name__))
+"""
+CREATE = "c.create_snapshot('s', ['/bin/sh', '-c', 'echo ready >/dev/quark; read x; echo $x'], rootfs='/usr').name"
+NAMES = "[s.name for s in c.list_snapshots()]"
+IDS = "[s.id for s in c.list_sandboxes()]"
+UNKNOWN, DENIED = "SandboxUnknownError", "AccessError"
+
+
+@pytest.fixture
+def public():
+    """A directory that every user may enter."""
+    path = Path(tempfile.mkdtemp(prefix="quark-test-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def as_user(public):
+    """Calls as another user on the daemon's public socket."""
+    if os.geteuid():
+        pytest.skip("needs root, to become another user")
+
+    def call(*expressions, uid=NOBODY, gid=NOBODY, groups=(), domain=""):
+        command = [sys.executable, "-P", "-c", CLIENT, f"unix:{public}/s", domain, *expressions]
+        done = subprocess.run(
+            command, user=uid, group=gid, extra_groups=groups, cwd="/", capture_output=True, text=True, check=False, timeout=60
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    return call
+
+
+@pytest.fixture
+def two_domains(make_daemon, connect, public):
+    """A daemon with a domain for another user, and a client of its own user."""
+    (public / "allowed").mkdir()
+    (public / "allowed" / "file").write_text("allowed")
+    config = f"""
+        socket = "{public}/s"
+        [[domains]]
+        name = "theirs"
+        users = [{NOBODY}]
+        groups = [{GROUP}]
+        paths = ["{public}/allowed", "/usr"]
+    """
+    daemon = make_daemon(config)
+    return connect(f"unix:{daemon.socket}", daemon)
+
+
+def test_another_user_has_a_domain_of_its_own(two_domains, as_user):
+    api = two_domains
+    api.create("s")
+    api.create("secret")
+    mine = api.start(clone="secret")
+    assert as_user(CREATE, NAMES, IDS, "c.run(snapshot='s', stdin=b'in\\n').stdout.decode()") == [
+        "s",
+        ["s"],
+        [],
+        "in\n",
+    ]
+    theirs = as_user("c.start(snapshot='s').id", IDS)
+    assert theirs[1] == [theirs[0]]
+    # None of what the other domain has can be seen, let alone touched.
+    s = f"c.sandbox('{mine}')"
+    calls = [f"{s}.{call}" for call in ("state()", "wait()", "kill()", "pause()", "resume()", "capture('x')")]
+    assert as_user(*calls, f"list({s}.attach())") == [UNKNOWN] * 7
+    calls = [
+        "c.get_snapshot('secret')",
+        "c.delete_snapshot('secret')",
+        "c.run(snapshot='secret')",
+        "c.warm_snapshot('secret')",
+    ]
+    assert as_user(*calls, "c.flatten_snapshot('secret')") == ["SnapshotUnknownError"] * 5
+    assert as_user("c.statistics().domain", "c.statistics().snapshots") == ["theirs", 1]
+    # Nor the other way round, unless the daemon's user asks for that domain.
+    assert api.names() == ["s", "secret"]
+    assert [x.id for x in api.list().sandboxes] == [mine]
+    with api.failure("NOT_FOUND"):
+        api.kill(theirs[0])
+    inside = {"metadata": (("quark-domain", "theirs"),), "timeout": 30}
+    assert [x.id for x in api.sandboxes.ListSandboxes(sb.ListSandboxesRequest(), **inside).sandboxes] == [theirs[0]]
+    api.sandboxes.KillSandbox(sb.KillSandboxRequest(id=theirs[0]), **inside)
+    # A name is one of a domain: what it is deleted from there stays here.
+    assert as_user("c.delete_snapshot('s')", NAMES) == [None, []]
+    assert api.names() == ["s", "secret"]
+    assert api.sandbox(mine).state == sb.Sandbox.RUNNING
+
+
+def test_whose_domain_it_is(two_domains, as_user):
+    every = (NAMES, IDS, "c.statistics().domain", CREATE, "c.run(['/bin/true'])", "c.check_store()")
+    assert as_user(*every, uid=12345, gid=12345) == [DENIED] * 6
+    assert as_user(*every, domain="default") == [DENIED] * 6
+    assert as_user(NAMES, domain="none") == [DENIED]
+    assert as_user("c.statistics().domain", domain="theirs") == ["theirs"]
+    # By the group that the process runs as.
+    assert as_user("c.statistics().domain", uid=12345, gid=GROUP) == ["theirs"]
+    for wanted in ("none", "../default"):
+        with two_domains.failure("PERMISSION_DENIED") as f:
+            two_domains.start("true", metadata=(("quark-domain", wanted),))
+        assert (f.reason, f.exit_code) == ("AccessError", 76)
+        assert "theirs" in f.message
+
+
+def test_other_ways_in_are_closed(two_domains, public, as_user):
+    """gRPC's own socket, the store and the pager belong to the daemon's user alone."""
+    root = two_domains.daemon.root
+    assert root.stat().st_mode & 0o077 == 0
+    for path in [p for p in (root / "run").rglob("*") if p.is_socket()]:
+        assert path.stat().st_mode & 0o077 == 0, path
+    assert (public / "s").stat().st_mode & 0o777 == 0o666
+    assert as_user("c.statistics().domain") == ["theirs"]
+
+
+def test_directories_of_a_domain(two_domains, public, as_user):
+    run = "c.run(['/bin/sh', '-c', 'cat /data/*'], rootfs='/usr', volumes=[({!r}, '/data')]).stdout.decode()"
+    allowed = public / "allowed"
+    (public / "outside").mkdir()
+    (public / "outside" / "file").write_text("outside")
+    (public / "allowed-too").symlink_to(public / "outside")
+    (allowed / "link").symlink_to(public / "outside")
+    (allowed / "up").symlink_to("..")
+    (allowed / "inside").mkdir()
+    (allowed / "inside" / "file").write_text("inside")
+    (allowed / "around").symlink_to("inside")
+    good = [allowed / "inside", allowed / "around"]
+    assert as_user(*(run.format(str(path)) for path in good)) == ["inside", "inside"]
+    bad = ["/etc", public, public / "outside", public / "allowed-too", allowed / "link", allowed / "up" / "outside",
+           f"{allowed}/../outside", f"{allowed}/inside/../../outside", "/usr/../etc", "/proc/self/root/etc"]  # fmt: skip
+    assert as_user(*(run.format(str(path)) for path in bad)) == ["PathDeniedError"] * len(bad)
+    roots = ["/", "/etc", str(allowed / "link"), "/usr/.."]
+    assert as_user(*(f"c.run(['/bin/true'], rootfs={path!r})" for path in roots)) == ["PathDeniedError"] * 4
+    # A link in a volume is followed inside the sandbox, where there is nothing.
+    follow = f"c.run(['/bin/sh', '-c', 'cat /data/link/file; ls /data/up'], rootfs='/usr', volumes=[({str(allowed)!r}, '/data')])"
+    text = as_user(f"(lambda r: (r.stdout + r.stderr).decode())({follow})")[0]
+    assert "outside\n" not in text
+    assert "No such file" in text
+    # It is a matter of the domain, not of who asks.
+    with two_domains.failure("PERMISSION_DENIED") as f:
+        two_domains.start("true", metadata=(("quark-domain", "theirs"),))
+    assert (f.reason, f.exit_code) == ("PathDeniedError", 75)
+    assert two_domains.run("true").sandbox.exit_status == 0
+
+
+@pytest.mark.usefixtures("two_domains")
+def test_a_directory_that_changes_after_the_capture(public, as_user):
+    """A clone takes over the volumes of its snapshot, and they are looked at again."""
+    volume = public / "allowed" / "v"
+    volume.mkdir()
+    create = (
+        "c.create_snapshot('v', ['/bin/sh', '-c', 'echo ready >/dev/quark; cat /data/file'], rootfs='/usr', "
+        f"volumes=[({str(volume)!r}, '/data')]).name"
+    )
+    (volume / "file").write_text("inside")
+    assert as_user(create, "c.run(snapshot='v').stdout.decode()") == ["v", "inside"]
+    shutil.rmtree(volume)
+    (public / "outside").mkdir()
+    (public / "outside" / "file").write_text("outside")
+    volume.symlink_to(public / "outside")
+    assert as_user("c.run(snapshot='v').stdout.decode()") == ["PathDeniedError"]
