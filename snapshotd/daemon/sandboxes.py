@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 
+from quark.errors import QuarkError
 from quark.snapshot.v1 import sandboxes_pb2 as sb
 from quark.snapshot.v1.sandboxes_pb2_grpc import SandboxServiceServicer
 from snapshotd.daemon import convert
@@ -127,7 +129,7 @@ class SandboxService(Service, SandboxServiceServicer):
     ) -> AsyncIterator[sb.CaptureSandboxResponse]:
         """Store it; it goes on."""
         sandbox = self.manager.get(domain, request.id)
-        store = await asyncio.to_thread(self.stores.get, domain)
+        store = await self.stores.open(domain)
         if sandbox.capture is not None and sandbox.capture.given_up:
             await sandbox.capture.cleaned.wait()  # an instant
         await asyncio.to_thread(store.check_name, request.name)
@@ -162,6 +164,8 @@ class SandboxService(Service, SandboxServiceServicer):
         if streams is None:
             raise FieldError("id", "this sandbox's streams belong to the command that started it")
         reader = asyncio.create_task(self._feed(sandbox, first, requests))
+        input_ended = asyncio.Event()
+        reader.add_done_callback(lambda _: input_ended.set())
         positions = [0, 0]
         try:
             while True:
@@ -175,23 +179,18 @@ class SandboxService(Service, SandboxServiceServicer):
                             if i
                             else sb.AttachSandboxResponse(stdout=data, lost_bytes=lost)
                         )
-                if reader.done() and not reader.cancelled() and (error := reader.exception()) is not None:
+                if input_ended.is_set() and not reader.cancelled() and (error := reader.exception()) is not None:
                     raise error
                 if sent:
                     continue
                 if sandbox.ended.is_set() and streams.drained.is_set():
                     break
-                done = asyncio.Event()
-                reader.add_done_callback(lambda _, d=done: d.set())  # type: ignore[misc]
-                if reader.done():
-                    done.clear()
-                    await first_of(streams.changed, sandbox.ended if not sandbox.ended.is_set() else streams.drained)
-                else:
-                    waits = [streams.changed, done]
-                    waits.append(streams.drained if sandbox.ended.is_set() else sandbox.ended)
-                    await first_of(*waits)
+                waits = [streams.changed, streams.drained if sandbox.ended.is_set() else sandbox.ended]
+                await first_of(*waits, *(() if input_ended.is_set() else (input_ended,)))
         finally:
             reader.cancel()
+            with contextlib.suppress(asyncio.CancelledError, QuarkError):
+                await reader
         yield sb.AttachSandboxResponse(ended=convert.sandbox_message(sandbox))
 
     @staticmethod

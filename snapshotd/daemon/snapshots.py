@@ -6,10 +6,9 @@ import asyncio
 import base64
 import binascii
 import contextlib
+import functools
 import os
-import queue
 import re
-import threading
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from quark.errors import QuarkError
@@ -17,12 +16,13 @@ from quark.snapshot.v1 import snapshots_pb2 as sn
 from quark.snapshot.v1.snapshots_pb2_grpc import SnapshotServiceServicer
 from snapshotd.daemon import convert
 from snapshotd.daemon.errors import FieldError
+from snapshotd.daemon.pipe import Abandoned, Pipe, in_thread
 from snapshotd.daemon.rpc import Service, stream, unary
 from snapshotd.daemon.sandbox import Capture
 from snapshotd.metadata import Metadata
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
     from snapshotd.daemon.config import Domain
     from snapshotd.daemon.sandbox import Sandbox
@@ -41,7 +41,7 @@ class SnapshotService(Service, SnapshotServiceServicer):
         return convert.snapshot_message(info, Metadata.load(info.meta), working_set=store.working_set(name) is not None)
 
     async def _store(self, domain: Domain) -> Store:
-        return await asyncio.to_thread(self.stores.get, domain)
+        return await self.stores.open(domain)
 
     @stream
     async def CreateSnapshot(  # noqa: N802 - the service definition's name
@@ -58,7 +58,7 @@ class SnapshotService(Service, SnapshotServiceServicer):
         if kind == "ready_log":
             try:
                 re.compile(os.fsencode(request.ready_log))
-            except re.error as e:
+            except (re.error, OverflowError, RecursionError) as e:
                 raise FieldError("ready_log", f"is not a regular expression: {e}") from e
         if kind == "ready_after_seconds" and not 0 <= request.ready_after_seconds < 86400:
             raise FieldError("ready_after_seconds", "is not a number of seconds below a day")
@@ -73,14 +73,16 @@ class SnapshotService(Service, SnapshotServiceServicer):
             kept = False
             positions = [0, 0]
             while True:
-                response, more = self._news(sandbox, capture, positions)
+                response = self._news(sandbox, capture, positions)
                 if response is not None:
                     yield response
-                if not more and capture.finished and sandbox.ended.is_set():
+                    continue  # something may have come meanwhile
+                drained = sandbox.streams.drained
+                if capture.finished and sandbox.ended.is_set() and drained.is_set():
                     break
-                if not more:
-                    await first_of(capture.changed, sandbox.streams.changed, sandbox.ended)
-                    capture.changed.clear()
+                capture.changed.clear()
+                last = drained if sandbox.ended.is_set() else sandbox.ended
+                await first_of(capture.changed, sandbox.streams.changed, last)
             if capture.error is not None:
                 raise capture.error
             snapshot = await asyncio.to_thread(self.full, store, request.name)
@@ -95,21 +97,18 @@ class SnapshotService(Service, SnapshotServiceServicer):
         yield sn.CreateSnapshotResponse(snapshot=snapshot)
 
     @staticmethod
-    def _news(
-        sandbox: Sandbox, capture: Capture, positions: list[int]
-    ) -> tuple[sn.CreateSnapshotResponse | None, bool]:
-        """What is new since `positions` of the streams, and whether there is more at once."""
+    def _news(sandbox: Sandbox, capture: Capture, positions: list[int]) -> sn.CreateSnapshotResponse | None:
+        """What is new since `positions` of the streams, or nothing."""
         assert sandbox.streams is not None  # noqa: S101 - for the type checker
         parts = []
         for i, s in enumerate((sandbox.streams.stdout, sandbox.streams.stderr)):
             data, _, positions[i] = s.since(positions[i])
             parts.append(data)
-        more = any(parts)
-        if not more and not capture.total:
-            return None, False
+        if not any(parts) and not capture.total:
+            return None
         done, total = capture.done, capture.total
         capture.total = 0
-        return sn.CreateSnapshotResponse(stdout=parts[0], stderr=parts[1], frames_done=done, frames_total=total), more
+        return sn.CreateSnapshotResponse(stdout=parts[0], stderr=parts[1], frames_done=done, frames_total=total)
 
     @unary
     async def GetSnapshot(self, domain: Domain, request: sn.GetSnapshotRequest) -> sn.Snapshot:  # noqa: N802
@@ -146,7 +145,7 @@ class SnapshotService(Service, SnapshotServiceServicer):
     async def FlattenSnapshot(self, domain: Domain, request: sn.FlattenSnapshotRequest) -> sn.Snapshot:  # noqa: N802
         """Without a parent from now on."""
         store = await self._store(domain)
-        await asyncio.to_thread(store.flatten, request.name)
+        await in_thread(lambda: store.flatten(request.name))
         return await asyncio.to_thread(self.full, store, request.name)
 
     @stream
@@ -157,9 +156,13 @@ class SnapshotService(Service, SnapshotServiceServicer):
         store = await self._store(domain)
         await asyncio.to_thread(store.get, request.name)
         pipe = Pipe()
-        work = asyncio.create_task(asyncio.to_thread(pipe.feed, lambda out: store.export(request.name, out)))
+
+        def produce(out: Pipe) -> None:
+            store.export(request.name, cast("BinaryIO", out))
+
+        work = asyncio.create_task(in_thread(lambda: pipe.feed(produce)))
         try:
-            while data := await asyncio.to_thread(pipe.read, EXPORT_BYTES):
+            while data := await pipe.take(EXPORT_BYTES):
                 yield sn.ExportSnapshotResponse(data=data)
             await work
         finally:
@@ -183,8 +186,8 @@ class SnapshotService(Service, SnapshotServiceServicer):
         try:
             async for request in requests:
                 if work is None:
-                    work = asyncio.create_task(asyncio.to_thread(take, request.name or None))
-                if not await asyncio.to_thread(pipe.write_or_stop, request.data):
+                    work = asyncio.create_task(in_thread(functools.partial(take, request.name or None)))
+                if not await pipe.give(request.data):
                     break  # it has found something wrong
             if work is None:
                 raise FieldError("data", "is empty; send what ExportSnapshot gave")
@@ -215,13 +218,13 @@ class SnapshotService(Service, SnapshotServiceServicer):
     @unary
     async def CollectGarbage(self, domain: Domain, _: sn.CollectGarbageRequest) -> sn.CollectGarbageResponse:  # noqa: N802
         """Give space back."""
-        report = await asyncio.to_thread((await self._store(domain)).gc)
+        report = await in_thread((await self._store(domain)).gc)
         return sn.CollectGarbageResponse(**report._asdict())
 
     @unary
     async def CheckStore(self, domain: Domain, _: sn.CheckStoreRequest) -> sn.CheckStoreResponse:  # noqa: N802
         """Verify all of it."""
-        problems = await asyncio.to_thread((await self._store(domain)).fsck)
+        problems = await in_thread((await self._store(domain)).fsck)
         return sn.CheckStoreResponse(problems=[sn.CheckStoreResponse.Problem(**p._asdict()) for p in problems])
 
 
@@ -244,78 +247,3 @@ async def first_of(*events: asyncio.Event) -> None:
     finally:
         for wait in waits:
             wait.cancel()
-
-
-class Abandoned(Exception):  # noqa: N818 - not an error: the other side wants no more
-    """The reader of a pipe is gone."""
-
-
-class Pipe:
-    """Bytes from one thread to another, through a queue of bounded size; either side can give up."""
-
-    def __init__(self) -> None:
-        self._queue: queue.Queue[bytes] = queue.Queue(8)
-        self._rest = b""
-        self._ended = False
-        self._abandoned = threading.Event()
-
-    def feed(self, produce: Callable[[BinaryIO], None]) -> None:
-        """Run `produce` with this as its output, to its end."""
-        try:
-            produce(cast("BinaryIO", self))
-        finally:
-            self.end()
-
-    def write(self, data: bytes | memoryview) -> int:
-        """As a file's.
-
-        Raises:
-            Abandoned: nobody will read it.
-        """
-        if not self.write_or_stop(bytes(data)):
-            raise Abandoned
-        return len(data)
-
-    def write_or_stop(self, data: bytes) -> bool:
-        """Pass `data` on; False when nobody will read it."""
-        while data and not self._abandoned.is_set():
-            try:
-                self._queue.put(data, timeout=0.1)
-            except queue.Full:
-                continue
-            return True
-        return not self._abandoned.is_set()
-
-    def end(self) -> None:
-        """No more data."""
-        while not self._abandoned.is_set():
-            try:
-                self._queue.put(b"", timeout=0.1)
-            except queue.Full:
-                continue
-            return
-
-    def read(self, size: int = -1) -> bytes:
-        """As a file's: `size` bytes, fewer at the end."""
-        parts, have = [self._rest], len(self._rest)
-        while not self._ended and (size < 0 or have < size):
-            try:
-                data = self._queue.get(timeout=0.1)
-            except queue.Empty:
-                if self._abandoned.is_set():
-                    raise Abandoned from None
-                continue
-            self._ended = not data
-            parts.append(data)
-            have += len(data)
-        whole = b"".join(parts)
-        cut = len(whole) if size < 0 else size
-        self._rest = whole[cut:]
-        return whole[:cut]
-
-    def flush(self) -> None:
-        """As a file's: nothing is held back."""
-
-    def abandon(self) -> None:
-        """Whoever reads or writes: stop."""
-        self._abandoned.set()

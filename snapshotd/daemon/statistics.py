@@ -20,7 +20,7 @@ class StatisticsService(Service, StatisticsServiceServicer):
     @unary
     async def GetStatistics(self, domain: Domain, _: st.GetStatisticsRequest) -> st.Statistics:  # noqa: N802 - the service definition's name
         """Of the daemon and the caller's domain."""
-        store = await asyncio.to_thread(self.stores.get, domain)
+        store = await self.stores.open(domain)
         count, total, new = await asyncio.to_thread(store.totals)
         used, quota = await asyncio.to_thread(store.usage)
         images, pages, faults = await asyncio.to_thread(self.stores.pager_totals, domain)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from quark.errors import PagerLostError, QuarkError
 from snapshotd import client
+from snapshotd.daemon.pipe import in_thread
 from snapshotd.keys import load_key
 from snapshotd.store import Store
 from snapshotd.store.errors import StoreBusyError
@@ -33,7 +34,8 @@ class Stores:
         self.lock = Store.own(config.root)
         self._stores: dict[str, Store] = {}
         self._pagers: dict[str, int] = {}
-        self._mutex = threading.Lock()
+        # A domain whose key or pager is slow to come keeps no other waiting.
+        self._mutex = {name: threading.Lock() for name in config.all_domains()}
         self._unclean: set[str] = set()  # domains with files of work that was given up
         self._wake = asyncio.Event()
 
@@ -43,7 +45,7 @@ class Stores:
         Raises:
             StoreError, KeySourceError: it cannot be.
         """
-        with self._mutex:
+        with self._mutex[domain.name]:
             store = self._stores.get(domain.name)
             if store is None:
                 store = Store.open(self.config.root, domain=domain.name, key=load_key(domain.key))
@@ -52,6 +54,11 @@ class Stores:
                 self._stores[domain.name] = store
             return store
 
+    async def open(self, domain: Domain) -> Store:
+        """`get`, on the event loop's thread."""
+        store = self._stores.get(domain.name)
+        return store if store is not None else await in_thread(lambda: self.get(domain))
+
     def ask_pager(self, domain: Domain, *request: str) -> list[str]:
         """A request to the domain's pager, which is started when there is none; the fields of its answer.
 
@@ -59,7 +66,7 @@ class Stores:
             PagerLostError: it does not come up.
             QuarkError: its answer.
         """
-        with self._mutex:
+        with self._mutex[domain.name]:
             for last in (False, True):
                 sock = self._pagers.pop(domain.name, -1)
                 try:
@@ -93,7 +100,7 @@ class Stores:
 
     def _has_pager(self, domain: Domain) -> bool:
         """Whether there is one to ask; none is started for that, and the daemon's connection to it is made."""
-        with self._mutex:
+        with self._mutex[domain.name]:
             sock = self._pagers.get(domain.name, -1)
             if sock >= 0 and client.ended(sock):
                 os.close(self._pagers.pop(domain.name))
@@ -141,7 +148,7 @@ class Stores:
     async def _collect(self, name: str) -> bool:
         """Gc of a domain; False when it was busy."""
         try:
-            report = await asyncio.to_thread(self._stores[name].gc, wait=GC_WAIT)
+            report = await in_thread(lambda: self._stores[name].gc(wait=GC_WAIT))
         except StoreBusyError:
             return False
         except QuarkError as e:
