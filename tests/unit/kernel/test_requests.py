@@ -16,6 +16,9 @@ CALL, SEGMENTS, EVENT = range(3)
 RAM, SEG_MAX, DATA, RING = 0x8000, 1024, 0x10000, 512
 LOG, LOOKUP, OPEN, PREAD, PWRITE, SETATTR, IOCTL = 3, 7, 8, 10, 11, 24, 28
 ATIME, MTIME = 4, 8
+# In place of this a request has the absolute path of `secret`. It must be a file of the test: a server that lets requests out of its roots would
+# unlink it, and the test may run as root.
+ABSOLUTE = "/absolute"
 NAMES = [
     "",
     "file",
@@ -24,7 +27,7 @@ NAMES = [
     "out/secret",
     "dir/../../secret",
     "../secret",
-    "/etc/passwd",
+    ABSOLUTE,
     "loop",
     "new",
     "dir//inner",
@@ -86,14 +89,16 @@ def segments(r: random.Random) -> list[tuple[int, int]]:
     return good + bad
 
 
-def random_requests(seed: int, n: int) -> list[bytes]:
+def random_requests(seed: int, n: int, folder: Path) -> list[bytes]:
     r = random.Random(seed)
+
+    def name() -> bytes:
+        chosen = r.choice(NAMES)
+        return os.fsencode(folder / "secret") if chosen == ABSOLUTE else chosen.encode()
 
     def one() -> bytes:
         op = r.choice([r.randint(LOG, IOCTL + 2), r.randint(LOOKUP, IOCTL), OPEN, PREAD, PWRITE])
-        data = b"\0".join(r.choice(NAMES).encode() for _ in range(r.choice([1, 1, 2, 2, 3]))) + r.choice(
-            [b"\0", b"\0", b""]
-        )
+        data = b"\0".join(name() for _ in range(r.choice([1, 1, 2, 2, 3]))) + r.choice([b"\0", b"\0", b""])
         if r.random() < 0.1:
             data = r.choice([b"a" * 5000, b"a/" * 3000, r.randbytes(200), b""])
         size = r.choice([len(data)] * 4 + [0, DATA, DATA + 1, 2**32 - 1])
@@ -114,7 +119,7 @@ def random_requests(seed: int, n: int) -> list[bytes]:
 def test_requests(host_program, folder, seed, n):
     fill(folder)
     before = state(folder, all_of_it=True)
-    output = host_program("requests")(b"".join(random_requests(seed, n)), folder)
+    output = host_program("requests")(b"".join(random_requests(seed, n, folder)), folder)
     assert len(output) == 8 * n
     after = state(folder, all_of_it=True)
     assert after == before, "something outside of the writable root has changed"
