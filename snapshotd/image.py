@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from qvisor.spec import SandboxSpec
 from snapshotd.layout import RUN, Layout
 from snapshotd.metadata import Metadata
+from snapshotd.store.errors import StoreBusyError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,12 +25,18 @@ class Image:
     """Pages go in with pwrite: the kernel keeps a page locked until all of it is there, so that no clone can map half of one."""
 
     def __init__(self, store: Store, name: str) -> None:
-        info = store.get(name)
-        self.name, self.id = name, info.id
-        self.meta = Metadata.load(info.meta)
         self._reader: SnapshotReader | None = store.open_reader(name)
+        try:
+            info = store.get(name)
+            if info.id != self._reader.layers[0]:
+                raise StoreBusyError(f"snapshot {name!r} was replaced by another at this moment; try again")
+            self.meta = Metadata.load(info.meta)
+            self.working_set = store.working_set(name) or b""
+        except BaseException:
+            self._reader.close()
+            raise
+        self.name, self.id = name, info.id
         self._runs, self._gaps = self._map_runs(self._reader.data_runs())
-        self.working_set = store.working_set(name) or b""
         self.fd = os.memfd_create(f"quark-image-{name}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(self.fd, self.meta.ram_bytes)
         self._layout_fd = -1

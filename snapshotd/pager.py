@@ -10,8 +10,10 @@ connects too: it keeps images warm and reads the counters.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+import resource
 import selectors
 import signal
 import socket
@@ -28,6 +30,7 @@ from snapshotd.image import PAGE, Image
 from snapshotd.keys import load_key
 from snapshotd.metadata import check_host
 from snapshotd.store import Store
+from snapshotd.store.errors import SnapshotUnknownError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 IDLE_SECONDS = 60.0
 FAULT_BATCH = 64
 PREFETCH_CHUNKS = 16
+ACCEPT_SECONDS = 0.05
 KEEP_IMAGES = 8  # without a clone: least recently used ones beyond this are dropped
 
 
@@ -92,9 +96,10 @@ class Pager:
         if not self.waiting:
             return False
         clone = self.waiting[0]
-        if clone.image is None or not self.work_on(clone.image, lambda image: image.prefetch(PREFETCH_CHUNKS)):
+        more = clone.image is not None and self.work_on(clone.image, lambda image: image.prefetch(PREFETCH_CHUNKS))
+        if not more and clone in self.waiting:  # it is not when its image is damaged, and it was dropped
             self.waiting.remove(clone)
-            wire.send(clone.sock, ["ok"])
+            self.answer(clone, ["ok"])
         return True
 
     def fill_step(self) -> bool:
@@ -130,13 +135,20 @@ class Pager:
 
     def accept(self, _: Any) -> None:
         """Welcome a clone."""
-        sock, _address = self.listener.accept()
+        try:
+            sock, _address = self.listener.accept()
+        except OSError as e:
+            print(f"pager: cannot accept: {e.strerror}", file=sys.stderr, flush=True)
+            time.sleep(ACCEPT_SECONDS)  # out of descriptors, say: some clone will end
+            return
         self.clones[sock.fileno()] = Clone(sock)
         self.selector.register(sock, selectors.EVENT_READ, self.message)
 
     def message(self, sock: socket.socket) -> None:
         """Serve one request, or the end of a clone."""
-        clone = self.clones[sock.fileno()]
+        clone = self.clones.get(sock.fileno())
+        if clone is None:
+            return  # dropped by what came before in the same batch of events
         fields, fds = wire.receive(sock)
         handlers = {
             "attach": self.attach,
@@ -155,13 +167,20 @@ class Pager:
             else:
                 handlers[fields[0]](clone, fields[1:], fds)
         except QuarkError as e:
-            wire.send(sock, ["error", type(e).__name__, str(e)])
+            self.answer(clone, ["error", type(e).__name__, str(e)])
         except (OSError, ValueError, KeyError, IndexError) as e:
             print(f"pager: dropped a clone: {e!r}", file=sys.stderr, flush=True)
             self.drop(clone)
         finally:
             for fd in fds:
                 os.close(fd)
+
+    def answer(self, clone: Clone, fields: list[str], fds: tuple[int, ...] = ()) -> None:
+        """Answer one clone. One that is gone meanwhile is dropped, and nobody else notices."""
+        try:
+            wire.send(clone.sock, fields, fds)
+        except OSError:
+            self.drop(clone)
 
     def attach(self, clone: Clone, fields: list[str], _fds: list[int]) -> None:
         """`attach NAME`: answer with `ok complete|partial ID` and the image and layout descriptors, read-only."""
@@ -170,7 +189,7 @@ class Pager:
         image_fd = os.open(f"/proc/self/fd/{image.fd}", os.O_RDONLY | os.O_CLOEXEC)
         try:
             state = "complete" if image.complete else "partial"
-            wire.send(clone.sock, ["ok", state, image.id], (image_fd, image.layout_fd()))
+            self.answer(clone, ["ok", state, image.id], (image_fd, image.layout_fd()))
         finally:
             os.close(image_fd)
 
@@ -223,7 +242,7 @@ class Pager:
         if clone.image is None or clone.image.working_set:
             return
         blob = os.pread(fds[0], int(fields[0]), 0)
-        with self.store() as store:
+        with self.store() as store, contextlib.suppress(SnapshotUnknownError):  # deleted meanwhile
             store.set_working_set(clone.image.name, blob)
         clone.image.set_working_set(blob)
 
@@ -233,21 +252,21 @@ class Pager:
 
     def stats(self, clone: Clone, _fields: list[str], _fds: list[int]) -> None:
         """`stats`: faults answered for this clone, pages brought in by them."""
-        wire.send(clone.sock, [str(clone.faults), str(clone.pages)])
+        self.answer(clone, [str(clone.faults), str(clone.pages)])
 
     def warm(self, clone: Clone, fields: list[str], _fds: list[int]) -> None:
         """`warm NAME`: open the image and keep it; `ok complete|partial BYTES` says how far the background work is."""
         image = self.image(fields[0])
         self.pinned.add(fields[0])
         state = "complete" if image.complete else "partial"
-        wire.send(clone.sock, ["ok", state, str(image.pages_filled * PAGE)])
+        self.answer(clone, ["ok", state, str(image.pages_filled * PAGE)])
 
     def cool(self, clone: Clone, fields: list[str], _fds: list[int]) -> None:
         """`cool NAME`: let go of the image, at once when no clone uses it."""
         self.pinned.discard(fields[0])
         if fields[0] in self.images:
             self.let_go(self.images[fields[0]])
-        wire.send(clone.sock, ["ok"])
+        self.answer(clone, ["ok"])
 
     def prune(self, clone: Clone, _fields: list[str], _fds: list[int]) -> None:
         """`prune`: let go of the images of deleted snapshots, so that a collection gives their space back."""
@@ -256,13 +275,13 @@ class Pager:
         for image in [i for i in self.images.values() if i.id not in live]:
             self.pinned.discard(image.name)
             self.let_go(image)
-        wire.send(clone.sock, ["ok"])
+        self.answer(clone, ["ok"])
 
     def totals(self, clone: Clone, _fields: list[str], _fds: list[int]) -> None:
         """`totals`: images open, pages in them, faults answered since the start."""
         images = [*self.images.values(), *self.old]
         pages = sum(i.pages_filled for i in images)
-        wire.send(clone.sock, ["ok", str(len(images)), str(pages), str(self.faults)])
+        self.answer(clone, ["ok", str(len(images)), str(pages), str(self.faults)])
 
     def fault(self, clone: Clone) -> None:
         """Bring in what a clone waits for, and wake it."""
@@ -279,7 +298,9 @@ class Pager:
             lib.qp_wake(clone.uffd, address, PAGE)
 
     def drop(self, clone: Clone) -> None:
-        """Forget a clone that ended."""
+        """Forget a clone that ended; one that was forgotten already is as good."""
+        if self.clones.get(clone.sock.fileno()) is not clone:
+            return
         if clone in self.waiting:
             self.waiting.remove(clone)
         self.selector.unregister(clone.sock)
@@ -297,6 +318,8 @@ def serve(root: str, domain: str, key: str, *, idle: float = IDLE_SECONDS, fill:
     """Bind the socket of a domain and serve; returns at once when another pager is there."""
     where = wire.directory(root, domain)
     os.makedirs(where, mode=0o700, exist_ok=True)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # two descriptors for each clone
     lock = os.open(os.path.join(where, "pager.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
