@@ -13,6 +13,7 @@ from qvisor._native import ffi, lib
 from snapshotd.layout import Layout
 
 START_SECONDS = 10.0
+LOG_MAX = 1 << 20
 MESSAGE_MAX = 64 << 10  # snapshotd.wire
 LOST = (
     "the pager of this sandbox ended, or its snapshot is damaged, so its memory cannot be completed: the sandbox was ended; "
@@ -136,7 +137,10 @@ def start(root: str, domain: str, key: str) -> None:
     """Start a pager that outlives this process. It ends by itself when idle."""
     run = os.path.join(root, "run", domain)
     os.makedirs(run, mode=0o700, exist_ok=True)
-    log = os.open(os.path.join(run, "pager.log"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    # What the last one said before it ended has to be there still when somebody looks for it.
+    log = os.open(os.path.join(run, "pager.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    if os.fstat(log).st_size > LOG_MAX:
+        os.ftruncate(log, 0)
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     package_parent = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     os.posix_spawn(

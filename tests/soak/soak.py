@@ -37,7 +37,12 @@ SETTLE_SECONDS = 30.0
 # Growth between the two moments that is no leak: allocators, and what the rest of the host does with shared memory.
 RSS_SLACK = 6 << 20
 SHMEM_SLACK = 64 << 20
+LOG_BYTES = 4000
 Sample = dict[str, int]
+
+
+class CallError(Exception):
+    """A client's call failed."""
 
 
 def client(root: str, program: str, number: int, cycles: int) -> int:
@@ -94,6 +99,11 @@ class Soak:
                 if module in words and (os.fsencode(self.root) in words or parent(int(pid)) in self.mine):
                     found.append(int(pid))
         return found
+
+    def pager_log(self) -> str:
+        """What the pager had to say."""
+        log = self.root / "run" / "default" / "pager.log"
+        return log.read_text(errors="replace")[-LOG_BYTES:] if log.exists() else ""
 
     @property
     def mine(self) -> set[int]:
@@ -165,12 +175,16 @@ class Soak:
             )
             for i, share in enumerate(shares)
         ]
-        for p in running:
-            assert p.stdout is not None
-            os.set_blocking(p.stdout.fileno(), False)
         sampled = collected = started
-        with quark.connect(root=str(self.root)) as c:
-            while any(p.poll() is None for p in running):
+        with contextlib.ExitStack() as stack:
+            for p in running:
+                assert p.stdout is not None
+                os.set_blocking(p.stdout.fileno(), False)
+                stack.callback(p.stdout.close)
+                stack.callback(p.wait)
+                stack.callback(p.kill)  # those that still run when one has failed
+            c = stack.enter_context(quark.connect(root=str(self.root)))
+            while None in (ends := [p.poll() for p in running]) and not any(ends):
                 time.sleep(0.1)
                 self.done += sum(count(p) for p in running)
                 now = time.monotonic()
@@ -182,9 +196,9 @@ class Soak:
                 if now - sampled >= SAMPLE_SECONDS:
                     table.append(self.sample())
                     sampled = now
-        self.done += sum(count(p) for p in running)
-        if any(p.returncode for p in running):
-            raise SystemExit("a client failed")
+            if any(ends):
+                raise CallError(f"after {self.done} cycles")
+            self.done += sum(count(p) for p in running)
         return time.monotonic() - started
 
 
@@ -273,12 +287,14 @@ def main() -> int:
         stack.callback(soak.close)
         table: list[Sample] = []
         warm = max(min(args.cycles // 5, 1000), 60)
-        soak.run(warm, args.clients, [])
-        first = soak.quiet()
-        table.append(first)
-        seconds = soak.run(max(args.cycles - warm, 1), args.clients, table)
-        last = soak.quiet()
-        table.append(last)
+        try:
+            soak.run(warm, args.clients, [])
+            table.append(first := soak.quiet())
+            seconds = soak.run(max(args.cycles - warm, 1), args.clients, table)
+            table.append(last := soak.quiet())
+        except CallError as e:
+            print(f"FAILED {e}\nthe pager's log:\n{soak.pager_log()}", file=sys.stderr)
+            return 2
         show(table)
         cycles = last["cycles"] - first["cycles"]
         print(f"{cycles} cycles in {seconds:.1f} s: {cycles / seconds:.1f} a second; {soak.collections} collections")
