@@ -165,12 +165,19 @@ def attach(root: str, name: str, domain: str = "default", key: str = "") -> Atta
         raise named_error(
             "SnapshotUnknownError", f"snapshot {name!r} does not exist in {root}; `quark snapshot list` shows what does"
         )
-    sock = connect(root, domain, key)
-    try:
-        fields, (image_fd, layout_fd) = ask(sock, "attach", name)
-    except BaseException:
-        os.close(sock)
-        raise
+    for last in (False, True):
+        sock = connect(root, domain, key)
+        try:
+            fields, (image_fd, layout_fd) = ask(sock, "attach", name)
+            break
+        except errors.PagerLostError:
+            os.close(sock)
+            if last:
+                raise
+            # It ended for want of work just when this clone came: another one does it.
+        except BaseException:
+            os.close(sock)
+            raise
     size = os.fstat(layout_fd).st_size
     layout = Layout.unpack(os.pread(layout_fd, size, 0))
     os.close(layout_fd)
