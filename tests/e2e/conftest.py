@@ -65,7 +65,7 @@ class Attached:
         self.requests = queue.SimpleQueue()
         self.send(id=sandbox_id)
         self.call = api.sandboxes.AttachSandbox(iter(self.requests.get, None), timeout=SECONDS, **options)
-        self.out, self.err = b"", b""
+        self.out, self.err = bytearray(), bytearray()
         self.lost = 0
         self.ended = None
 
