@@ -82,14 +82,18 @@ class Pager:
         last = time.monotonic()
         while True:
             work = self.prefetch_step() or (self.fill and self.fill_step())
-            events = self.selector.select(0 if work else self.idle)
-            for key, _ in events:
+            needed = work or self.needed()
+            for key, _ in self.selector.select(0 if work else self.idle):
                 key.data(key.fileobj)
             now = time.monotonic()
-            if events or self.clones or work:
+            if needed or self.needed():
                 last = now
             elif now - last >= self.idle:
                 return
+
+    def needed(self) -> bool:
+        """Whether there is a clone, or somebody who keeps images warm. Who only asks for numbers needs no pager."""
+        return any(c.image is not None for c in self.clones.values()) or bool(self.pinned and self.clones)
 
     def prefetch_step(self) -> bool:
         """A few chunks for the first of the clones that wait for their working set; False when none does."""
@@ -243,7 +247,8 @@ class Pager:
             return
         blob = os.pread(fds[0], int(fields[0]), 0)
         with self.store() as store, contextlib.suppress(SnapshotUnknownError):  # deleted meanwhile
-            store.set_working_set(clone.image.name, blob)
+            if store.get(clone.image.name).id == clone.image.id:  # else it was replaced by another of that name
+                store.set_working_set(clone.image.name, blob)
         clone.image.set_working_set(blob)
 
     def prefetch(self, clone: Clone, _fields: list[str], _fds: list[int]) -> None:

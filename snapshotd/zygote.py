@@ -96,7 +96,10 @@ def main(fd: int, parent: int) -> int:
             fields, _fds = wire.receive(daemon)
             if not fields:
                 return 0
-            fork_worker(daemon, (reader, writer))
+            try:
+                fork_worker(daemon, (reader, writer))
+            except ConnectionError:
+                return 0  # it goes at this moment
 
 
 if __name__ == "__main__":

@@ -79,6 +79,7 @@ class Daemon:
             undo.callback(tracing.close)
             undo.callback(self.metrics.serve(self.config.metrics, self.manager, self.stores))
             self.manager.start()
+            undo.callback(self.manager.pool.close)
             server = grpc.aio.server(options=OPTIONS)
             health = self._add_services(server)
             inner = await self._start(server)

@@ -38,6 +38,9 @@ class Stores:
         self._mutex = {name: threading.Lock() for name in config.all_domains()}
         self._unclean: set[str] = set()  # domains with files of work that was given up
         self._wake = asyncio.Event()
+        # A pager that keeps images warm, left by the daemon before this one, ends when nobody is connected for long.
+        for domain in config.all_domains().values():
+            self._has_pager(domain)
 
     def get(self, domain: Domain) -> Store:
         """The store of a domain, opened when it was not.
