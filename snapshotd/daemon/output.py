@@ -97,6 +97,7 @@ class Terminals:
     def _end(self, fd: int) -> None:
         stream = self._readers.pop(fd)
         stream.ended = True
+        stream.trim()  # it may be kept for long now
         self._loop.remove_reader(fd)
         if fd == self._stdin:
             self._loop.remove_writer(fd)
