@@ -10,6 +10,7 @@ import _socket
 import os
 
 from quark.errors import DaemonLostError
+from quark.outcome import Outcome
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,21 +29,6 @@ FORWARDED = (
     _signal.SIGUSR2,
 )
 LOST = "the daemon ended during the run, and the sandbox with it; its log says why, and `snapshotd` starts it again"
-
-
-class Outcome:
-    """How a sandbox ended. `steps` are (name, microseconds) from the request to the first output, of a clone."""
-
-    __slots__ = ("fault_pages", "faults", "prefetched", "status", "steps")
-
-    def __init__(
-        self, status: int, steps: list[tuple[str, int]], prefetched: int = 0, faults: int = 0, fault_pages: int = 0
-    ) -> None:
-        self.status = status
-        self.steps = steps
-        self.prefetched = prefetched
-        self.faults = faults
-        self.fault_pages = fault_pages
 
 
 def connect(path: str, *, stream: bool = False) -> _socket.socket:

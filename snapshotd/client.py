@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import select
 import sys
 import time
 
@@ -104,6 +103,8 @@ def find(root: str, domain: str) -> int:
 
 def ended(sock: int) -> bool:
     """Whether the pager at the other end of a connection is gone."""
+    import select
+
     poll = select.poll()
     poll.register(sock, select.POLLRDHUP)
     return bool(poll.poll(0))

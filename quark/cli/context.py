@@ -73,6 +73,8 @@ class Context:
             return None, ""
         path, asked = daemon_socket(self.root_option, self.daemon)
         at = os.path.join(os.path.dirname(path), name) if name else path
+        if not asked and not os.path.exists(at):
+            return None, ""  # without what it takes to ask: it would be in the memory of every clone
         from quark import session
 
         try:

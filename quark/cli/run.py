@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from quark.cli.context import Context
     from quark.cli.options import Parsed
-    from quark.session import Outcome
+    from quark.outcome import Outcome
     from qvisor.sandbox import Sandbox
     from qvisor.spec import SandboxSpec
 
@@ -67,12 +67,13 @@ def in_daemon(
     context: Context, request: list[str], progress: Callable[[int, int], None] | None = None
 ) -> Outcome | None:
     """Run it in the daemon, on the standard streams of this process; None if there is no daemon. `progress` is of a capture."""
+    sock, _ = context.connect("session.sock")
+    if sock is None:
+        return None
     from quark.session import Session, waits_in_background
 
     if waits_in_background():
-        return None
-    sock, _ = context.connect("session.sock")
-    if sock is None:
+        sock.close()
         return None
     open_missing_streams()
     session = Session(sock)

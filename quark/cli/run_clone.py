@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from quark.cli.run import open_missing_streams, report
-from quark.session import Outcome
+from quark.outcome import Outcome
 from qvisor._native import lib
 from snapshotd.restore import Clone
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from quark.errors import FileAccessError
 
 if TYPE_CHECKING:
-    from quark.session import Outcome
+    from quark.outcome import Outcome
 
 PAGE_KIB = 4
 
