@@ -91,7 +91,9 @@ class Worker:
             self.wait_for_child()
             close_streams()
             timeline = self.clone.timeline if self.clone else []
-            faults, pages = self.clone.attachment.stats() if self.clone and not self.clone.attachment.complete else (0, 0)
+            faults, pages = (
+                self.clone.attachment.stats() if self.clone and not self.clone.attachment.complete else (0, 0)
+            )
             self.tell(
                 "ended",
                 status=status,
