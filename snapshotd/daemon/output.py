@@ -97,7 +97,6 @@ class Terminals:
     def _end(self, fd: int) -> None:
         stream = self._readers.pop(fd)
         stream.ended = True
-        stream.trim()  # it may be kept for long now
         self._loop.remove_reader(fd)
         if fd == self._stdin:
             self._loop.remove_writer(fd)
@@ -157,6 +156,8 @@ class Terminals:
     def close(self) -> None:
         """Everything, read or not."""
         self.started()
+        for stream in (self.stdout, self.stderr):
+            stream.trim()  # who has followed it has had its time; it may be kept for long now
         for fd in list(self._readers):
             self._end(fd)
         if self._stdin >= 0:
