@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import os
 
-from quark.errors import GuestPanicError, KvmMissingError, KvmPermissionError, UsageError, VmError
+from quark.errors import GuestPanicError, UsageError, VmError
 from qvisor import kernel, spec
 from qvisor._native import ffi, lib
+from qvisor.machine import Machine, check
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,29 +27,11 @@ class Stop:
         self.status = status
 
 
-def open_kvm() -> int:
-    """Descriptor of /dev/kvm.
-
-    Raises:
-        KvmMissingError, KvmPermissionError: with what to do.
-    """
-    try:
-        return os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC)
-    except OSError as e:
-        if e.errno in {errno.EACCES, errno.EPERM}:
-            raise KvmPermissionError(
-                "/dev/kvm: permission denied; join the group kvm (usermod -aG kvm $USER) or run as root"
-            ) from e
-        raise KvmMissingError(
-            f"/dev/kvm: {e.strerror}; enable virtualisation in the firmware and load kvm_intel or kvm_amd"
-        ) from e
-
-
 class Sandbox:
     """A virtual machine of `spec`; use it as a context manager, which releases everything.
 
     `stdio` are the three descriptors behind the guest's standard streams, `signals` a signalfd whose signals go to the guest, or -1;
-    `paths` are the host directories that the rootfs and the volumes must be in, or None: anywhere.
+    `paths` are the host directories that the rootfs and the volumes must be in, or None: anywhere. A `machine` that was made ahead is taken over.
     """
 
     def __init__(
@@ -58,24 +40,25 @@ class Sandbox:
         stdio: tuple[int, int, int] = (0, 1, 2),
         signals: int = -1,
         paths: tuple[str, ...] | None = None,
+        machine: Machine | None = None,
     ) -> None:
         self.spec = sandbox_spec
         self._paths = paths
         self._fds: list[int] = []
+        self._machine = machine
         self._vm: Any = None
+        self.generation = bytes(16)
         self._mount_flags: list[int] = []
         try:
-            self._create(stdio, signals)
+            self._configure(stdio, signals)
         except BaseException:
             self.close()
             raise
 
-    def _create(self, stdio: tuple[int, int, int], signals: int) -> None:
+    def _configure(self, stdio: tuple[int, int, int], signals: int) -> None:
         if len(self.spec.volumes) > spec.MOUNTS_MAX:
             raise UsageError(f"{len(self.spec.volumes)} volumes: a sandbox can have {spec.MOUNTS_MAX}")
         config = ffi.new("struct qv_config *")
-        config.kvm_fd = open_kvm()
-        self._fds.append(config.kvm_fd)
         config.ram_limit = self.spec.memory
         config.signals = signals
         config.roots[0] = spec.open_rootfs(self.spec.rootfs)
@@ -91,9 +74,10 @@ class Sandbox:
             self._mount_flags.append(config.root_flags[i])
         config.nroots = 1 + len(self.spec.volumes)
         config.stdio[0], config.stdio[1], config.stdio[2] = stdio
-        out = ffi.new("struct qv **")
-        check(lib.qv_create(config, out), "create the virtual machine")
-        self._vm = out[0]
+        if self._machine is None:
+            self._machine = Machine(self.spec.memory)
+        self._vm = self._machine.vm
+        check(lib.qv_configure(self._vm, config), "configure the virtual machine")
 
     def __enter__(self) -> Self:
         return self
@@ -105,9 +89,9 @@ class Sandbox:
 
     def close(self) -> None:
         """Destroy the machine; harmless when done before."""
-        if self._vm is not None:
-            lib.qv_destroy(self._vm)
-            self._vm = None
+        if self._machine is not None:
+            self._machine.close()
+            self._machine = self._vm = None
         while self._fds:
             os.close(self._fds.pop())
 
@@ -145,6 +129,7 @@ class Sandbox:
 
     def set_generation(self, generation: bytes) -> None:
         """Give the guest its identity (16 bytes): a change of it is how the guest kernel notices that it is a clone."""
+        self.generation = generation
         ffi.memmove(lib.qv_comm(self._vm).generation, generation, 16)
 
     def boot(self, elf: bytes) -> None:
@@ -177,14 +162,3 @@ class Sandbox:
         at, size = comm.trace_pos, lib.QK_TRACE_SIZE
         raw = ring[:at] if at <= size else ring[at % size :] + ring[: at % size]
         return str(raw.decode(errors="replace"))
-
-
-def check(result: int, what: str) -> int:
-    """Pass on a C result that is not negative.
-
-    Raises:
-        VmError: naming what failed and the system's reason.
-    """
-    if result < 0:
-        raise VmError(f"could not {what}: {os.strerror(-result)}")
-    return result

@@ -8,7 +8,7 @@ import time
 from quark.errors import CaptureError
 from qvisor import kernel
 from qvisor._native import ffi, lib
-from qvisor.sandbox import Sandbox, check
+from qvisor.machine import check
 from snapshotd.layout import RUN
 from snapshotd.metadata import Metadata, host_cpu_flags
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
+    from qvisor.sandbox import Sandbox
     from snapshotd.store import SnapshotInfo, Store
 
 PAGE = 4096

@@ -8,10 +8,15 @@ import time
 from quark.errors import PagerLostError, UserfaultfdError
 from qvisor._native import ffi, lib
 from qvisor.document import document, new_generation
-from qvisor.sandbox import Sandbox, check
+from qvisor.machine import check
+from qvisor.sandbox import Sandbox
 from qvisor.spec import SandboxSpec
 from snapshotd.client import LOST, Attachment, attach
 from snapshotd.layout import RUN
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from qvisor.machine import Machine
 
 WORKING_SET_RUNS_MAX = 1 << 16
 
@@ -32,12 +37,13 @@ class Clone:
         domain: str = "default",
         key: str = "",
         paths: tuple[str, ...] | None = None,
+        machine: Machine | None = None,
     ) -> None:
         self.name = name
         self._paths = paths
+        self._machine = machine
         self.timeline: list[tuple[str, float]] = []
         self._last = time.perf_counter()
-        self.generation = new_generation()
         self.attachment = attach(root, name, domain, key)
         self._uffd = -1
         self._sandbox: Sandbox | None = None
@@ -63,7 +69,9 @@ class Clone:
             attachment.start_prefetch()
         self._mark("attach to the image")
         ring, *spec = layout.spec.decode("utf-8", "surrogateescape").split("\0")
-        self._sandbox = sandbox = Sandbox(SandboxSpec.from_strings(spec), signals=signals, paths=self._paths)
+        self._sandbox = sandbox = Sandbox(
+            SandboxSpec.from_strings(spec), signals=signals, paths=self._paths, machine=self._machine
+        )
         vm = sandbox.vm
         self._mark("create the machine")
         runs = ffi.from_buffer("struct qv_page_run[]", layout.runs)
@@ -81,10 +89,11 @@ class Clone:
                 "watch the pager",
             )
             self._mark("register userfaultfd")
+        generation = new_generation()
         sandbox.fill_comm(
-            clone=True, trace=False, document=document(self.generation, clone=True, args=args, env=env, payload=payload)
+            clone=True, trace=False, document=document(generation, clone=True, args=args, env=env, payload=payload)
         )
-        sandbox.set_generation(self.generation)
+        sandbox.set_generation(generation)
         lib.qv_comm(vm).ring = int(ring)
         check(lib.qv_recipes_load(vm, layout.recipes, len(layout.recipes)), "take over the open files")
         check(lib.qv_state_load(vm, layout.cpu_state, len(layout.cpu_state)), "set the vCPU's state")

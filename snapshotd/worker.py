@@ -8,6 +8,7 @@ Messages are JSON documents on a SOCK_SEQPACKET socket. The daemon sends the thr
 from __future__ import annotations
 
 import _thread
+import contextlib
 import fcntl
 import json
 import os
@@ -22,20 +23,23 @@ from typing import TYPE_CHECKING, Any
 from quark.errors import CaptureError, PagerLostError, QuarkError
 from qvisor import kernel
 from qvisor._native import ffi, lib
-from qvisor.document import document, new_generation
-from qvisor.sandbox import Sandbox
-from qvisor.spec import SandboxSpec
+from qvisor.cold import boot
+from qvisor.machine import Machine
+from qvisor.spec import MEMORY_MAX, SandboxSpec
 from snapshotd import wire
 from snapshotd.capture import Frozen
 from snapshotd.client import LOST
-from snapshotd.create import LogWatcher, Trigger
+from snapshotd.create import too_early
 from snapshotd.keys import load_key
 from snapshotd.lifeline import die_with_parent
 from snapshotd.restore import Clone
 from snapshotd.store import Store
+from snapshotd.trigger import CapturePoint, Trigger
 
 if TYPE_CHECKING:
     import socket
+
+    from qvisor.sandbox import Sandbox
 
 PROGRESS_SECONDS = 0.05
 CANCELLED = "the capture was given up; nothing was stored"
@@ -48,6 +52,21 @@ def preload() -> None:
 
     host_cpu_flags()
     kernel.load()
+    # cffi makes a function or a type when it is first asked for.
+    for name in dir(lib):
+        getattr(lib, name)
+    for name in (
+        "struct qv_config *",
+        "struct qv_exit *",
+        "struct qv **",
+        "struct qv_page_run[]",
+        "struct qk_comm",
+        "char[]",
+        "int[2]",
+    ):
+        kind = ffi.typeof(name)
+        if kind.kind == "struct":
+            _ = kind.fields
 
 
 class CaptureCancelledError(CaptureError):
@@ -57,9 +76,11 @@ class CaptureCancelledError(CaptureError):
 class Worker:
     """One job on one sandbox. The main thread runs the virtual machine, a second one listens to the daemon."""
 
-    def __init__(self, sock: socket.socket, job: dict[str, Any]) -> None:
+    def __init__(self, sock: socket.socket, job: dict[str, Any], machine: Machine | None) -> None:
         self.sock = sock
         self.job = job
+        self.paths = tuple(job["paths"]) if job["paths"] is not None else None
+        self.machine = machine
         self.sandbox: Sandbox | None = None
         self.clone: Clone | None = None
         self.condition = threading.Condition()
@@ -116,11 +137,12 @@ class Worker:
             signals=lib.qv_signals(),
             domain=job["domain"],
             key=job["key"],
-            paths=tuple(job["paths"]) if job["paths"] is not None else None,
+            paths=self.paths,
+            machine=self.machine,
         )
         self.sandbox = clone.sandbox
         started = time.monotonic()
-        self.started(clone.generation)
+        self.started(clone.sandbox.generation)
         status = self.loop()
         clone.finish(started)
         return status
@@ -128,41 +150,23 @@ class Worker:
     def run_cold(self) -> int:
         """Boot a sandbox and run it to its end, or to the capture that was asked for."""
         job = self.job
-        spec = SandboxSpec.from_dict(job["spec"])
-        generation = new_generation()
         trigger = self.trigger = (
             Trigger.parse(f"--ready-{job['trigger'][0]}", job["trigger"][1]) if job.get("trigger") else None
         )
         if trigger is not None:
             with self.open_store() as store:
                 store.check_name(job["name"])
-        watcher = LogWatcher(trigger.pattern) if trigger and trigger.pattern else None
-        timer: threading.Timer | None = None
-        try:
-            stdio = (0, watcher.write_fd, watcher.write_fd) if watcher else (0, 1, 2)
-            paths = tuple(job["paths"]) if job["paths"] is not None else None
-            self.sandbox = sandbox = Sandbox(spec, stdio=stdio, signals=lib.qv_signals(), paths=paths)
-            sandbox.fill_comm(
-                clone=False,
-                trace=False,
-                document=document(generation, clone=False, args=list(spec.argv[1:]), env=spec.env),
+        with CapturePoint(trigger) as point:
+            self.sandbox = sandbox = boot(
+                SandboxSpec.from_dict(job["spec"]),
+                stdio=point.stdio,
+                signals=lib.qv_signals(),
+                paths=self.paths,
+                machine=self.machine,
             )
-            sandbox.set_generation(generation)
-            lib.qv_want_ready(sandbox.vm, trigger is not None and trigger.kind == "file")
-            sandbox.boot(kernel.load())
-            if watcher:
-                watcher.start(sandbox.vm)
-            if trigger and trigger.kind == "after":
-                timer = threading.Timer(trigger.seconds, lib.qv_post, (sandbox.vm, lib.QK_EV_CAPTURE, 0))
-                timer.daemon = True
-                timer.start()
-            self.started(generation)
+            point.arm(sandbox.vm)
+            self.started(sandbox.generation)
             return self.loop()
-        finally:
-            if timer:
-                timer.cancel()
-            if watcher:
-                watcher.close()
 
     def started(self, generation: bytes) -> None:
         """The machine is about to run."""
@@ -190,9 +194,7 @@ class Worker:
             elif stop.reason == "stopped":
                 self.stand_still()
             elif self.trigger is not None:
-                raise CaptureError(
-                    f"the program ended with status {stop.status} before its capture point (--ready-{self.trigger.kind}); nothing was stored"
-                )
+                raise CaptureError(too_early(stop.status, self.trigger))
             else:
                 if self.request is not None:
                     self.capture_failed(CaptureError("the program ended before it could be captured"))
@@ -342,6 +344,9 @@ def close_streams() -> None:
 
 def main(sock: socket.socket) -> None:
     """Wait for a job, do it. Ends with the process."""
+    machine: Machine | None = None
+    with contextlib.suppress(QuarkError):  # the job says what is missing here, when there is one
+        machine = Machine(MEMORY_MAX)
     fields, fds = wire.receive(sock)
     if not fields or len(fds) != 4:
         return
@@ -353,4 +358,4 @@ def main(sock: socket.socket) -> None:
     if job.get("tty"):
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
     sys.stdout = sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115 - for the life of the process
-    Worker(sock, job).run()
+    Worker(sock, job, machine).run()

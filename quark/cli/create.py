@@ -9,6 +9,7 @@ from quark.cli.progress import Progress
 from quark.cli.run import in_daemon, open_missing_streams
 from snapshotd import create
 from snapshotd.keys import load_key
+from snapshotd.trigger import Trigger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +40,7 @@ class Reporter:
 
 def create_snapshot(context: Context, name: str, spec: SandboxSpec, trigger: str, value: str, *, debug: bool) -> int:
     """Run `spec`'s program until the trigger (an option and its value), store it as `name`; returns the exit status."""
-    parsed = create.Trigger.parse(trigger, value)
+    parsed = Trigger.parse(trigger, value)
     reporter = Reporter(name, quiet=context.json)
     try:
         request = ["create", name, parsed.kind, value, *spec.to_strings()]
@@ -55,7 +56,7 @@ def _embedded(
     context: Context,
     name: str,
     spec: SandboxSpec,
-    trigger: create.Trigger,
+    trigger: Trigger,
     progress: Callable[[int, int], None],
     *,
     debug: bool,

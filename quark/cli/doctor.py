@@ -72,7 +72,7 @@ def kvm() -> Finding:
     """/dev/kvm and its API version (Documentation/virt/kvm/api.rst, 4.1)."""
     import fcntl
 
-    from qvisor.sandbox import open_kvm
+    from qvisor.machine import open_kvm
 
     try:
         fd = open_kvm()
@@ -99,17 +99,13 @@ def guest_kernel() -> Finding:
 
 def sandbox() -> Finding:
     """Boots a sandbox: which ring mode is in force tells what kind of KVM this is."""
-    from qvisor import kernel
     from qvisor._native import lib
-    from qvisor.sandbox import Sandbox
+    from qvisor.cold import boot
     from qvisor.spec import SandboxSpec
 
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     try:
-        with Sandbox(SandboxSpec(argv=("/bin/true",)), stdio=(null, null, null)) as box:
-            box.fill_comm(clone=False, trace=False, document=b"{}")
-            box.set_generation(bytes(16))
-            box.boot(kernel.load())
+        with boot(SandboxSpec(argv=("/bin/true",)), stdio=(null, null, null)) as box:
             stop = box.run()
             ring = lib.qv_comm(box.vm).ring
     except QuarkError as e:

@@ -110,22 +110,11 @@ def detach(context: Context, parsed: Parsed, request: list[str]) -> int:
 
 def run_cold(spec: SandboxSpec, *, debug: bool) -> int:
     """Boot a sandbox in this process, run it to its end."""
-    from qvisor import kernel
     from qvisor._native import lib
-    from qvisor.document import document, new_generation
-    from qvisor.sandbox import Sandbox
+    from qvisor.cold import boot
 
     open_missing_streams()
-    elf = kernel.load()
-    generation = new_generation()
-    with Sandbox(spec, signals=lib.qv_signals()) as sandbox:
-        sandbox.fill_comm(
-            clone=False, trace=debug, document=document(generation, clone=False, args=list(spec.argv[1:]), env=spec.env)
-        )
-        sandbox.set_generation(generation)
-        if debug:
-            lib.qv_debug_fd(sandbox.vm, 2)
-        sandbox.boot(elf)
+    with boot(spec, signals=lib.qv_signals(), debug=debug) as sandbox:
         try:
             while (stop := sandbox.run()).reason == "parked":
                 pass

@@ -1,7 +1,6 @@
 /* What Python sees of qvisor_api.h, in the subset of C that cffi reads; the compiler checks it against the header. */
 struct qv;
 struct qv_config {
-	int kvm_fd;
 	uint64_t ram_limit;
 	int nroots;
 	int roots[33];
@@ -37,7 +36,8 @@ struct qk_comm {
 	uint32_t enosys_count[512];
 	...;
 };
-int qv_create(const struct qv_config *config, struct qv **out);
+int qv_create(int kvm_fd, uint64_t ram_max, struct qv **out);
+int qv_configure(struct qv *vm, const struct qv_config *config);
 void qv_destroy(struct qv *vm);
 int qv_boot(struct qv *vm, const void *elf, size_t n);
 struct qk_comm *qv_comm(struct qv *vm);

@@ -33,10 +33,12 @@ int events_init(struct qv *vm)
 	vm->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (vm->epoll_fd < 0 || vm->wake_fd < 0)
 		return -errno;
-	int r = add_key(vm, vm->wake_fd, KEY_WAKE);
-	if (!r && vm->config.signals >= 0)
-		r = add_key(vm, vm->config.signals, KEY_SIGNALS);
-	return r;
+	return add_key(vm, vm->wake_fd, KEY_WAKE);
+}
+
+int events_watch_signals(struct qv *vm)
+{
+	return add_key(vm, vm->config.signals, KEY_SIGNALS);
 }
 
 static void futex(_Atomic int *word, int op, int value)

@@ -258,7 +258,8 @@ static int64_t close_handle(struct qv *vm, uint64_t handle)
 		return -EBADF;
 	struct qv_handle h = vm->handles[handle];
 	vm->handles[handle] = (struct qv_handle){.fd = -1};
-	free(h.name);
+	if (h.name < vm->restored_names || h.name >= vm->restored_names + vm->restored_names_size)
+		free(h.name);
 	if (h.fd >= 0)
 		close(h.fd);
 	return 0;
@@ -269,6 +270,9 @@ void qfile_close_all(struct qv *vm)
 	for (uint64_t i = 3; i < QV_MAX_HANDLES; i++)
 		if (vm->handles[i].kind == QV_H_FILE)
 			close_handle(vm, i);
+	free(vm->restored_names);
+	vm->restored_names = NULL;
+	vm->restored_names_size = 0;
 }
 
 static int64_t transfer(struct qv *vm, const struct qk_call *call, int fd)

@@ -11,8 +11,7 @@
 struct qv; /* one virtual machine with one vCPU */
 
 struct qv_config {
-	int kvm_fd;
-	uint64_t ram_limit; /* bytes, a multiple of QK_SLOT_SIZE, at most 32 GiB */
+	uint64_t ram_limit; /* bytes, a multiple of QK_SLOT_SIZE, at most what the machine was created for */
 	int nroots;
 	int roots[33];           /* directory (or file) descriptors of the host roots; 0 is the rootfs */
 	uint32_t root_flags[33]; /* QK_MOUNT_* */
@@ -27,8 +26,10 @@ struct qv_exit {
 	char text[8192]; /* QV_PANIC, QV_VM_ERROR: the report */
 };
 
-/* VM, vCPU, comm area and the first RAM slot (RAM reads zero). */
-int qv_create(const struct qv_config *config, struct qv **out);
+/* VM, vCPU, comm area and the first RAM slot (RAM reads zero), with addresses for ram_max bytes, at most 32 GiB: all that takes long and that every
+ * sandbox needs. It is one when qv_configure has said which. */
+int qv_create(int kvm_fd, uint64_t ram_max, struct qv **out);
+int qv_configure(struct qv *vm, const struct qv_config *config); /* once */
 void qv_destroy(struct qv *vm);
 /* Loads the kernel ELF and sets the vCPU to its entry point. -ENOEXEC: not such an ELF. */
 int qv_boot(struct qv *vm, const void *elf, size_t n);

@@ -37,17 +37,22 @@ int64_t qv_recipes_save(struct qv *vm, void *buf, size_t max)
 int qv_recipes_load(struct qv *vm, const void *buf, size_t n)
 {
 	const char *p = buf;
+	/* One block: in a process forked from a large one, each small allocation would lie on a page of its own that has to be copied first. */
+	char *at = vm->restored_names = malloc(n + 1);
+	if (!at)
+		return -ENOMEM;
+	vm->restored_names_size = n + 1;
 	while (n) {
 		struct recipe r;
 		if (n < sizeof(r))
 			return -EINVAL;
 		memcpy(&r, p, sizeof(r));
 		if (n - sizeof(r) < r.name_len || r.index < 3 || r.index >= QV_MAX_HANDLES || r.root >= (uint32_t)vm->config.nroots ||
-		    vm->handles[r.index].kind != QV_H_FREE)
+		    vm->handles[r.index].kind != QV_H_FREE || memchr(p + sizeof(r), 0, r.name_len))
 			return -EINVAL;
-		char *name = strndup(p + sizeof(r), r.name_len);
-		if (!name)
-			return -ENOMEM;
+		char *name = memcpy(at, p + sizeof(r), r.name_len);
+		name[r.name_len] = 0;
+		at += r.name_len + 1;
 		vm->handles[r.index] = (struct qv_handle){
 			.fd = -1, .kind = QV_H_FILE, .writable = r.writable, .root = r.root, .flags = r.flags, .name = name, .identity = r.identity};
 		p += sizeof(r) + r.name_len;

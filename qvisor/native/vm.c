@@ -75,7 +75,7 @@ static int create(struct qv *vm)
 	int r = set_slot(vm, COMM_SLOT, QK_COMM_GPA, QK_COMM_SIZE, vm->comm_area);
 	if (r)
 		return r;
-	vm->ram = mmap(NULL, vm->ram_limit, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	vm->ram = mmap(NULL, vm->ram_reserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (vm->ram == MAP_FAILED)
 		return -errno;
 	int khz = ioctl(vm->vcpu_fd, KVM_GET_TSC_KHZ, 0);
@@ -87,24 +87,20 @@ static int create(struct qv *vm)
 	return r ? r : events_init(vm);
 }
 
-int qv_create(const struct qv_config *config, struct qv **out)
+int qv_create(int kvm_fd, uint64_t ram_max, struct qv **out)
 {
-	if (config->ram_limit < QK_SLOT_SIZE || config->ram_limit % QK_SLOT_SIZE || config->ram_limit > (32ull << 30) || config->nroots < 0 ||
-	    config->nroots > 33)
+	if (ram_max < QK_SLOT_SIZE || ram_max % QK_SLOT_SIZE || ram_max > (32ull << 30))
 		return -EINVAL;
 	struct qv *vm = calloc(1, sizeof(*vm));
 	if (!vm)
 		return -ENOMEM;
-	vm->config = *config;
-	vm->kvm_fd = config->kvm_fd;
-	vm->ram_limit = config->ram_limit;
+	vm->kvm_fd = kvm_fd;
+	vm->ram_reserved = vm->ram_limit = ram_max;
 	vm->vm_fd = vm->vcpu_fd = vm->epoll_fd = vm->wake_fd = vm->debug_fd = -1;
 	vm->run = MAP_FAILED;
 	vm->ram = vm->comm_area = MAP_FAILED;
 	for (int i = 0; i < QV_MAX_HANDLES; i++)
 		vm->handles[i].fd = -1;
-	for (int i = 0; i < 3; i++)
-		vm->handles[i] = (struct qv_handle){.fd = config->stdio[i], .kind = QV_H_STREAM, .writable = true};
 	pthread_mutex_init(&vm->event_lock, NULL);
 	int r = create(vm);
 	if (r) {
@@ -113,6 +109,18 @@ int qv_create(const struct qv_config *config, struct qv **out)
 	}
 	*out = vm;
 	return 0;
+}
+
+int qv_configure(struct qv *vm, const struct qv_config *config)
+{
+	if (config->ram_limit < QK_SLOT_SIZE || config->ram_limit % QK_SLOT_SIZE || config->ram_limit > vm->ram_reserved || config->nroots < 0 ||
+	    config->nroots > 33)
+		return -EINVAL;
+	vm->config = *config;
+	vm->ram_limit = config->ram_limit;
+	for (int i = 0; i < 3; i++)
+		vm->handles[i] = (struct qv_handle){.fd = config->stdio[i], .kind = QV_H_STREAM, .writable = true};
+	return config->signals >= 0 ? events_watch_signals(vm) : 0;
 }
 
 void qv_destroy(struct qv *vm)
@@ -127,7 +135,7 @@ void qv_destroy(struct qv *vm)
 	if (vm->vm_fd >= 0)
 		close(vm->vm_fd);
 	if (vm->ram != MAP_FAILED)
-		munmap(vm->ram, vm->ram_limit);
+		munmap(vm->ram, vm->ram_reserved);
 	if (vm->comm_area != MAP_FAILED)
 		munmap(vm->comm_area, QK_COMM_SIZE);
 	free(vm->record);

@@ -21,7 +21,7 @@ struct qv_handle {
 	/* QV_H_FILE: how to open it again, and what it has to be then */
 	uint32_t root;
 	int flags;
-	char *name;
+	char *name; /* on the heap, or in restored_names */
 	struct qk_stat identity;
 };
 enum { QV_H_FREE = 0, QV_H_FILE, QV_H_STREAM };
@@ -30,13 +30,15 @@ struct qv {
 	int kvm_fd, vm_fd, vcpu_fd;
 	struct kvm_run *run;
 	size_t run_size;
-	char *ram; /* reservation of ram_limit bytes; [0, ram_bytes) is backed */
-	uint64_t ram_bytes, ram_limit;
+	char *ram; /* reservation of ram_reserved bytes; [0, ram_bytes) is backed */
+	uint64_t ram_bytes, ram_limit, ram_reserved;
 	unsigned nslots;
 	char *comm_area;
 	struct qk_comm *comm;
 	struct qv_config config;
 	struct qv_handle handles[QV_MAX_HANDLES];
+	char *restored_names; /* of all handles that came from recipes */
+	size_t restored_names_size;
 
 	pthread_t vcpu_thread;
 	_Atomic int running;  /* vcpu_thread is valid and inside qv_run */
@@ -88,6 +90,7 @@ int vm_add_slot(struct qv *vm); /* one more QK_SLOT_SIZE of RAM; -ENOMEM at the 
 void vm_kick(struct qv *vm);
 /* events.c */
 int events_init(struct qv *vm);
+int events_watch_signals(struct qv *vm);
 void events_destroy(struct qv *vm);
 void events_push(struct qv *vm, int32_t handle, uint32_t events);
 bool events_undrained(struct qv *vm);

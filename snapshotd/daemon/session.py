@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 from quark.errors import DaemonLostError, QuarkError, UsageError
 from qvisor.spec import SandboxSpec
 from snapshotd import wire
-from snapshotd.create import Trigger
 from snapshotd.daemon.relay import peer_credentials
 from snapshotd.daemon.sandbox import EXITED, FAILED, STARTING, Capture
 from snapshotd.daemon.snapshots import first_of
+from snapshotd.trigger import Trigger
 
 if TYPE_CHECKING:
     from snapshotd.daemon.access import Access

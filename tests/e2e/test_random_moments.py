@@ -14,10 +14,8 @@ import random_moments
 from guest_harness import building, running, scratch
 
 from quark.cli.sandbox_options import PASSED_ON
-from qvisor import kernel
 from qvisor._native import lib
-from qvisor.document import document, new_generation
-from qvisor.sandbox import Sandbox
+from qvisor.cold import boot
 from qvisor.spec import SandboxSpec
 from snapshotd.capture import capture
 from snapshotd.store import Store
@@ -32,7 +30,7 @@ class Collected:
     def __init__(self):
         self.read_fd, self.write_fd = os.pipe2(os.O_CLOEXEC)
         self.data = bytearray()
-        self.thread = threading.Thread(target=self.collect)
+        self.thread = threading.Thread(target=self.collect, daemon=True)
         self.thread.start()
 
     def collect(self):
@@ -67,21 +65,12 @@ def spec_of(case, place):
     return SandboxSpec(argv=running.command_of(case), env=env, cwd=str(place))
 
 
-def boot(spec, stdio):
-    box = Sandbox(spec, stdio=stdio)
-    generation = new_generation()
-    box.fill_comm(clone=False, trace=False, document=document(generation, clone=False, args=[], env={}))
-    box.set_generation(generation)
-    box.boot(kernel.load())
-    return box
-
-
 def whole_run(case, place):
     """Seconds of an undisturbed run in a sandbox."""
     out, err = Collected(), Collected()
     null = os.open(os.devnull, os.O_RDONLY)
     started = time.monotonic()
-    with boot(spec_of(case, place), (null, out.write_fd, err.write_fd)) as box:
+    with boot(spec_of(case, place), stdio=(null, out.write_fd, err.write_fd)) as box:
         assert box.run().reason == "exited"
     seconds = time.monotonic() - started
     out.close()
@@ -127,7 +116,7 @@ def test_moment(number, programs, quark):
     quark.root.mkdir()
     null = os.open(os.devnull, os.O_RDONLY)
     out, err = Collected(), Collected()
-    with boot(spec_of(moment.case, place), (null, out.write_fd, err.write_fd)) as box:
+    with boot(spec_of(moment.case, place), stdio=(null, out.write_fd, err.write_fd)) as box:
         stop = captured(box, quark.root, "moment", moment.delay(seconds))
         before = (out.settle(), err.settle())
         early = stop is not None
