@@ -8,7 +8,6 @@ Messages are JSON documents on a SOCK_SEQPACKET socket. The daemon sends the thr
 from __future__ import annotations
 
 import _thread
-import contextlib
 import fcntl
 import json
 import os
@@ -342,11 +341,19 @@ def close_streams() -> None:
     os.close(null)
 
 
+def prepare() -> Machine | None:
+    """What every job needs, made while there is none."""
+    sys.stdout = sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115 - for the life of the process
+    json.loads(json.dumps({}))  # the first time copies pages that are still the zygote's
+    try:
+        return Machine(MEMORY_MAX)
+    except QuarkError:
+        return None  # the job that needs it says why
+
+
 def main(sock: socket.socket) -> None:
     """Wait for a job, do it. Ends with the process."""
-    machine: Machine | None = None
-    with contextlib.suppress(QuarkError):  # the job says what is missing here, when there is one
-        machine = Machine(MEMORY_MAX)
+    machine = prepare()
     fields, fds = wire.receive(sock)
     if not fields or len(fds) != 4:
         return
@@ -357,5 +364,4 @@ def main(sock: socket.socket) -> None:
     os.close(fds[3])
     if job.get("tty"):
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-    sys.stdout = sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115 - for the life of the process
     Worker(sock, job, machine).run()

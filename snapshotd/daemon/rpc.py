@@ -67,10 +67,12 @@ class _Call:
         seconds = time.perf_counter() - self.started
         self.service.metrics.call(self.name, self.code, seconds)
         level = logging.INFO if self.code in {"OK", "CANCELLED"} else logging.WARNING
-        extra = {"method": self.name, "caller": self.who, "domain": self.domain, "code": self.code}
+        extra: dict[str, Any] = {"method": self.name, "caller": self.who, "domain": self.domain, "code": self.code}
         if self.message:
             extra["error"] = self.message
-        log.log(level, "call", extra={**extra, "ms": round(seconds * 1e3, 3)})
+        extra["ms"] = round(seconds * 1e3, 3)
+        # After the answer has been sent: nobody has to wait for the log.
+        asyncio.get_running_loop().call_soon(functools.partial(log.log, level, "call", extra=extra))
 
 
 def unary(

@@ -17,6 +17,7 @@ from quark.errors import QuarkError, SandboxStateError, UsageError, VmError
 from snapshotd import wire
 from snapshotd.client import named_error
 from snapshotd.daemon import tracing
+from snapshotd.daemon.waiting import first_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -231,12 +232,7 @@ class Sandbox:
             raise SandboxStateError(f"sandbox {self.id} ended meanwhile")
 
     async def _change(self) -> None:
-        changed, ended = (asyncio.ensure_future(e.wait()) for e in (self.state_changed, self.ended))
-        try:
-            await asyncio.wait({changed, ended}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            changed.cancel()
-            ended.cancel()
+        await first_of(self.state_changed, self.ended)
 
     def begin_capture(self, name: str, *, flat: bool) -> Capture:
         """Ask for a capture.

@@ -13,7 +13,8 @@ from snapshotd.daemon import convert
 from snapshotd.daemon.errors import FieldError
 from snapshotd.daemon.rpc import Service, stream, unary
 from snapshotd.daemon.sandbox import STARTING
-from snapshotd.daemon.snapshots import first_of, give_up
+from snapshotd.daemon.snapshots import give_up
+from snapshotd.daemon.waiting import first_of
 from snapshotd.store.layout import check_name
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from qvisor.spec import SandboxSpec
 from snapshotd import wire
 from snapshotd.daemon.relay import peer_credentials
 from snapshotd.daemon.sandbox import EXITED, FAILED, STARTING, Capture
-from snapshotd.daemon.snapshots import first_of
+from snapshotd.daemon.waiting import first_of
 from snapshotd.trigger import Trigger
 
 if TYPE_CHECKING:

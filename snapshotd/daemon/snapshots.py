@@ -19,6 +19,7 @@ from snapshotd.daemon.errors import FieldError
 from snapshotd.daemon.pipe import Abandoned, Pipe, in_thread
 from snapshotd.daemon.rpc import Service, stream, unary
 from snapshotd.daemon.sandbox import Capture
+from snapshotd.daemon.waiting import first_of
 from snapshotd.metadata import Metadata
 
 if TYPE_CHECKING:
@@ -237,13 +238,3 @@ async def give_up(sandbox: Sandbox, capture: Capture, store: Store, name: str) -
     if capture.finished and capture.error is None:
         with contextlib.suppress(QuarkError):  # somebody else has deleted it
             await asyncio.to_thread(store.delete, name)
-
-
-async def first_of(*events: asyncio.Event) -> None:
-    """Wait until one of them is set."""
-    waits = [asyncio.ensure_future(e.wait()) for e in events]
-    try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for wait in waits:
-            wait.cancel()
