@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-from concurrent.futures import ThreadPoolExecutor
 
 from qvisor.spec import SandboxSpec
 from snapshotd.layout import RUN, Layout
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 PAGE = 4096
 GAP_PAGES = 32  # zero pages between two runs that are cheaper as part of the image than as a mapping of their own
 SEALS = 0x0001 | 0x0002 | 0x0004 | 0x0008  # F_SEAL_SEAL SHRINK GROW WRITE (fcntl(2))
-DECODERS = 2
 
 
 class Image:
@@ -44,7 +42,6 @@ class Image:
         # Chunks to fill, last first: the working set's, and in the background all.
         self._ahead = self._working_set_chunks(self._reader)
         self._queue = list(reversed(range(self._reader.chunk_count)))
-        self._decoders = ThreadPoolExecutor(DECODERS, "quark-decode")
         self.pages_filled = 0
 
     @staticmethod
@@ -109,50 +106,42 @@ class Image:
             return 1
         if chunk in self._filled:
             return 0
-        return self._fill_one(chunk)
+        return self._fill(chunk)
 
     def prefetch(self, chunks: int) -> bool:
-        """Bring in up to `chunks` chunks of the working set, decoded by threads; True when there is more of it."""
+        """Bring in up to `chunks` chunks of the working set; True when there is more of it."""
         if self._reader is None:
             return False
-        some: list[int] = []
-        while self._ahead and len(some) < chunks:
-            chunk = self._ahead.pop()
-            if chunk not in self._filled:
-                some.append(chunk)
-        # Each thread gets its share at once: a hand-over for each chunk costs as much as the chunk.
-        for pages in self._decoders.map(self._fill, [some[i::DECODERS] for i in range(DECODERS)]):
-            self.pages_filled += pages
+        self._fill_from(self._ahead, chunks)
         if not self._ahead:
             self._fill_gaps()
         return bool(self._ahead)
 
-    def _fill_one(self, chunk: int) -> int:
-        pages = self._fill([chunk])
-        self.pages_filled += pages
-        return pages
+    def _fill_from(self, queue: list[int], chunks: int) -> None:
+        """Up to `chunks` chunks off the end of `queue` that are not there yet."""
+        while chunks and queue:
+            chunk = queue.pop()
+            if chunk not in self._filled:
+                self._fill(chunk)
+                chunks -= 1
 
-    def _fill(self, chunks: list[int]) -> int:
-        """Any thread: write all frames that these chunks serve; how many they are."""
+    def _fill(self, chunk: int) -> int:
+        """Write all frames that a chunk serves; how many they are."""
         assert self._reader is not None  # noqa: S101 - for the type checker
+        raw = memoryview(self._reader.read_chunk_raw(chunk))
         written = 0
-        for chunk in chunks:
-            raw = memoryview(self._reader.read_chunk_raw(chunk))
-            for gfn, slot, count in self._reader.frames_of(chunk):
-                os.pwrite(self.fd, raw[slot * PAGE : (slot + count) * PAGE], gfn * PAGE)
-                written += count
-            self._filled.add(chunk)
+        for gfn, slot, count in self._reader.frames_of(chunk):
+            os.pwrite(self.fd, raw[slot * PAGE : (slot + count) * PAGE], gfn * PAGE)
+            written += count
+        self._filled.add(chunk)
+        self.pages_filled += written
         return written
 
     def fill_some(self, chunks: int) -> bool:
         """Background work: fill up to `chunks` more; True when there is more to do."""
         if self._reader is None:
             return False
-        while chunks and self._queue:
-            chunk = self._queue.pop()
-            if chunk not in self._filled:
-                self._fill_one(chunk)
-                chunks -= 1
+        self._fill_from(self._queue, chunks)
         if self._queue:
             return True
         self._fill_gaps()
@@ -167,7 +156,6 @@ class Image:
 
     def _close_reader(self) -> None:
         if self._reader is not None:
-            self._decoders.shutdown()
             self._reader.close()
             self._reader = None
 
