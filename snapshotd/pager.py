@@ -115,10 +115,10 @@ class Pager:
         return False
 
     def work_on(self, image: Image, work: Callable[[Image], int]) -> int:
-        """Do `work` on an image. One that is damaged in the store loses its clones, which cannot go on; the others do not notice."""
+        """Do `work` on an image. One that cannot be completed loses its clones, which cannot go on; the others do not notice."""
         try:
             return work(image)
-        except QuarkError as e:
+        except (QuarkError, OSError) as e:  # damaged in the store, unreadable, or no memory for it
             print(f"snapshot {image.name!r}: {e}", file=sys.stderr, flush=True)
             for clone in [c for c in self.clones.values() if c.image is image]:
                 self.drop(clone)

@@ -1,6 +1,7 @@
 """Lazy restores from an image that is not complete: what comes in ahead, and what a damaged snapshot does to the others."""
 
 import json
+import mmap
 import os
 import signal
 import subprocess
@@ -8,7 +9,11 @@ import sys
 import time
 from contextlib import contextmanager
 
+import pytest
+
 from quark.errors import PagerLostError
+from snapshotd.image import Image
+from snapshotd.store import Store
 
 PYTHON = "/usr/bin/python3.11"
 # 40 MB that do not compress; a line of standard input asks for the sum over all of it.
@@ -61,6 +66,30 @@ def test_the_working_set_comes_in_ahead_of_the_faults(quark):
     assert second.out == first.out
     assert warm["pages_mapped_ahead"] > 500
     assert warm["faults"] < cold["faults"] / 2, warm  # what it does after its first output is not in the set
+
+
+def test_a_page_in_use_does_not_keep_an_image_from_being_complete(quark):
+    """Once a pager ended, and all clones with it, because a page was pinned at the moment when the image was sealed."""
+    create(quark, "s")
+    with Store.open(quark.root) as store:
+        image = Image(store, "s")
+        try:
+            assert image.fill_some(64)
+            reader, writer = os.pipe()
+            (first, _), *_ = image._runs
+            assert os.splice(image.fd, writer, 4096, offset_src=first * 4096) == 4096  # the pipe holds the page itself
+            while image.fill_some(64):
+                pass
+            assert image.complete
+            for attempt in (lambda: os.pwrite(image.fd, b"x", 0), lambda: os.ftruncate(image.fd, 0)):
+                with pytest.raises(PermissionError):
+                    attempt()
+            with pytest.raises(PermissionError):
+                mmap.mmap(image.fd, 4096, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+        finally:
+            image.close()
+            os.close(reader)
+            os.close(writer)
 
 
 def test_a_damaged_snapshot_ends_its_own_clones_only(quark):
