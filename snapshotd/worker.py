@@ -73,13 +73,21 @@ class CaptureCancelledError(CaptureError):
 
 
 class Worker:
-    """One job on one sandbox. The main thread runs the virtual machine, a second one listens to the daemon."""
+    """One job on one sandbox. The main thread runs the virtual machine, a second one listens to the daemon.
 
-    def __init__(self, sock: socket.socket, job: dict[str, Any], machine: Machine | None) -> None:
+    All that every job needs is made here, while there is none.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
-        self.job = job
-        self.paths = tuple(job["paths"]) if job["paths"] is not None else None
-        self.machine = machine
+        self.job: dict[str, Any] = {}
+        self.paths: tuple[str, ...] | None = None
+        sys.stdout = sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115 - for the life of the process
+        json.loads(json.dumps({}))  # the first time copies pages that are still the zygote's
+        try:
+            self.machine: Machine | None = Machine(MEMORY_MAX)
+        except QuarkError:
+            self.machine = None  # the job that needs it says why
         self.sandbox: Sandbox | None = None
         self.clone: Clone | None = None
         self.condition = threading.Condition()
@@ -88,6 +96,10 @@ class Worker:
         self.child = 0  # the process that writes a capture
         self.writing = self.cancelled = False
         self.trigger: Trigger | None = None
+        self.runs = threading.Lock()  # held until the machine runs and there is something to listen for
+        self.runs.acquire()
+        # Not a Thread: that would wait until the new one runs, which on a busy host takes milliseconds.
+        _thread.start_new_thread(self.listen, ())
 
     def tell(self, event: str, **fields: Any) -> None:
         """Send one event. Nobody to hear it means that this process is about to end."""
@@ -96,8 +108,10 @@ class Worker:
         except OSError:
             os._exit(1)
 
-    def run(self) -> None:
+    def run(self, job: dict[str, Any]) -> None:
         """Do the job; every way out sends `ended` or `failed`."""
+        self.job = job
+        self.paths = tuple(job["paths"]) if job["paths"] is not None else None
         try:
             status = self.run_clone() if "clone" in self.job else self.run_cold()
         except QuarkError as e:
@@ -170,8 +184,7 @@ class Worker:
     def started(self, generation: bytes) -> None:
         """The machine is about to run."""
         self.tell("started", generation=generation.hex())
-        # Not a Thread: that would wait until the new one runs, which on a busy host takes milliseconds.
-        _thread.start_new_thread(self.listen, ())
+        self.runs.release()
 
     def loop(self) -> int:
         """Run the machine to its end; returns its exit status.
@@ -211,6 +224,7 @@ class Worker:
 
     def listen(self) -> None:
         """The second thread: commands of the daemon, and its end."""
+        self.runs.acquire()
         assert self.sandbox is not None  # noqa: S101 - for the type checker
         vm = self.sandbox.vm
         poll = select.poll()
@@ -341,19 +355,9 @@ def close_streams() -> None:
     os.close(null)
 
 
-def prepare() -> Machine | None:
-    """What every job needs, made while there is none."""
-    sys.stdout = sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115 - for the life of the process
-    json.loads(json.dumps({}))  # the first time copies pages that are still the zygote's
-    try:
-        return Machine(MEMORY_MAX)
-    except QuarkError:
-        return None  # the job that needs it says why
-
-
 def main(sock: socket.socket) -> None:
     """Wait for a job, do it. Ends with the process."""
-    machine = prepare()
+    worker = Worker(sock)
     fields, fds = wire.receive(sock)
     if not fields or len(fds) != 4:
         return
@@ -364,4 +368,4 @@ def main(sock: socket.socket) -> None:
     os.close(fds[3])
     if job.get("tty"):
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-    Worker(sock, job, machine).run()
+    worker.run(job)

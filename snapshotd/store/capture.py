@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from snapshotd.store import rows
 from snapshotd.store.backend import MAP
-from snapshotd.store.commit import NewPack, commit
+from snapshotd.store.commit import NewPack, commit, named_pages
 from snapshotd.store.errors import CorruptMapError, StoreError
 from snapshotd.store.index import PageIndex
 from snapshotd.store.ingest import Ingest
@@ -74,12 +74,15 @@ class Capture:
         try:
             layers, below = self._open_parent(index)
             ingested = Ingest(index, writer, below, self._frames, progress).run(pages)
-            chunks, size = writer.finish()
-            pack = NewPack(writer.pack_id, size, chunks, ingested.digests, ingested.healed)
+            # The last chunks are being compressed and written now, and after `finish` made durable: in both waits there is something to do.
             pieces = list(joined(overlay(ingested.pieces, below or (), self._frames)))
             keys = list(dict.fromkeys(piece[2] for piece in pieces if piece[2] != ZERO))
+            named, healed = named_pages(domain.cipher, ingested.digests), domain.cipher.mask(ingested.healed)
+            chunks, size = writer.finish()
+            pack = NewPack(writer.pack_id, size, chunks, named, healed)
             refs = {key: chunks[key] if key < len(chunks) else index.ref(key) for key in keys}
             content = build_map(self._id, self._frames, [self._id, *layers], pieces, refs, domain.cipher)
+            writer.wait_published()
             publish_map(domain.backend, self._map_id, content)
             return commit(
                 domain.catalogue, domain.cipher, self._row(ingested, len(content)), pack, keys, meta, self._parent

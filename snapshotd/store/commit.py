@@ -20,16 +20,22 @@ if TYPE_CHECKING:
 
 
 class NewPack(NamedTuple):
-    """What a capture wrote: digests by chunk and slot, None for a page that the catalogue should not name."""
+    """What a capture wrote; `pages` and `healed` are of `named_pages` and Cipher.mask."""
 
     id: bytes
     size: int
     chunks: list[ChunkRef]
-    digests: list[bytes | None]
+    pages: list[tuple[int, bytes]]
     healed: list[bytes]
 
 
 _ROWS = 400  # rows in one INSERT: a statement gives the GIL away once, however many rows it has
+
+
+def named_pages(cipher: Cipher, digests: list[bytes | None]) -> list[tuple[int, bytes]]:
+    """(chunk * 16 + slot, masked digest) of each page that the catalogue will name; the others have None in `digests`."""
+    masked = iter(cipher.mask([digest for digest in digests if digest is not None]))
+    return [(number, next(masked)) for number, digest in enumerate(digests) if digest is not None]
 
 
 def commit(
@@ -56,18 +62,15 @@ def commit(
         NameTakenError, QuotaExceededError: as they say.
         SnapshotUnknownError: the parent was deleted meanwhile.
     """
-    masked = iter(cipher.mask([digest for digest in pack.digests if digest is not None]))
-    places = [(number, next(masked)) for number, digest in enumerate(pack.digests) if digest is not None]
-    healed = cipher.mask(pack.healed)
     with Transaction(catalogue):
         if row.state == rows.LIVE:
             rows.require_free(catalogue, row.name)
         _require_parent(catalogue, parent)
         pack_key = _insert_pack(catalogue, pack) if pack.chunks else 0
         base = pack_key << CHUNK_BITS
-        catalogue.run_many("DELETE FROM page WHERE digest = ?", [(digest,) for digest in healed])
+        catalogue.run_many("DELETE FROM page WHERE digest = ?", [(digest,) for digest in pack.healed])
         first = base * CHUNK_PAGES
-        _insert_pages(catalogue, [(first + number, digest) for number, digest in places])
+        _insert_pages(catalogue, [(first + number, digest) for number, digest in pack.pages])
         keys = sorted(key if key >> CHUNK_BITS else base | key for key in set(chunk_keys))
         row = row._replace(
             bytes_stored=sum(ref.bytes for ref in pack.chunks) + row.map_bytes + len(meta) + cipher.overhead

@@ -17,6 +17,8 @@ _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _IOV_MAX = 1024
 _FALLOC_FL_KEEP_SIZE = 1
 _FALLOC_FL_PUNCH_HOLE = 2
+_SYNC_FILE_RANGE_WRITE = 2
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def named(error: OSError, path: str) -> StoreError:
@@ -59,6 +61,11 @@ def write(fd: int, buffers: Sequence[bytes], path: str) -> None:
                 pending[0] = memoryview(pending[0])[done:]
     except OSError as error:
         raise named(error, path) from error
+
+
+def begin_sync(fd: int) -> None:
+    """Let the kernel start to write what was written to `fd`, so that `sync` has less to wait for (sync_file_range(2)). Only a hint: it cannot fail."""
+    _libc.sync_file_range(fd, ctypes.c_int64(0), ctypes.c_int64(0), _SYNC_FILE_RANGE_WRITE)
 
 
 def sync(fd: int, path: str) -> None:
@@ -116,9 +123,8 @@ def unlink(path: str) -> None:
 
 def punch(fd: int, offset: int, length: int, path: str) -> bool:
     """Give the space of bytes offset .. offset+length-1 back, keeping the file's size. False if the file system cannot."""
-    libc = ctypes.CDLL(None, use_errno=True)
     mode = _FALLOC_FL_KEEP_SIZE | _FALLOC_FL_PUNCH_HOLE
-    while libc.fallocate(fd, mode, ctypes.c_int64(offset), ctypes.c_int64(length)) != 0:
+    while _libc.fallocate(fd, mode, ctypes.c_int64(offset), ctypes.c_int64(length)) != 0:
         number = ctypes.get_errno()
         if number in (errno.EOPNOTSUPP, errno.ENOSYS):
             return False

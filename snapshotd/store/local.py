@@ -148,6 +148,7 @@ class LocalUpload:
     def append(self, buffers: Sequence[bytes]) -> None:
         """writev(2)."""
         durable.write(self._fd, buffers, self.name)
+        durable.begin_sync(self._fd)
 
     def read(self, offset: int, size: int) -> bytes:
         """pread(2)."""

@@ -56,6 +56,7 @@ class PackWriter:
         self._count = 0
         self._group: list[bytes] = []
         self._error: BaseException | None = None
+        self._written = threading.Event()
         self._queue: queue.Queue[Encoded | None] = queue.Queue(_AHEAD)
         self._pool: ThreadPoolExecutor | None = None
         self._thread: threading.Thread | None = None
@@ -95,17 +96,26 @@ class PackWriter:
         return PackFile(self._upload, self.pack_id, self._domain_id, self._cipher).read(self._refs[index])
 
     def finish(self) -> tuple[list[ChunkRef], int]:
-        """Publish the pack; returns its chunks and its size in bytes."""
+        """No more chunks: wait until they are written; returns them and the pack's size in bytes. The pack is about to be published."""
+        self._submit()
+        if self._thread is not None:
+            self._queue.put(None)
+            self._written.wait()
+        if self._error is not None:
+            raise self._error
+        return self._refs, self._end
+
+    def wait_published(self) -> None:
+        """Until the pack is durable, after `finish`."""
         self._join()
         if self._error is not None:
             raise self._error
-        if self._upload is not None:
-            self._upload.publish()
-        return self._refs, self._end
 
     def stop(self) -> None:
         """Write no more; what was not published is dropped."""
         self._error = self._error or StoreError("the capture was given up")
+        if self._thread is not None:
+            self._queue.put(None)
         self._join()
         if self._upload is not None:
             self._upload.abandon()
@@ -135,7 +145,7 @@ class PackWriter:
         self._thread.start()
 
     def _write_all(self) -> None:
-        """The writing thread. After an error it goes on emptying the queue, so that add() never waits for ever."""
+        """The writing thread, which also publishes. After an error it goes on emptying the queue, so that add() never waits for ever."""
         ended = False
         while not ended:
             waiting = [self._queue.get()]
@@ -151,6 +161,12 @@ class PackWriter:
                     self._write([chunk for encoded in waiting if encoded is not None for chunk in encoded.result()])
                 except BaseException as error:  # noqa: BLE001 - add() and finish() raise it
                     self._error = error
+        self._written.set()
+        try:
+            if self._error is None and self._upload is not None:
+                self._upload.publish()
+        except BaseException as error:  # noqa: BLE001 - wait_published() raises it
+            self._error = error
 
     def _write(self, chunks: list[tuple[bytes, bytes, int]]) -> None:
         assert self._upload is not None
@@ -173,8 +189,6 @@ class PackWriter:
 
     def _join(self) -> None:
         if self._thread is not None:
-            self._submit()
-            self._queue.put(None)
             self._thread.join()
             self._thread = None
         if self._pool is not None:
