@@ -98,8 +98,10 @@ class Worker:
         self.trigger: Trigger | None = None
         self.runs = threading.Lock()  # held until the machine runs and there is something to listen for
         self.runs.acquire()
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # the other thread inherits it
         # Not a Thread: that would wait until the new one runs, which on a busy host takes milliseconds.
         _thread.start_new_thread(self.listen, ())
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def tell(self, event: str, **fields: Any) -> None:
         """Send one event. Nobody to hear it means that this process is about to end."""
