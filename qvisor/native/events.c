@@ -157,14 +157,6 @@ int events_arm(struct qv *vm, int handle, uint32_t events)
 	return 0;
 }
 
-void events_forget(struct qv *vm, int handle)
-{
-	struct qv_handle *h = &vm->handles[handle];
-	if (h->in_epoll)
-		epoll_ctl(vm->epoll_fd, EPOLL_CTL_DEL, h->fd, NULL);
-	h->in_epoll = false;
-}
-
 /* How long until the running guest may need a look, in ns. */
 static uint64_t tick_period(struct qv *vm)
 {

@@ -257,7 +257,7 @@ static int64_t close_handle(struct qv *vm, uint64_t handle)
 	if (handle >= QV_MAX_HANDLES || vm->handles[handle].kind != QV_H_FILE)
 		return -EBADF;
 	struct qv_handle h = vm->handles[handle];
-	vm->handles[handle] = (struct qv_handle){.fd = -1};
+	vm->handles[handle] = (struct qv_handle){.kind = QV_H_FREE};
 	if (h.name < vm->restored_names || h.name >= vm->restored_names + vm->restored_names_size)
 		free(h.name);
 	if (h.fd >= 0)

@@ -14,8 +14,8 @@
 
 /* A host descriptor that the guest knows by its index. */
 struct qv_handle {
-	int fd;       /* -1: free, or (QV_H_FILE of a clone) not reopened yet */
-	uint8_t kind; /* QV_H_* */
+	uint8_t kind; /* QV_H_*; of a free one nothing else means anything: pages of the table that are not used are never touched */
+	int fd;       /* -1: (QV_H_FILE of a clone) not reopened yet */
 	bool writable;
 	bool in_epoll;
 	/* QV_H_FILE: how to open it again, and what it has to be then */
@@ -97,7 +97,6 @@ bool events_undrained(struct qv *vm);
 int events_collect(struct qv *vm, int64_t timeout_ns); /* waits on the epoll set and pushes what came */
 void events_wait(struct qv *vm, uint64_t ns);
 int events_arm(struct qv *vm, int handle, uint32_t events); /* one event when ready; 0 or -errno (-EPERM: always ready) */
-void events_forget(struct qv *vm, int handle);
 int tick_start(struct qv *vm);
 void tick_nudge(struct qv *vm); /* the vCPU runs again */
 /* qcall.c: serve the request that is there. serve: on the vCPU's thread, 1 when the guest ended; poll: on another, whether there was one. */

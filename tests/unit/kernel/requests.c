@@ -141,8 +141,6 @@ int main(int argc, char **argv)
 	pthread_mutex_init(&vm.event_lock, NULL);
 	if (events_init(&vm))
 		return 2;
-	for (int i = 0; i < QV_MAX_HANDLES; i++)
-		vm.handles[i].fd = -1;
 	int null = open("/dev/null", O_RDWR);
 	for (int i = 0; i < 3; i++)
 		vm.handles[i] = (struct qv_handle){.fd = null, .kind = QV_H_STREAM, .writable = true};
