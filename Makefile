@@ -38,6 +38,7 @@ bench-check: $(READY)
 	$(PYTEST) tests/perf
 
 demo bench: $(READY)
+	sync  # what an installation has just written must not go to disk beside it
 	$(BIN)/quark bench startup
 	$(BIN)/quark bench snapshots
 
