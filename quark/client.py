@@ -167,9 +167,12 @@ class Client:
         m = self._call(self._snapshots.CollectGarbage, sn.CollectGarbageRequest())
         return Garbage(m.snapshots, m.busy, m.chunks, m.bytes_freed, m.leftovers)
 
-    def check_store(self) -> list[Problem]:
-        """Read and verify the whole domain."""
-        m = self._call(self._snapshots.CheckStore, sn.CheckStoreRequest())
+    def check_store(self, on_progress: Callable[[int, int], None] | None = None) -> list[Problem]:
+        """Read and verify the whole domain; `on_progress` is called with (bytes read, all bytes)."""
+        with _errors():
+            for m in self._snapshots.CheckStore(sn.CheckStoreRequest(), metadata=self._metadata):
+                if on_progress and m.bytes_total:
+                    on_progress(m.bytes_done, m.bytes_total)
         return [Problem(p.kind, p.where, p.what, p.advice) for p in m.problems]
 
     # ---- sandboxes

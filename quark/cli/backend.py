@@ -64,8 +64,8 @@ class Backend(Protocol):
     def gc(self) -> Fields:
         """Give space back: snapshots, busy, chunks, bytes_freed, leftovers."""
 
-    def fsck(self) -> list[Fields]:
-        """Problems: kind, where, what, advice."""
+    def fsck(self, progress: Callable[[int, int], None]) -> list[Fields]:
+        """Problems: kind, where, what, advice. `progress` gets (bytes read, all bytes)."""
 
     def stats(self) -> Fields:
         """STATS."""

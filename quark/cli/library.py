@@ -145,9 +145,9 @@ class Library:
         """See Backend."""
         return self._open().gc()._asdict()
 
-    def fsck(self) -> list[Fields]:
+    def fsck(self, progress: Callable[[int, int], None]) -> list[Fields]:
         """See Backend."""
-        return [p._asdict() for p in self._open().fsck()]
+        return [p._asdict() for p in self._open().fsck(progress)]
 
     def stats(self) -> Fields:
         """See Backend."""

@@ -69,9 +69,9 @@ class Service:
         """See Backend."""
         return asdict(self._client.collect_garbage())
 
-    def fsck(self) -> list[Fields]:
+    def fsck(self, progress: Callable[[int, int], None]) -> list[Fields]:
         """See Backend."""
-        return [asdict(p) for p in self._client.check_store()]
+        return [asdict(p) for p in self._client.check_store(progress)]
 
     def stats(self) -> Fields:
         """See Backend."""

@@ -34,8 +34,8 @@ def gc(context: Context, parsed: Parsed) -> int:
 def fsck(context: Context, parsed: Parsed) -> int:
     """Read and verify the whole domain; 42 when there is damage."""
     none(parsed, context.command)
-    with context.backend() as backend, Progress("checking the store", quiet=context.json):
-        problems = backend.fsck()
+    with context.backend() as backend, Progress("checking the store", quiet=context.json) as progress:
+        problems = backend.fsck(progress.step)
     damage = [p for p in problems if p["kind"] != LEFTOVER]
     if context.json:
         print_json(problems)

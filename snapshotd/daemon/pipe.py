@@ -1,10 +1,11 @@
-"""Bytes between a thread, which may block, and the event loop, which may not; and the threads for such work."""
+"""Bytes and progress between a thread, which may block, and the event loop, which may not; and the threads for such work."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import threading
+import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 DEPTH = 8  # pieces that wait
+STEP_SECONDS = 0.05  # between two news of progress
 # Work that lasts: each has a thread for as long as its caller likes, so it takes none of those that answer short calls.
 _long = ThreadPoolExecutor(256, "snapshotd-long")
 
@@ -21,6 +23,34 @@ _long = ThreadPoolExecutor(256, "snapshotd-long")
 async def in_thread(work: Callable[[], T]) -> T:
     """The result of work that may take long."""
     return await asyncio.get_running_loop().run_in_executor(_long, work)
+
+
+class Steps:
+    """Progress of work in a thread, which calls this, and which the event loop can give up. Made on the event loop's thread."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._told = 0.0
+        self._given_up = False
+        self.changed = asyncio.Event()
+        self.done = self.total = 0
+
+    def __call__(self, done: int, total: int) -> None:
+        """The thread's side: so much of so much.
+
+        Raises:
+            Abandoned: nobody waits for it any more.
+        """
+        if self._given_up:
+            raise Abandoned
+        self.done, self.total = done, total
+        if (now := time.monotonic()) - self._told >= STEP_SECONDS:
+            self._told = now
+            self._loop.call_soon_threadsafe(self.changed.set)
+
+    def give_up(self) -> None:
+        """The event loop's side."""
+        self._given_up = True
 
 
 class Abandoned(Exception):  # noqa: N818 - not an error: the other side wants no more

@@ -16,7 +16,7 @@ from quark.snapshot.v1 import snapshots_pb2 as sn
 from quark.snapshot.v1.snapshots_pb2_grpc import SnapshotServiceServicer
 from snapshotd.daemon import convert
 from snapshotd.daemon.errors import FieldError
-from snapshotd.daemon.pipe import Abandoned, Pipe, in_thread
+from snapshotd.daemon.pipe import Abandoned, Pipe, Steps, in_thread
 from snapshotd.daemon.rpc import Service, stream, unary
 from snapshotd.daemon.sandbox import Capture
 from snapshotd.daemon.waiting import first_of
@@ -222,11 +222,25 @@ class SnapshotService(Service, SnapshotServiceServicer):
         report = await in_thread((await self._store(domain)).gc)
         return sn.CollectGarbageResponse(**report._asdict())
 
-    @unary
-    async def CheckStore(self, domain: Domain, _: sn.CheckStoreRequest) -> sn.CheckStoreResponse:  # noqa: N802
+    @stream
+    async def CheckStore(self, domain: Domain, _: sn.CheckStoreRequest) -> AsyncIterator[sn.CheckStoreResponse]:  # noqa: N802
         """Verify all of it."""
-        problems = await in_thread((await self._store(domain)).fsck)
-        return sn.CheckStoreResponse(problems=[sn.CheckStoreResponse.Problem(**p._asdict()) for p in problems])
+        store = await self._store(domain)
+        steps = Steps()
+        work = asyncio.create_task(in_thread(lambda: store.fsck(steps)))
+        work.add_done_callback(lambda _: steps.changed.set())
+        try:
+            while not work.done():
+                await steps.changed.wait()
+                steps.changed.clear()
+                if not work.done():
+                    yield sn.CheckStoreResponse(bytes_done=steps.done, bytes_total=steps.total)
+            problems = await work
+        finally:
+            steps.give_up()
+            with contextlib.suppress(QuarkError, Abandoned):
+                await asyncio.shield(work)
+        yield sn.CheckStoreResponse(problems=[sn.CheckStoreResponse.Problem(**p._asdict()) for p in problems])
 
 
 async def give_up(sandbox: Sandbox, capture: Capture, store: Store, name: str) -> None:

@@ -18,6 +18,7 @@ from snapshotd.store.rows import SnapshotRow
 from snapshotd.store.sweep import strays
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from snapshotd.store.domain import Domain
@@ -45,16 +46,18 @@ _GC = "run gc"
 _LOW = (1 << CHUNK_BITS) - 1
 
 
-def check(domain: Domain, wait: float) -> list[Problem]:
-    """All problems of a domain."""
+def check(domain: Domain, wait: float, progress: Callable[[int, int], None]) -> list[Problem]:
+    """All problems of a domain; `progress` gets (bytes of chunks read, all bytes of chunks)."""
     if domain.cipher.sealed:
         domain.cipher.map_tag(b"")  # no key: say so now
-    return _Fsck(domain).run(wait)
+    return _Fsck(domain, progress).run(wait)
 
 
 class _Fsck:
-    def __init__(self, domain: Domain) -> None:
+    def __init__(self, domain: Domain, progress: Callable[[int, int], None]) -> None:
         self._domain = domain
+        self._progress = progress
+        self._read = self._to_read = 0
         self._catalogue = domain.catalogue
         self._path = domain.catalogue.path
         self._problems: list[Problem] = []
@@ -214,6 +217,7 @@ class _Fsck:
         return claimed
 
     def _check_packs(self) -> None:
+        self._to_read = sum(ref.bytes for ref in self._chunks.values())
         of_pack: dict[int, list[int]] = {}
         for chunk in sorted(self._chunks):
             of_pack.setdefault(chunk >> CHUNK_BITS, []).append(chunk)
@@ -244,6 +248,8 @@ class _Fsck:
             if ref.offset < end:
                 self._add("chunk", path, f"chunk {ref.number} overlaps the one before it", _BACKUP)
             end = ref.offset + ref.bytes
+            self._read += ref.bytes
+            self._progress(self._read, self._to_read)
             try:
                 raw = file.read(ref)
             except CorruptStoreError as error:

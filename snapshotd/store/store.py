@@ -231,8 +231,11 @@ class Store:
         with self._domain.exclude(wait):
             return collect(self._domain)
 
-    def fsck(self) -> Problems:
+    def fsck(self, progress: Callable[[int, int], None] = lambda _done, _total: None) -> Problems:
         """Read and verify all of the domain; every problem found, none if all is well. Changes nothing.
+
+        Args:
+            progress: gets (bytes of chunks read, all bytes of chunks); what it raises ends the check.
 
         Raises:
             KeyMissingError: the domain is encrypted and was opened with no key.
@@ -241,7 +244,7 @@ class Store:
 
         if not self._domain.exists:
             return []
-        return check(self._domain, WAIT)
+        return check(self._domain, WAIT, progress)
 
     def flatten(self, name: str) -> SnapshotInfo:
         """Make a snapshot independent of its parent.

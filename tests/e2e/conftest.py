@@ -168,7 +168,8 @@ class Api:
         until(lambda: self.gc().busy == 0, "deleted snapshots are not read any more")
 
     def problems(self):
-        found = self.snapshots.CheckStore(sn.CheckStoreRequest(), timeout=SECONDS).problems
+        *_, last = self.snapshots.CheckStore(sn.CheckStoreRequest(), timeout=SECONDS)
+        found = last.problems
         return [(p.kind, p.where, p.what) for p in found]
 
     def numbers(self, metadata=None):

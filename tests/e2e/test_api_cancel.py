@@ -99,6 +99,19 @@ def test_capture_is_given_up(api):
     assert api.run(clone="s", stdin=b"x\n").stdout == b"x\n"
 
 
+def test_a_check_is_given_up(api):
+    list(api.snapshots.CreateSnapshot(create_request("s", FILL + "echo ready >/dev/quark"), timeout=60))
+    *steps, last = api.snapshots.CheckStore(sn.CheckStoreRequest(), timeout=30)
+    assert [m.bytes_total > 40_000_000 and not m.problems for m in steps] == [True] * len(steps) != []
+    assert not last.problems
+    with api.nothing_left():
+        for _ in range(3):
+            call = api.snapshots.CheckStore(sn.CheckStoreRequest(), timeout=30)
+            next(call)
+            cancelled(api, call)
+    assert api.problems() == []
+
+
 def test_export_and_import_are_given_up(api):
     list(api.snapshots.CreateSnapshot(create_request("s", FILL + "echo ready >/dev/quark"), timeout=60))
     data = api.export("s")

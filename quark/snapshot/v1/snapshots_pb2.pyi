@@ -535,16 +535,25 @@ class CheckStoreResponse(_message.Message):
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     PROBLEMS_FIELD_NUMBER: _builtins.int
+    BYTES_DONE_FIELD_NUMBER: _builtins.int
+    BYTES_TOTAL_FIELD_NUMBER: _builtins.int
+    bytes_done: _builtins.int
+    """Of all chunks, in the others."""
+    bytes_total: _builtins.int
     @_builtins.property
-    def problems(self) -> _containers.RepeatedCompositeFieldContainer[Global___CheckStoreResponse.Problem]: ...
+    def problems(self) -> _containers.RepeatedCompositeFieldContainer[Global___CheckStoreResponse.Problem]:
+        """In the last response; none: all is well."""
+
     def __init__(
         self,
         *,
         problems: _abc.Iterable[Global___CheckStoreResponse.Problem] | None = ...,
+        bytes_done: _builtins.int = ...,
+        bytes_total: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["problems", b"problems"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_done", b"bytes_done", "bytes_total", b"bytes_total", "problems", b"problems"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

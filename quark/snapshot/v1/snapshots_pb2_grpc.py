@@ -86,7 +86,7 @@ class SnapshotServiceStub:
                 request_serializer=quark_dot_snapshot_dot_v1_dot_snapshots__pb2.CollectGarbageRequest.SerializeToString,
                 response_deserializer=quark_dot_snapshot_dot_v1_dot_snapshots__pb2.CollectGarbageResponse.FromString,
                 _registered_method=True)
-        self.CheckStore = channel.unary_unary(
+        self.CheckStore = channel.unary_stream(
                 '/quark.snapshot.v1.SnapshotService/CheckStore',
                 request_serializer=quark_dot_snapshot_dot_v1_dot_snapshots__pb2.CheckStoreRequest.SerializeToString,
                 response_deserializer=quark_dot_snapshot_dot_v1_dot_snapshots__pb2.CheckStoreResponse.FromString,
@@ -167,7 +167,7 @@ class SnapshotServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CheckStore(self, request, context):
-        """Reads and verifies the whole domain.
+        """Reads and verifies the whole domain: progress, then one response with the problems. A call that is given up stops the work.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -226,7 +226,7 @@ def add_SnapshotServiceServicer_to_server(servicer, server):
                     request_deserializer=quark_dot_snapshot_dot_v1_dot_snapshots__pb2.CollectGarbageRequest.FromString,
                     response_serializer=quark_dot_snapshot_dot_v1_dot_snapshots__pb2.CollectGarbageResponse.SerializeToString,
             ),
-            'CheckStore': grpc.unary_unary_rpc_method_handler(
+            'CheckStore': grpc.unary_stream_rpc_method_handler(
                     servicer.CheckStore,
                     request_deserializer=quark_dot_snapshot_dot_v1_dot_snapshots__pb2.CheckStoreRequest.FromString,
                     response_serializer=quark_dot_snapshot_dot_v1_dot_snapshots__pb2.CheckStoreResponse.SerializeToString,
@@ -525,7 +525,7 @@ class SnapshotService:
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.unary_unary(
+        return grpc.experimental.unary_stream(
             request,
             target,
             '/quark.snapshot.v1.SnapshotService/CheckStore',

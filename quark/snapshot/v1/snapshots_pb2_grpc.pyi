@@ -53,8 +53,8 @@ class SnapshotServiceStub:
     """Lets go of the image's memory as soon as no clone uses it."""
     CollectGarbage: _grpc.UnaryUnaryMultiCallable[_snapshots_pb2.CollectGarbageRequest, _snapshots_pb2.CollectGarbageResponse]
     """Gives the space of deleted snapshots back."""
-    CheckStore: _grpc.UnaryUnaryMultiCallable[_snapshots_pb2.CheckStoreRequest, _snapshots_pb2.CheckStoreResponse]
-    """Reads and verifies the whole domain."""
+    CheckStore: _grpc.UnaryStreamMultiCallable[_snapshots_pb2.CheckStoreRequest, _snapshots_pb2.CheckStoreResponse]
+    """Reads and verifies the whole domain: progress, then one response with the problems. A call that is given up stops the work."""
 
 @_typing.type_check_only
 class SnapshotServiceAsyncStub(SnapshotServiceStub):
@@ -81,8 +81,8 @@ class SnapshotServiceAsyncStub(SnapshotServiceStub):
     """Lets go of the image's memory as soon as no clone uses it."""
     CollectGarbage: _aio.UnaryUnaryMultiCallable[_snapshots_pb2.CollectGarbageRequest, _snapshots_pb2.CollectGarbageResponse]  # type: ignore[assignment]
     """Gives the space of deleted snapshots back."""
-    CheckStore: _aio.UnaryUnaryMultiCallable[_snapshots_pb2.CheckStoreRequest, _snapshots_pb2.CheckStoreResponse]  # type: ignore[assignment]
-    """Reads and verifies the whole domain."""
+    CheckStore: _aio.UnaryStreamMultiCallable[_snapshots_pb2.CheckStoreRequest, _snapshots_pb2.CheckStoreResponse]  # type: ignore[assignment]
+    """Reads and verifies the whole domain: progress, then one response with the problems. A call that is given up stops the work."""
 
 class SnapshotServiceServicer(metaclass=_abc_1.ABCMeta):
     """Every name is one of the caller's sharing domain; other domains cannot be seen. Errors carry google.rpc.ErrorInfo (reason: the error's
@@ -172,7 +172,7 @@ class SnapshotServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _snapshots_pb2.CheckStoreRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_snapshots_pb2.CheckStoreResponse, _abc.Awaitable[_snapshots_pb2.CheckStoreResponse]]:
-        """Reads and verifies the whole domain."""
+    ) -> _typing.Union[_abc.Iterator[_snapshots_pb2.CheckStoreResponse], _abc.AsyncIterator[_snapshots_pb2.CheckStoreResponse]]:
+        """Reads and verifies the whole domain: progress, then one response with the problems. A call that is given up stops the work."""
 
 def add_SnapshotServiceServicer_to_server(servicer: SnapshotServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
