@@ -164,18 +164,20 @@ def error_of(e: grpc.RpcError) -> QuarkError:
 
     call: Any = e  # the two clients' exceptions have these methods, their common base has none
     code, text = call.code(), call.details() or ""
+    blame = error_details_pb2.BadRequest()
     for key, value in call.trailing_metadata() or ():
         if key == STATUS_DETAILS:
             from google.rpc import status_pb2
 
             status = status_pb2.Status.FromString(value)
             info = error_details_pb2.ErrorInfo()
-            for detail in status.details:
-                if detail.Unpack(info):
-                    error = named_error(info.reason, text)
-                    # A class that only the daemon has (FieldError) keeps its status.
-                    error.exit_code = int(info.metadata.get("exit_code") or error.exit_code)
-                    return error
+            if any(detail.Unpack(info) for detail in status.details):
+                error = named_error(info.reason, text)
+                # A class that is not known here keeps its status.
+                error.exit_code = int(info.metadata.get("exit_code") or error.exit_code)
+                if any(detail.Unpack(blame) for detail in status.details):
+                    error.field = blame.field_violations[0].field
+                return error
     if code == grpc.StatusCode.DEADLINE_EXCEEDED:
         return DeadlineError("the call took longer than its timeout; what it had started was ended")
     if code == grpc.StatusCode.UNAVAILABLE:

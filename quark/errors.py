@@ -8,6 +8,7 @@ class QuarkError(Exception):
 
     exit_code = 70
     grpc_code = "INTERNAL"
+    field = ""  # of an API request, when one is to blame
 
 
 class UsageError(QuarkError):
@@ -15,6 +16,14 @@ class UsageError(QuarkError):
 
     exit_code = 2
     grpc_code = "INVALID_ARGUMENT"
+
+
+class FieldError(UsageError):
+    """A field of a request to the daemon is wrong."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
 
 
 class KvmMissingError(QuarkError):
@@ -48,6 +57,7 @@ class VolumeError(QuarkError):
 class MemorySizeError(QuarkError):
     """The memory size is not one that a sandbox can have."""
 
+    field = "spec.memory_bytes"
     exit_code = 64
     grpc_code = "INVALID_ARGUMENT"
 

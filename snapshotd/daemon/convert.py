@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from quark.errors import FieldError
 from quark.snapshot.v1 import sandboxes_pb2 as sb
 from quark.snapshot.v1 import snapshots_pb2 as sn
 from qvisor.spec import MEMORY_DEFAULT, MEMORY_MAX, SLOT, SandboxSpec, Volume
 from snapshotd.client import named_error
 from snapshotd.daemon import sandbox as states
-from snapshotd.daemon.errors import FieldError
 
 if TYPE_CHECKING:
     from snapshotd.daemon.sandbox import Sandbox

@@ -8,18 +8,9 @@ from google.protobuf import any_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from quark.errors import QuarkError, UsageError
+from quark.errors import QuarkError
 
 ERROR_DOMAIN = "quark"
-
-
-class FieldError(UsageError):
-    """A field of a request is wrong."""
-
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(f"{field}: {message}")
-        self.field = field
-        self.description = message
 
 
 def status_of(error: BaseException) -> status_pb2.Status:
@@ -43,8 +34,9 @@ def status_of(error: BaseException) -> status_pb2.Status:
             metadata={"exit_code": str(error.exit_code), "advice": advice},
         )
     )
-    if isinstance(error, FieldError):
-        violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=error.description)
+    if error.field:
+        description = text.removeprefix(f"{error.field}: ")
+        violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=description)
         add(error_details_pb2.BadRequest(field_violations=[violation]))
     return status_pb2.Status(code=code_pb2.Code.Value(error.grpc_code), message=text, details=details)
 

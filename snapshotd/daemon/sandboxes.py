@@ -6,15 +6,15 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from quark.errors import QuarkError
+from quark.errors import FieldError, QuarkError
 from quark.snapshot.v1 import sandboxes_pb2 as sb
 from quark.snapshot.v1.sandboxes_pb2_grpc import SandboxServiceServicer
 from snapshotd.daemon import convert
-from snapshotd.daemon.errors import FieldError
 from snapshotd.daemon.rpc import Service, stream, unary
 from snapshotd.daemon.sandbox import STARTING
 from snapshotd.daemon.snapshots import give_up
 from snapshotd.daemon.waiting import first_of
+from snapshotd.store.errors import BadNameError
 from snapshotd.store.layout import check_name
 
 if TYPE_CHECKING:
@@ -36,7 +36,11 @@ class SandboxService(Service, SandboxServiceServicer):
         if source != "clone":
             raise FieldError("source", "is missing; give spec or clone")
         clone = request.clone
-        check_name(clone.snapshot, "snapshot")
+        try:
+            check_name(clone.snapshot, "snapshot")
+        except BadNameError as e:
+            e.field = "clone.snapshot"
+            raise
         return self.manager.clone_job(
             domain, clone.snapshot, list(clone.args), dict(clone.env), clone.payload, prefetch=not clone.no_prefetch
         )

@@ -11,11 +11,10 @@ import os
 import re
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from quark.errors import QuarkError
+from quark.errors import FieldError, QuarkError
 from quark.snapshot.v1 import snapshots_pb2 as sn
 from quark.snapshot.v1.snapshots_pb2_grpc import SnapshotServiceServicer
 from snapshotd.daemon import convert
-from snapshotd.daemon.errors import FieldError
 from snapshotd.daemon.pipe import Abandoned, Pipe, Steps, in_thread
 from snapshotd.daemon.rpc import Service, stream, unary
 from snapshotd.daemon.sandbox import Capture

@@ -150,5 +150,6 @@ class HasChildrenError(StoreError):
 class BadNameError(StoreError):
     """A snapshot or domain name has characters that it may not have."""
 
+    field = "name"
     exit_code = 49
     grpc_code = "INVALID_ARGUMENT"

@@ -54,8 +54,8 @@ def test_run_refuses(api):
             (sb.RunSandboxRequest(), "FieldError", ("source",)),
             (api.request(argv=[""]), "FieldError", ("spec.argv",)),
             (api.request("", spec={"cwd": "x"}), "FieldError", ("spec.cwd",)),
-            (api.request("", spec={"memory_bytes": 1}), "MemorySizeError", ()),
-            (api.request(clone=""), "BadNameError", ()),
+            (api.request("", spec={"memory_bytes": 1}), "MemorySizeError", ("spec.memory_bytes",)),
+            (api.request(clone=""), "BadNameError", ("clone.snapshot",)),
         ):
             with api.failure("INVALID_ARGUMENT") as f:
                 api.sandboxes.RunSandbox(request, timeout=30)

@@ -76,9 +76,9 @@ REFUSED = [
     ({"ready_log": "("}, "FieldError", "ready_log"),
     ({"ready_after_seconds": -1.0}, "FieldError", "ready_after_seconds"),
     ({"ready_after_seconds": float("nan")}, "FieldError", "ready_after_seconds"),
-    ({"name": ""}, "BadNameError", ""),
-    ({"name": "a/b"}, "BadNameError", ""),
-    ({"spec": {"argv": ["true"], "memory_bytes": 1 << 50}}, "MemorySizeError", ""),
+    ({"name": ""}, "BadNameError", "name"),
+    ({"name": "a/b"}, "BadNameError", "name"),
+    ({"spec": {"argv": ["true"], "memory_bytes": 1 << 50}}, "MemorySizeError", "spec.memory_bytes"),
 ]
 
 
@@ -88,7 +88,7 @@ def test_create_refuses(api):
             request = sn.CreateSnapshotRequest(**{"name": "s", "spec": {"argv": ["/bin/true"]}, **fields})
             with api.failure("INVALID_ARGUMENT") as f:
                 list(api.snapshots.CreateSnapshot(request, timeout=30))
-            assert (f.reason, f.fields) == (reason, (field,) if field else ()), f
+            assert (f.reason, f.fields) == (reason, (field,)), f
             assert f.exit_code == {"FieldError": 2, "BadNameError": 49, "MemorySizeError": 64}[reason]
             assert field in f.message
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import quark as sdk
-from quark.errors import UsageError
+from quark.errors import FieldError, UsageError
 from snapshotd.store.errors import NameTakenError, SnapshotUnknownError
 
 README = Path(__file__).parents[2] / "README.md"
@@ -101,6 +101,9 @@ def test_errors_are_the_daemons_classes(client, quark):
     with pytest.raises(SnapshotUnknownError, match="'none'"):
         client.get_snapshot("none")
     client.create_snapshot("s", ["/bin/sh", "-c", READY])
+    with pytest.raises(FieldError, match="not an absolute path") as refused:
+        client.run(["/bin/true"], cwd="tmp")
+    assert (refused.value.field, refused.value.exit_code) == ("spec.cwd", 2)
     with pytest.raises(NameTakenError):
         client.create_snapshot("s", ["/bin/sh", "-c", READY])
     with pytest.raises(sdk.DeadlineError):
