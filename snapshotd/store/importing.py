@@ -53,6 +53,7 @@ class Import:
             parent = self._layer(reader, head, parent)
         if head is None or not head.last:
             raise reader.fail("the stream holds no snapshot")
+        reader.end()
         return self._publish(name)
 
     def _layer(self, reader: RecordReader, head: Head, parent: SnapshotRow | None) -> SnapshotRow:

@@ -109,20 +109,28 @@ class RecordReader:
         self._number += 1
         return kind, payload
 
+    def end(self) -> None:
+        """Nothing may follow."""
+        if self._some(1):
+            raise self.fail("something follows its end")
+
     def _take(self, size: int, what: str) -> bytes:
         parts = []
         missing = size
-        try:
-            while missing:
-                part = self._file.read(missing)
-                if not part:
-                    raise self.fail(f"the stream ends in the middle of {what}")
-                parts.append(part)
-                missing -= len(part)
-        except OSError as error:
-            raise durable.named(error, "the stream") from error
+        while missing:
+            part = self._some(missing)
+            if not part:
+                raise self.fail(f"the stream ends in the middle of {what}")
+            parts.append(part)
+            missing -= len(part)
         self._offset += size
         return b"".join(parts)
+
+    def _some(self, size: int) -> bytes:
+        try:
+            return self._file.read(size)
+        except OSError as error:
+            raise durable.named(error, "the stream") from error
 
 
 def stream_cipher(key: bytes, salt: bytes) -> AESGCM:

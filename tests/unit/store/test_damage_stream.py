@@ -90,8 +90,12 @@ def test_record_left_out_or_twice(store, stream, records, kind):
         if found == kind:
             end = offset + size
             refused(store, stream[:offset] + stream[end:])
-            if kind != 7:
-                refused(store, stream[:end] + stream[offset:])
+            refused(store, stream[:end] + stream[offset:])
+
+
+def test_something_follows(store, stream):
+    refused(store, stream + b"\0")
+    refused(store, stream + stream)
 
 
 def test_another_version(store, stream):
