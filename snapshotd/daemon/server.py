@@ -87,7 +87,7 @@ class Daemon:
             undo.push_async_callback(server.stop, GRACE_SECONDS)
             undo.push_async_callback(self.manager.close)  # before that: whoever waits for a sandbox has an answer then
             public, session = self._sockets(undo)
-            relay, sessions = Relay(public, inner), SessionServer(session, self.access, self.manager)
+            relay, sessions = Relay(public, inner), SessionServer(session, self.access, self.manager, self.stores)
             relay.start()
             undo.callback(relay.close)
             sessions.start()

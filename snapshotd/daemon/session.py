@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from snapshotd.daemon.config import Domain
     from snapshotd.daemon.manager import Manager
     from snapshotd.daemon.sandbox import Sandbox
+    from snapshotd.daemon.stores import Stores
 
 log = logging.getLogger("snapshotd")
 REQUEST_MAX = 4 << 20
@@ -73,6 +74,8 @@ class Session:
         _, uid, gid = peer_credentials(self.sock)
         domain = self.server.access.local(uid, gid, wanted).domain
         job = self._job(domain, kind, rest)
+        if kind == "create":
+            await self.server.stores.open(domain)  # what the capture leaves, if it is given up, is collected there
         if mode != ATTACHED:
             await self._detach(domain, job, tty=mode == DETACHED_TTY)
             return
@@ -86,6 +89,9 @@ class Session:
             await self._follow(sandbox)
         finally:
             commands.cancel()
+            capture = sandbox.capture
+            if capture is not None and (not capture.finished or capture.error is not None):
+                self.server.stores.collect_soon(domain)  # what it had written when it was given up
         self._answer(sandbox)
 
     async def _detach(self, domain: Domain, job: dict[str, Any], *, tty: bool) -> None:
@@ -219,10 +225,11 @@ class Session:
 class SessionServer:
     """Accepts sessions on `listener`."""
 
-    def __init__(self, listener: socket.socket, access: Access, manager: Manager) -> None:
+    def __init__(self, listener: socket.socket, access: Access, manager: Manager, stores: Stores) -> None:
         self.listener = listener
         self.access = access
         self.manager = manager
+        self.stores = stores
         self.closing = False
         self.tasks: set[asyncio.Task[None]] = set()
 

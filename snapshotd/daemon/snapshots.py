@@ -92,7 +92,7 @@ class SnapshotService(Service, SnapshotServiceServicer):
             raise
         finally:
             sandbox.kill()
-            if capture.done and not kept:
+            if not kept:
                 self.stores.collect_soon(domain)
         yield sn.CreateSnapshotResponse(snapshot=snapshot)
 

@@ -146,7 +146,7 @@ def test_every_command_is_there():
 @pytest.mark.usefixtures("named", "daemon")
 def test_the_fast_path_loads_little(quark, args):
     """Start-up time is most of what a clone costs."""
-    interpreter = quark.command()[0].replace("/quark", "/python")
+    interpreter = Path(quark.command()[0]).with_name("python")
     done = subprocess.run(
         [interpreter, "-IS", "-X", "importtime", *quark.command(*args)], capture_output=True, text=True, check=False
     )

@@ -337,6 +337,26 @@ def test_the_daemon_ends_during_a_capture_and_other_calls(quark, daemon):
 
 
 @pytest.mark.alone
+def test_a_create_that_is_killed_leaves_nothing(quark, daemon):
+    """The daemon's next regular collection is minutes away."""
+    packs = daemon.root / "domains" / "default" / "packs"
+    p = quark.start(
+        "snapshot", "create", "x", "--ready-file", "--", PYTHON, "-c", "import os; x = os.urandom(200 << 20)\n" + READY
+    )
+    deadline = time.monotonic() + 60
+    while not (packs.exists() and any(packs.iterdir())):
+        assert p.poll() is None
+        assert time.monotonic() < deadline, "no capture began"
+        time.sleep(0.002)
+    p.kill()
+    p.communicate()
+    while any(packs.iterdir()):
+        assert time.monotonic() < deadline, f"left over: {list(packs.iterdir())}"
+        time.sleep(0.01)
+    assert quark("snapshot", "list", "--json").out == "[]\n"
+
+
+@pytest.mark.alone
 def test_a_daemon_that_does_not_answer(quark, daemon):
     """A second Ctrl-C is enough to get away."""
     daemon.process.send_signal(signal.SIGSTOP)
