@@ -54,18 +54,37 @@ def _remove_snapshots(domain: Domain, doomed: list[SnapshotRow]) -> int:
             except HeldError:
                 continue
             free.append(row)
+        used = [_chunks_of(domain, row) for row in free]
         if free:
             with Transaction(domain.catalogue):
-                for row in free:
-                    _remove_rows(domain.catalogue, row)
+                for row, chunks in zip(free, used, strict=True):
+                    _remove_rows(domain.catalogue, row, chunks)
         for row in free:
             domain.backend.remove(MAP, row.map)
     return len(free)
 
 
-def _remove_rows(catalogue: Catalogue, row: SnapshotRow) -> None:
-    found = catalogue.rows("SELECT first, last FROM ref WHERE snapshot = ?", (row.key,))
-    catalogue.run_many("UPDATE chunk SET refs = refs - 1 WHERE id BETWEEN ? AND ?", found)
+def _chunks_of(domain: Domain, row: SnapshotRow) -> list[tuple[int, int]]:
+    """(first, last) of the chunks that a snapshot uses: by its map, which has a checksum, or by its ref rows, if that cannot be read.
+
+    A damaged ref row would take chunks away from other snapshots.
+    """
+    catalogue = domain.catalogue
+    try:
+        page_map = load_map(domain.backend, row.map, domain.cipher)
+        keys = {
+            pack: key
+            for pack in page_map.packs
+            for (key,) in catalogue.rows("SELECT key FROM pack WHERE id = ?", (pack,))
+        }
+        chunks = (page_map.chunk(i) for i in range(page_map.chunk_count))
+        return list(ranges(sorted(keys[chunk.pack] << CHUNK_BITS | chunk.number for chunk in chunks)))
+    except (CorruptMapError, KeyMissingError, KeyError):
+        return catalogue.rows("SELECT first, last FROM ref WHERE snapshot = ?", (row.key,))
+
+
+def _remove_rows(catalogue: Catalogue, row: SnapshotRow, chunks: list[tuple[int, int]]) -> None:
+    catalogue.run_many("UPDATE chunk SET refs = refs - 1 WHERE id BETWEEN ? AND ?", chunks)
     catalogue.run("DELETE FROM ref WHERE snapshot = ?", (row.key,))
     (blobs,) = catalogue.rows("SELECT coalesce(sum(length(data)), 0) FROM blob WHERE snapshot = ?", (row.key,))[0]
     catalogue.run("DELETE FROM blob WHERE snapshot = ?", (row.key,))

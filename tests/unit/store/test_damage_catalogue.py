@@ -4,6 +4,7 @@ import random
 import sqlite3
 
 import pytest
+from contents import FRAMES, pages
 from damaged import domain, kinds, read_all
 
 from snapshotd.store import Store
@@ -212,6 +213,23 @@ def test_gc_keeps_what_a_damaged_row_named(root, key, expected, table, column):
     assert sorted(files[0].parent.iterdir()) == files
     path.write_bytes(sound)
     assert read_all(root, key, expected) == []
+
+
+def test_gc_takes_nothing_from_others_by_a_damaged_row(root, key, expected):
+    with Store.open(root, key=key) as store:
+        store.create_snapshot("other", b"meta", pages({gfn: 5000 + gfn for gfn in range(40)}), frames=FRAMES)
+        for name in ("layer", "other"):
+            store.delete(name)
+        db = sqlite3.connect(domain(root) / "catalogue.db")
+        with db:
+            names = "(SELECT key FROM snapshot WHERE name = ?)"
+            ranges = db.execute(f"SELECT first, last FROM ref WHERE snapshot = {names}", ("base",)).fetchall()
+            assert len(ranges) == 1
+            db.execute(f"UPDATE ref SET first = ?, last = ? WHERE snapshot = {names}", (*ranges[0], "other"))
+        db.close()
+        store.gc()
+        assert store.fsck() == []
+    assert read_all(root, key, {"base": expected["base"]}) == []
 
 
 def test_gc_without_the_key_keeps_packs_that_it_cannot_tell_from_needed_ones(root, key):
