@@ -21,7 +21,8 @@ SLEEP = "echo up; while :; do sleep 1; done"
 def alive(pid):
     try:
         with open(f"/proc/{pid}/stat") as f:
-            return f.read().rpartition(")")[2].split()[0] not in "ZX"
+            ended = f.read().rpartition(")")[2].split()[0] in "ZX"
+        return not ended or len(os.listdir(f"/proc/{pid}/task")) > 1  # its first thread is a zombie while others end
     except OSError:
         return False
 
