@@ -164,13 +164,12 @@ def error_of(e: grpc.RpcError) -> QuarkError:
 
     call: Any = e  # the two clients' exceptions have these methods, their common base has none
     code, text = call.code(), call.details() or ""
-    blame = error_details_pb2.BadRequest()
     for key, value in call.trailing_metadata() or ():
         if key == STATUS_DETAILS:
             from google.rpc import status_pb2
 
             status = status_pb2.Status.FromString(value)
-            info = error_details_pb2.ErrorInfo()
+            info, blame = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
             if any(detail.Unpack(info) for detail in status.details):
                 error = named_error(info.reason, text)
                 # A class that is not known here keeps its status.

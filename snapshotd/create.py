@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from quark.errors import CaptureError
 from qvisor._native import lib
 from qvisor.cold import boot
 from snapshotd.capture import capture
@@ -50,12 +49,5 @@ def create_snapshot(
             finally:
                 point.disarm()
             if stop.reason != "parked":
-                raise CaptureError(too_early(stop.status, trigger))
+                raise trigger.missed(stop.status)
             return capture(sandbox, store, name, trigger=trigger.kind, progress=progress)
-
-
-def too_early(status: int, trigger: Trigger) -> str:
-    """What to say when a program ended before its moment."""
-    return (
-        f"the program ended with status {status} before its capture point (--ready-{trigger.kind}); nothing was stored"
-    )

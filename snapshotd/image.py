@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 PAGE = 4096
 GAP_PAGES = 32  # zero pages between two runs that are cheaper as part of the image than as a mapping of their own
 # F_SEAL_SEAL SHRINK GROW FUTURE_WRITE (fcntl(2)). Nobody maps a memfd of ours writable, so that the last one forbids all that F_SEAL_WRITE does; but that
-# one waits up to 0.2 s for pages that somebody pins at the moment, as KVM does, and then fails with EBUSY (Linux mm/memfd.c, memfd_wait_for_pins).
+# one waits for pages to which somebody holds a reference, and in the end fails with EBUSY (Linux mm/memfd.c, memfd_wait_for_pins).
 SEALS = 0x0001 | 0x0002 | 0x0004 | 0x0010
 
 

@@ -7,7 +7,7 @@ import re
 import threading
 from dataclasses import dataclass
 
-from quark.errors import UsageError
+from quark.errors import CaptureError, UsageError
 from qvisor._native import lib
 
 TYPE_CHECKING = False
@@ -45,6 +45,12 @@ class Trigger:
                 f"{option} {value!r} is not {'a regular expression' if kind == 'log' else 'a number of seconds below a day'}"
             ) from e
         return Trigger(kind)
+
+    def missed(self, status: int) -> CaptureError:
+        """The error of a program that ended with `status` before its moment."""
+        return CaptureError(
+            f"the program ended with status {status} before its capture point (--ready-{self.kind}); nothing was stored"
+        )
 
 
 class CapturePoint:

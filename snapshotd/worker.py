@@ -28,7 +28,6 @@ from qvisor.spec import MEMORY_MAX, SandboxSpec
 from snapshotd import wire
 from snapshotd.capture import Frozen
 from snapshotd.client import LOST
-from snapshotd.create import too_early
 from snapshotd.keys import load_key
 from snapshotd.lifeline import die_with_parent
 from snapshotd.restore import Clone
@@ -54,18 +53,9 @@ def preload() -> None:
     # cffi makes a function or a type when it is first asked for.
     for name in dir(lib):
         getattr(lib, name)
-    for name in (
-        "struct qv_config *",
-        "struct qv_exit *",
-        "struct qv **",
-        "struct qv_page_run[]",
-        "struct qk_comm",
-        "char[]",
-        "int[2]",
-    ):
-        kind = ffi.typeof(name)
-        if kind.kind == "struct":
-            _ = kind.fields
+    for name in ("struct qv_config *", "struct qv_exit *", "struct qv **", "struct qv_page_run[]", "char[]", "int[2]"):
+        ffi.typeof(name)
+    _ = ffi.typeof("struct qk_comm").fields
 
 
 class CaptureCancelledError(CaptureError):
@@ -208,7 +198,7 @@ class Worker:
             elif stop.reason == "stopped":
                 self.stand_still()
             elif self.trigger is not None:
-                raise CaptureError(too_early(stop.status, self.trigger))
+                raise self.trigger.missed(stop.status)
             else:
                 if self.request is not None:
                     self.capture_failed(CaptureError("the program ended before it could be captured"))

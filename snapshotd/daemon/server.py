@@ -99,7 +99,7 @@ class Daemon:
                 extra={"version": quark.__version__, "root": self.config.root, "socket": self.config.socket_path},
             )
             gc.collect()
-            gc.freeze()  # all that has been imported stays: a collection that looks at it would take ten milliseconds from some call
+            gc.freeze()  # all that has been imported stays: no collection has to look at it in the middle of a call
             systemd.notify("READY=1")
             await self.stopping.wait()
             systemd.notify("STOPPING=1")

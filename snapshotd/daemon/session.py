@@ -74,8 +74,6 @@ class Session:
         _, uid, gid = peer_credentials(self.sock)
         domain = self.server.access.local(uid, gid, wanted).domain
         job = self._job(domain, kind, rest)
-        if kind == "create":
-            await self.server.stores.open(domain)  # what the capture leaves, if it is given up, is collected there
         if mode != ATTACHED:
             await self._detach(domain, job, tty=mode == DETACHED_TTY)
             return

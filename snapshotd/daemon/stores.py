@@ -151,7 +151,7 @@ class Stores:
     async def _collect(self, name: str) -> bool:
         """Gc of a domain; False when it was busy."""
         try:
-            report = await in_thread(lambda: self._stores[name].gc(wait=GC_WAIT))
+            report = await in_thread(lambda: self.get(self.config.all_domains()[name]).gc(wait=GC_WAIT))
         except StoreBusyError:
             return False
         except QuarkError as e:

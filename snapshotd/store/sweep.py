@@ -10,6 +10,7 @@ from snapshotd.store.backend import MAP, PACK
 from snapshotd.store.catalogue import CHUNK_BITS, Transaction
 from snapshotd.store.commit import ranges, use
 from snapshotd.store.errors import CorruptCatalogueError, CorruptMapError, KeyMissingError
+from snapshotd.store.index import PageIndex
 from snapshotd.store.locks import HeldError, Hold
 from snapshotd.store.pack import CHUNK_PAGES, HEADER
 from snapshotd.store.reader import load_map
@@ -69,18 +70,14 @@ def _chunks_of(domain: Domain, row: SnapshotRow) -> list[tuple[int, int]]:
 
     A damaged ref row would take chunks away from other snapshots.
     """
-    catalogue = domain.catalogue
+    index = PageIndex(domain.catalogue, domain.backend, domain.cipher)
     try:
         page_map = load_map(domain.backend, row.map, domain.cipher)
-        keys = {
-            pack: key
-            for pack in page_map.packs
-            for (key,) in catalogue.rows("SELECT key FROM pack WHERE id = ?", (pack,))
-        }
-        chunks = (page_map.chunk(i) for i in range(page_map.chunk_count))
-        return list(ranges(sorted(keys[chunk.pack] << CHUNK_BITS | chunk.number for chunk in chunks)))
+        return list(ranges(sorted(index.adopt(page_map.chunk(i) for i in range(page_map.chunk_count)))))
     except (CorruptMapError, KeyMissingError, KeyError):
-        return catalogue.rows("SELECT first, last FROM ref WHERE snapshot = ?", (row.key,))
+        return domain.catalogue.rows("SELECT first, last FROM ref WHERE snapshot = ?", (row.key,))
+    finally:
+        index.close()
 
 
 def _remove_rows(catalogue: Catalogue, row: SnapshotRow, chunks: list[tuple[int, int]]) -> None:
