@@ -4,7 +4,7 @@
 #   make          build and install into .venv; again only when a source has changed
 #   make dev      build in place and let .venv run from the source tree: the fast loop. `make` switches back
 #   make test     lint, unit, guest and end-to-end tests, then the hardware KVM tests
-#   make test-unit | test-guest | test-e2e | test-hardware   parts of it
+#   make test-unit | test-guest | test-e2e | test-perf | test-hardware   parts of it; test-nightly is what takes long
 #   make bench | demo   the tables of start-up times, captures and the store; make bench-check fails when a bar is missed
 #   make soak     10,000 cycles of create, clone and delete by four clients at once; fails when anything leaks
 #   make lint     what must be clean before a commit      make format   format C and Python

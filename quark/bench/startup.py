@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quark.bench import measure as m
+from quark.bench.arms import Arm
 from quark.bench.report import bar, bar_lines
 
 if TYPE_CHECKING:
@@ -33,33 +34,6 @@ def loop(f):
         best = min(best, (time.perf_counter() - t) / N)
     return best
 print("getpid", (loop(os.getpid) - loop(int)) * 1e6, flush=True)
-"""
-# The warmed process forks for every request; the child's first answer is what counts.
-FORK = """
-import os, sys, time
-sys.argv = ["app"]
-sys.stdin = open(os.devnull)
-sys.path.insert(0, {folder!r})
-import app, numpy as np
-codes, sizes = app.learn()
-def answer(query, out):
-    point = np.random.default_rng(query).standard_normal((1, app.DIMENSIONS), dtype=np.float32)
-    os.write(out, b"code %d" % int(app.assign(point, codes)[0]))
-answer(1, os.open(os.devnull, os.O_WRONLY))
-times = []
-for _ in range({runs}):
-    r, w = os.pipe()
-    t = time.perf_counter()
-    pid = os.fork()
-    if pid == 0:
-        answer(5, w)
-        os._exit(0)
-    os.read(r, 100)
-    times.append(time.perf_counter() - t)
-    os.waitpid(pid, 0)
-    os.close(r)
-    os.close(w)
-print("fork", *times, flush=True)
 """
 
 
@@ -173,9 +147,9 @@ class Startup:
     def fork(self) -> float:
         """Fork of a warmed process on the host, to its first answer."""
         self.say("fork of a warmed process")
-        code = FORK.format(folder=str(APP.parent), runs=self.runs)
-        out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
-        return self.record("fork of the warmed process, on the host", [float(x) for x in out.split()[1:]])
+        with Arm("fork", str(APP.parent)) as warmed:
+            times = [warmed.measure()[0] for _ in range(self.runs)]
+        return self.record("fork of the warmed process, on the host", times)
 
     def getpid(self) -> float:
         """Microseconds of one getpid in the guest, the interpreter's loop taken off."""

@@ -170,6 +170,15 @@ Starts the demo application (quark/bench/app.py; it needs numpy) plainly, cold i
 medians and the bars. {BENCH_STATUS}"""),
     Command("bench snapshots", "bench:run", "measure captures, the daemon and the store on this host", ("[--runs N] [--json FILE]",), BENCH, text=f"""\
 Captures the demo application, calls clones of it through a daemon, fills a store, and prints the medians and the bars. {BENCH_STATUS}"""),
+    Command("bench regress", "regress:main", "find out whether start-up has become slower", ("[NAME] --against FILE|SNAPSHOT|REVISION [--json FILE] [-- ARGS...]", "[NAME] --record FILE [-- ARGS...]"), (
+        Option("--against", "WHAT", "a history file, a snapshot beside NAME, or a revision of quark (in a checkout; it is built)", kind="file"),
+        Option("--record", "FILE", "append the ratios of this run to a history file", kind="file"),
+        Option("--json", "FILE", "write everything that was measured to FILE", kind="file"),
+    ), words=("snapshot",), text="""\
+Measures in turn with what it is compared with, until 99 % intervals tell. NAME is a snapshot, whose clones get ARGS; without it the demo
+application is measured (it needs numpy). Against a snapshot or a revision every step of the restore timeline has a verdict; a history has
+ratios to baselines of the same run: fork of the warmed process, plain start, an empty sandbox.
+exit status: 0 nothing is slower, 86 something is, 87 cannot tell"""),
     Command("completion", "completion:script", "print the script that makes a shell complete `quark`", ("bash|zsh|fish",), words=("=bash zsh fish",), text="""\
 bash: eval "$(quark completion bash)" in ~/.bashrc       fish: quark completion fish >~/.config/fish/completions/quark.fish
 zsh:  eval "$(quark completion zsh)" in ~/.zshrc, after compinit"""),
