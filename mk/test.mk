@@ -11,7 +11,7 @@ HARDWARE := $(if $(wildcard mk/hardware.mk),test-hardware)
 test: $(READY) $(GUEST_PROGRAMS)
 	@failed=; \
 	$(MAKE) lint || failed+=' lint'; \
-	$(PYTEST) tests/unit tests/guest tests/e2e || failed+=' pytest'; \
+	$(PYTEST) tests/unit tests/guest tests/border tests/e2e || failed+=' pytest'; \
 	$(MAKE) test-perf || failed+=' test-perf'; \
 	for target in $(HARDWARE); do $(MAKE) $$target || failed+=" $$target"; done; \
 	[ -z "$$failed" ] || { echo "failed:$$failed" >&2; exit 1; }

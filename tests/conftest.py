@@ -219,7 +219,9 @@ class Quark:
 
 @pytest.fixture(scope="session", autouse=True)
 def _kvm(request):
-    if not os.access("/dev/kvm", os.R_OK | os.W_OK) and any("e2e" in str(i.path) for i in request.session.items):
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK) and any(
+        "e2e" in str(i.path) or "border" in str(i.path) for i in request.session.items
+    ):
         pytest.fail("/dev/kvm is missing or may not be opened: these tests need it", pytrace=False)
 
 

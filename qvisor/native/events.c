@@ -64,7 +64,7 @@ void events_destroy(struct qv *vm)
 
 bool events_undrained(struct qv *vm)
 {
-	return __atomic_load_n(&vm->comm->event_tail, __ATOMIC_ACQUIRE) != vm->comm->event_head;
+	return __atomic_load_n(&vm->comm->event_tail, __ATOMIC_ACQUIRE) != __atomic_load_n(&vm->event_head, __ATOMIC_RELAXED);
 }
 
 /* A full ring drops the event: the guest polls the handle again when it drains (every armed poll is level-triggered on the host). */
@@ -72,9 +72,10 @@ void events_push(struct qv *vm, int32_t handle, uint32_t events)
 {
 	pthread_mutex_lock(&vm->event_lock);
 	struct qk_event *ring = (struct qk_event *)(vm->comm_area + QK_OFF_EVENTS);
-	uint32_t head = vm->comm->event_head;
+	uint32_t head = vm->event_head;
 	if (head - __atomic_load_n(&vm->comm->event_tail, __ATOMIC_ACQUIRE) < QK_EVENT_MAX) {
 		ring[head % QK_EVENT_MAX] = (struct qk_event){.handle = handle, .events = events};
+		__atomic_store_n(&vm->event_head, head + 1, __ATOMIC_RELAXED);
 		__atomic_store_n(&vm->comm->event_head, head + 1, __ATOMIC_RELEASE);
 	}
 	pthread_mutex_unlock(&vm->event_lock);
@@ -160,7 +161,7 @@ int events_arm(struct qv *vm, int handle, uint32_t events)
 /* How long until the running guest may need a look, in ns. */
 static uint64_t tick_period(struct qv *vm)
 {
-	uint64_t timer = vm->comm->vcpu.timer_ns, now = now_ns();
+	uint64_t timer = READ_ONCE(vm->comm->vcpu.timer_ns), now = now_ns();
 	if (timer <= now)
 		return TICK_MIN_NS;
 	uint64_t left = timer - now;
@@ -183,7 +184,7 @@ static void *tick_main(void *arg)
 		if (atomic_load(&vm->waiting))
 			continue;
 		events_collect(vm, 0);
-		if (events_undrained(vm) || vm->comm->vcpu.in_user_many || vm->comm->vcpu.timer_ns <= now_ns()) {
+		if (events_undrained(vm) || READ_ONCE(vm->comm->vcpu.in_user_many) || READ_ONCE(vm->comm->vcpu.timer_ns) <= now_ns()) {
 			atomic_store(&vm->need_irq, 1);
 			vm_kick(vm);
 		}

@@ -56,10 +56,10 @@ static bool is_zero(const void *page)
 /* The guest's bitmap of free frames, NULL if it gave none that makes sense. */
 static const uint8_t *free_bitmap(struct qv *vm)
 {
-	uint64_t len = vm->comm->free_bitmap_len, frames = vm->ram_bytes / QK_PAGE_SIZE;
+	uint64_t len = READ_ONCE(vm->comm->free_bitmap_len), frames = vm->ram_bytes / QK_PAGE_SIZE;
 	if (len < (frames + 7) / 8)
 		return NULL;
-	return vm_ram(vm, vm->comm->free_bitmap_gpa, len);
+	return vm_ram(vm, READ_ONCE(vm->comm->free_bitmap_gpa), len);
 }
 
 /* Calls fn for every page of RAM with its pagemap entry. */

@@ -1,5 +1,5 @@
-/* Serves the guest's request: life cycle and memory here, files in qfile.c, streams in qstream.c. The request is copied first, so that what was
- * checked is what is used, whatever the guest writes meanwhile. */
+/* Serves the guest's request: life cycle and memory here, files in qfile.c, streams in qstream.c. One at a time, whatever the guest submits: the
+ * vCPU's thread and the poller take it under call_lock. It is copied first, so that what was checked is what is used. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -77,19 +77,24 @@ static int64_t serve(struct qv *vm, struct qk_call *call)
 	}
 }
 
-/* Takes the submitted request, if there is one, for this thread. */
-static bool take(struct qv *vm)
+/* Takes the submitted request, if there is one: a private copy, each field read once, so that what was checked is what is used. */
+static bool take(struct qv *vm, struct qk_call *call)
 {
+	const struct qk_call *shared = &vm->comm->call;
 	uint32_t expected = QK_CALL_SUBMITTED;
-	return __atomic_compare_exchange_n(&vm->comm->call.state, &expected, QK_CALL_IDLE, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+	if (!__atomic_compare_exchange_n(&vm->comm->call.state, &expected, QK_CALL_IDLE, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+		return false;
+	*call = (struct qk_call){.op = READ_ONCE(shared->op), .nseg = READ_ONCE(shared->nseg), .data_len = READ_ONCE(shared->data_len)};
+	for (size_t i = 0; i < sizeof(call->arg) / sizeof(*call->arg); i++)
+		call->arg[i] = READ_ONCE(shared->arg[i]);
+	if (call->data_len > QK_DATA_SIZE)
+		call->data_len = QK_DATA_SIZE;
+	return true;
 }
 
 static void answer(struct qv *vm, struct qk_call *call)
 {
 	struct qk_call *shared = &vm->comm->call;
-	if (call->data_len > QK_DATA_SIZE)
-		call->data_len = QK_DATA_SIZE;
-	memset(call->out, 0, sizeof(call->out));
 	call->ret = serve(vm, call);
 	memcpy(shared->out, call->out, sizeof(call->out));
 	shared->data_len = call->data_len;
@@ -104,29 +109,43 @@ static bool ends_guest(uint32_t op)
 
 int qcall_serve(struct qv *vm)
 {
-	if (!take(vm))
-		return 0; /* nothing submitted, or the poller has it */
-	struct qk_call call = vm->comm->call;
-	if (ends_guest(call.op)) {
-		if (call.data_len > QK_DATA_SIZE)
-			call.data_len = QK_DATA_SIZE;
-		ended(vm, call.op == QC_EXIT ? QV_EXITED : QV_PANIC, &call);
-		return 1;
+	struct qk_call call;
+	int end = 0;
+	pthread_mutex_lock(&vm->call_lock); /* when the poller has it, the exit waits for its answer */
+	if (take(vm, &call)) {
+		if (ends_guest(call.op)) {
+			ended(vm, call.op == QC_EXIT ? QV_EXITED : QV_PANIC, &call);
+			end = 1;
+		} else {
+			poller_note_exit(vm);
+			answer(vm, &call);
+		}
 	}
-	poller_note_exit(vm);
-	answer(vm, &call);
-	return 0;
+	pthread_mutex_unlock(&vm->call_lock);
+	return end;
 }
 
 bool qcall_poll(struct qv *vm)
 {
-	if (__atomic_load_n(&vm->comm->call.state, __ATOMIC_ACQUIRE) != QK_CALL_SUBMITTED || ends_guest(vm->comm->call.op) || !take(vm))
+	struct qk_call call;
+	bool served = false;
+	if (__atomic_load_n(&vm->comm->call.state, __ATOMIC_ACQUIRE) != QK_CALL_SUBMITTED || ends_guest(READ_ONCE(vm->comm->call.op)) ||
+	    pthread_mutex_trylock(&vm->call_lock))
 		return false;
-	struct qk_call call = vm->comm->call;
-	if (ends_guest(call.op)) { /* rewritten meanwhile: leave it to the vCPU's thread */
-		__atomic_store_n(&vm->comm->call.state, QK_CALL_SUBMITTED, __ATOMIC_RELEASE);
-		return false;
+	if (vm->serving && take(vm, &call)) {
+		served = !ends_guest(call.op);
+		if (served)
+			answer(vm, &call);
+		else /* rewritten meanwhile: leave it to the vCPU's thread */
+			__atomic_store_n(&vm->comm->call.state, QK_CALL_SUBMITTED, __ATOMIC_RELEASE);
 	}
-	answer(vm, &call);
-	return true;
+	pthread_mutex_unlock(&vm->call_lock);
+	return served;
+}
+
+void qcall_allow(struct qv *vm, bool allow)
+{
+	pthread_mutex_lock(&vm->call_lock);
+	vm->serving = allow;
+	pthread_mutex_unlock(&vm->call_lock);
 }

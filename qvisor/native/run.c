@@ -55,7 +55,7 @@ static void describe(struct qv *vm, const char *what)
 static void inject(struct qv *vm)
 {
 	/* Before its descriptor tables are in force an interrupt would be the guest's end; it looks at the event ring by itself first. */
-	if (!atomic_load(&vm->need_irq) || !vm->comm->vcpu.irq_ready) {
+	if (!atomic_load(&vm->need_irq) || !READ_ONCE(vm->comm->vcpu.irq_ready)) {
 		vm->run->request_interrupt_window = 0;
 		return;
 	}
@@ -76,7 +76,7 @@ static int handle_io(struct qv *vm)
 	case QK_PORT_CALL:
 		return qcall_serve(vm);
 	case QK_PORT_WAIT:
-		events_wait(vm, vm->comm->vcpu.wait_ns);
+		events_wait(vm, READ_ONCE(vm->comm->vcpu.wait_ns));
 		return 0;
 	case QK_PORT_PARK:
 		if (complete_io(vm))
@@ -137,9 +137,11 @@ int qv_run(struct qv *vm, struct qv_exit *out)
 	vm->vcpu_thread = pthread_self();
 	vm->first_output_ns = 0;
 	atomic_store(&vm->running, 1);
+	qcall_allow(vm, true);
 	int r = tick_start(vm);
 	if (!r)
 		r = run_loop(vm);
+	qcall_allow(vm, false); /* whoever captures finds files and RAM as they were when the vCPU stopped */
 	atomic_store(&vm->running, 0);
 	*out = vm->exit;
 	return r;

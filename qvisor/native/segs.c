@@ -11,7 +11,7 @@ int segs_to_iov(struct qv *vm, const struct qk_call *call, struct iovec *iov)
 		return -EINVAL;
 	for (uint32_t i = 0; i < call->nseg; i++) {
 		/* Read once: the guest may rewrite its list meanwhile. */
-		uint64_t gpa = __atomic_load_n(&segs[i].gpa, __ATOMIC_RELAXED), len = __atomic_load_n(&segs[i].len, __ATOMIC_RELAXED);
+		uint64_t gpa = READ_ONCE(segs[i].gpa), len = READ_ONCE(segs[i].len);
 		iov[i].iov_base = vm_ram(vm, gpa, len);
 		iov[i].iov_len = len;
 		if (!iov[i].iov_base)

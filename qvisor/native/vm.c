@@ -27,7 +27,7 @@ static int set_slot(struct qv *vm, unsigned slot, uint64_t gpa, uint64_t size, v
 
 int vm_add_slot(struct qv *vm)
 {
-	if (vm->ram_bytes + QK_SLOT_SIZE > vm->ram_limit)
+	if (vm->ram_limit > vm->ram_reserved || vm->ram_limit < QK_SLOT_SIZE || vm->ram_bytes > vm->ram_limit - QK_SLOT_SIZE)
 		return -ENOMEM;
 	char *host = vm->ram + vm->ram_bytes;
 	if (mmap(host, QK_SLOT_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
@@ -101,6 +101,7 @@ int qv_create(int kvm_fd, uint64_t ram_max, struct qv **out)
 	vm->run = MAP_FAILED;
 	vm->ram = vm->comm_area = MAP_FAILED;
 	pthread_mutex_init(&vm->event_lock, NULL);
+	pthread_mutex_init(&vm->call_lock, NULL);
 	int r = create(vm);
 	if (r) {
 		qv_destroy(vm);
@@ -139,6 +140,7 @@ void qv_destroy(struct qv *vm)
 		munmap(vm->comm_area, QK_COMM_SIZE);
 	free(vm->record);
 	pthread_mutex_destroy(&vm->event_lock);
+	pthread_mutex_destroy(&vm->call_lock);
 	munmap(vm, sizeof(*vm));
 }
 

@@ -35,7 +35,14 @@ struct qv {
 	unsigned nslots;
 	char *comm_area;
 	struct qk_comm *comm;
+	uint32_t event_head; /* next entry of the event ring to write; comm has a copy for the guest */
 	struct qv_config config;
+
+	/* Whoever serves a request holds it, for as long as that takes: it guards RAM's size, the handles, and what else requests change. What
+	 * comm->call.state says is the guest's word, and no more than a hint that there is something to serve. */
+	pthread_mutex_t call_lock;
+	bool serving; /* the vCPU runs: requests may be served. Else (parked, stopped, ended) what they change stands still */
+
 	struct qv_handle handles[QV_MAX_HANDLES];
 	char *restored_names; /* of all handles that came from recipes */
 	size_t restored_names_size;
@@ -71,12 +78,10 @@ struct qv {
 	struct qv_exit exit;
 };
 
-static inline struct qk_comm *vm_comm(struct qv *vm)
-{
-	return vm->comm;
-}
+/* A value in memory that the guest may write meanwhile, read exactly once. */
+#define READ_ONCE(x) (*(const volatile __typeof__(x) *)&(x))
 
-/* The single place where a guest-physical range becomes memory: NULL unless all of [gpa, gpa+len) is RAM. */
+/* The single place where a guest-physical range becomes memory: NULL unless all of [gpa, gpa+len) is RAM. Under call_lock, or while nothing is served. */
 static inline void *vm_ram(struct qv *vm, uint64_t gpa, uint64_t len)
 {
 	if (gpa > vm->ram_bytes || len > vm->ram_bytes - gpa)
@@ -86,7 +91,7 @@ static inline void *vm_ram(struct qv *vm, uint64_t gpa, uint64_t len)
 
 uint64_t now_ns(void);
 void vm_first_output(struct qv *vm);
-int vm_add_slot(struct qv *vm); /* one more QK_SLOT_SIZE of RAM; -ENOMEM at the limit */
+int vm_add_slot(struct qv *vm); /* one more QK_SLOT_SIZE of RAM; -ENOMEM at the limit. Locked as vm_ram */
 void vm_kick(struct qv *vm);
 /* events.c */
 int events_init(struct qv *vm);
@@ -102,6 +107,7 @@ void tick_nudge(struct qv *vm); /* the vCPU runs again */
 /* qcall.c: serve the request that is there. serve: on the vCPU's thread, 1 when the guest ended; poll: on another, whether there was one. */
 int qcall_serve(struct qv *vm);
 bool qcall_poll(struct qv *vm);
+void qcall_allow(struct qv *vm, bool allow); /* false: returns when what was being served is done, and nothing is from then on */
 /* poller.c */
 void poller_note_exit(struct qv *vm);
 void poller_destroy(struct qv *vm);
