@@ -9,6 +9,7 @@ from quark.errors import CaptureError
 from qvisor import kernel
 from qvisor._native import ffi, lib
 from qvisor.machine import check
+from qvisor.spec import MEMORY_MAX
 from snapshotd.layout import RUN
 from snapshotd.metadata import Metadata, host_cpu_flags
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from snapshotd.store import SnapshotInfo, Store
 
 PAGE = 4096
-RUNS_MAX = 1 << 20
+RUNS_MAX = MEMORY_MAX // PAGE // 2  # every second page of the largest sandbox
 RECIPES_MAX = 1 << 20
 
 

@@ -154,9 +154,16 @@ int64_t qv_recorded(struct qv *vm, struct qv_page_run *out, size_t max)
 	return (int64_t)n;
 }
 
+/* Bytes of a run: more than 32 bits hold, of one of 4 GiB. */
+static uint64_t run_bytes(const struct qv_page_run *run)
+{
+	return (uint64_t)run->pages * QK_PAGE_SIZE;
+}
+
 static bool in_ram(struct qv *vm, const struct qv_page_run *run)
 {
-	return vm_ram(vm, run->gfn * QK_PAGE_SIZE, run->pages * QK_PAGE_SIZE) && run->gfn < vm->ram_bytes / QK_PAGE_SIZE;
+	uint64_t frames = vm->ram_bytes / QK_PAGE_SIZE;
+	return run->gfn < frames && run->pages <= frames - run->gfn;
 }
 
 int qv_map_image(struct qv *vm, uint64_t ram_bytes, int image_fd, const struct qv_page_run *runs, size_t n)
@@ -167,9 +174,9 @@ int qv_map_image(struct qv *vm, uint64_t ram_bytes, int image_fd, const struct q
 			return r;
 	}
 	for (size_t i = 0; i < n; i++) {
-		uint64_t at = runs[i].gfn * QK_PAGE_SIZE, len = runs[i].pages * QK_PAGE_SIZE;
 		if (!in_ram(vm, &runs[i]))
 			return -EINVAL;
+		uint64_t at = runs[i].gfn * QK_PAGE_SIZE, len = run_bytes(&runs[i]);
 		if (mmap(vm->ram + at, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, image_fd, (off_t)at) == MAP_FAILED)
 			return -errno;
 	}
@@ -200,9 +207,8 @@ int qv_uffd(struct qv *vm, const struct qv_page_run *runs, size_t n)
 {
 	int fd = new_uffd();
 	for (size_t i = 0; fd >= 0 && i < n; i++) {
-		struct uffdio_register reg = {
-			.range = {.start = (uintptr_t)vm->ram + runs[i].gfn * QK_PAGE_SIZE, .len = runs[i].pages * QK_PAGE_SIZE},
-			.mode = UFFDIO_REGISTER_MODE_MISSING};
+		struct uffdio_register reg = {.range = {.start = (uintptr_t)vm->ram + runs[i].gfn * QK_PAGE_SIZE, .len = run_bytes(&runs[i])},
+					      .mode = UFFDIO_REGISTER_MODE_MISSING};
 		if (in_ram(vm, &runs[i]) && ioctl(fd, UFFDIO_REGISTER, &reg) == 0)
 			continue;
 		int r = -errno;
@@ -220,7 +226,7 @@ int64_t qv_populate(struct qv *vm, const struct qv_page_run *runs, size_t n)
 		if (!in_ram(vm, &runs[i]))
 			continue;
 		/* Only a hint: what cannot be populated now is faulted in later. */
-		if (madvise(vm->ram + runs[i].gfn * QK_PAGE_SIZE, runs[i].pages * QK_PAGE_SIZE,
+		if (madvise(vm->ram + runs[i].gfn * QK_PAGE_SIZE, run_bytes(&runs[i]),
 			    runs[i].kind == QV_PAGES_WRITTEN ? MADV_POPULATE_WRITE : MADV_POPULATE_READ) == 0)
 			pages += (int64_t)runs[i].pages;
 	}
