@@ -16,6 +16,9 @@
 #include "vm.h"
 
 #define NAME_LIMIT 4096
+/* The permissions that a guest can give on the host: none that lend whoever runs the file another's identity. */
+#define MODE_BITS 01777
+#define SET_ID_BITS 06000
 
 static char *data(struct qv *vm)
 {
@@ -167,6 +170,16 @@ static int new_handle(struct qv *vm, struct qv_handle h)
 	return -ENFILE;
 }
 
+/* Before a guest changes a file's content: what ran with its owner's rights must not run so with content of the guest's. The kernel does this only to
+ * those who lack CAP_FSETID (chmod(2)). */
+static int drop_set_id(int fd)
+{
+	struct stat st;
+	if (fstat(fd, &st))
+		return -errno;
+	return S_ISREG(st.st_mode) && (st.st_mode & SET_ID_BITS) && fchmod(fd, st.st_mode & MODE_BITS) ? -errno : 0;
+}
+
 /* Opens an existing regular file or directory: looked at through O_PATH first, because opening a device or a FIFO has effects. */
 static int open_existing(int root, const char *name, bool file_root, int flags)
 {
@@ -179,7 +192,11 @@ static int open_existing(int root, const char *name, bool file_root, int flags)
 	if (!r) {
 		snprintf(link, sizeof(link), "/proc/self/fd/%d", path);
 		int fd = open(link, (flags & ~(O_CREAT | O_EXCL | O_NOFOLLOW)) | O_CLOEXEC | O_NOCTTY);
-		r = fd < 0 ? -errno : fd;
+		r = fd < 0 ? -errno : (flags & O_ACCMODE) != O_RDONLY ? drop_set_id(fd) : 0;
+		if (!r)
+			r = fd;
+		else if (fd >= 0)
+			close(fd);
 	}
 	close(path);
 	return r;
@@ -205,7 +222,7 @@ static int64_t open_file(struct qv *vm, struct qk_call *call)
 		return -EEXIST;
 	}
 	if (fd == -ENOENT && (flags & O_CREAT))
-		fd = open_beneath(root, name, (uint64_t)(flags | O_EXCL), call->arg[2] & 07777);
+		fd = open_beneath(root, name, (uint64_t)(flags | O_EXCL), call->arg[2] & MODE_BITS);
 	if (fd < 0)
 		return fd;
 	if (fstat(fd, &st)) {
@@ -314,7 +331,7 @@ static int64_t set_attributes(int dir, const char *last, const struct qk_call *c
 		if (fd < 0)
 			return fd;
 		if (mask & QK_ATTR_MODE)
-			r = fchmod(fd, (mode_t)(call->arg[2] & 07777));
+			r = fchmod(fd, (mode_t)(call->arg[2] & MODE_BITS));
 		else
 			r = ftruncate(fd, (off_t)call->arg[2]);
 		r = r ? -errno : 0;
@@ -334,6 +351,8 @@ static int64_t set_attributes(int dir, const char *last, const struct qk_call *c
 static int64_t two_names(int op, int root, char *from, char *to, uint64_t flags)
 {
 	const char *last_from, *last_to;
+	if (op == QC_RENAME && (flags & ~(uint64_t)(RENAME_NOREPLACE | RENAME_EXCHANGE)))
+		return -EINVAL; /* RENAME_WHITEOUT makes a device node */
 	int a = open_parent(root, from, &last_from), b, r;
 	if (a < 0)
 		return a;
@@ -373,7 +392,7 @@ static int64_t change(struct qv *vm, struct qk_call *call)
 	int64_t ret;
 	switch (call->op) {
 	case QC_MKDIR:
-		ret = mkdirat(dir, last, (mode_t)(call->arg[1] & 07777)) ? -errno : 0;
+		ret = mkdirat(dir, last, (mode_t)(call->arg[1] & MODE_BITS)) ? -errno : 0;
 		break;
 	case QC_UNLINK:
 		ret = unlinkat(dir, last, (int)call->arg[1] & AT_REMOVEDIR) ? -errno : 0;
@@ -419,6 +438,9 @@ static int64_t on_handle(struct qv *vm, struct qk_call *call)
 	bool writes = op == QC_PWRITE || op == QC_FTRUNCATE || op == QC_FALLOCATE;
 	if (writes && !vm->handles[call->arg[0]].writable)
 		return -EBADF;
+	/* A lock stops others on the host: it is a change, too. */
+	if (op == QC_FLOCK && root_of(vm, vm->handles[call->arg[0]].root, true) < 0)
+		return -EROFS;
 	switch (op) {
 	case QC_PREAD:
 	case QC_PWRITE:

@@ -1,5 +1,6 @@
 """Guest programs that are hostile: they send requests to QVisor themselves."""
 
+import stat
 import subprocess
 from pathlib import Path
 
@@ -24,6 +25,7 @@ def image(tmp_path_factory):
         f.truncate(64 << 20)
         f.seek(-4096, 2)
         f.write(b"x" * 4096)
+    (folder / "marks").write_bytes(b"MARK\n" + b"m" * 4091)
     return folder
 
 
@@ -50,3 +52,30 @@ def test_memory_ends_at_the_limit(hostile):
 def test_a_handle_is_closed_once(hostile):
     done = hostile("closes")
     assert (done.status, done.out) == (0, "closed again 0\n"), done
+
+
+def test_no_privileges_on_the_host(hostile, tmp_path):
+    for name in ("hosts", "hosts2"):
+        (tmp_path / name).write_bytes(b"#!/bin/true")
+        (tmp_path / name).chmod(0o6755)
+    done = hostile("privileges", "-v", f"{tmp_path}:/volume")
+    assert done.out == "create 1\nrename -22\ndirectory 0\nchmod 0\nchmod directory 0\nwrite 4\ntruncate 0\n", done
+    modes = {p.name: p.lstat().st_mode for p in tmp_path.iterdir() if p.name != "state"}
+    assert set(modes) == {"source", "directory", "hosts", "hosts2"}
+    for name, mode in modes.items():
+        assert stat.S_ISREG(mode) or stat.S_ISDIR(mode), name
+        assert stat.S_IMODE(mode) == 0o755, name
+
+
+def test_no_locks_on_what_is_read_only(hostile, tmp_path):
+    (tmp_path / "file").touch()
+    done = hostile("host_locks", "-v", f"{tmp_path}:/one:ro", "-v", f"{tmp_path}:/two")
+    assert done.out == "-30\n-30\n0\n", done
+
+
+def test_memory_beyond_4_gib_is_restored(quark, image):
+    options = ("--ready-file", "--rootfs", image, "--memory", "4160M")
+    done = quark("snapshot", "create", "far", *options, "--", "/far_memory")
+    assert done.status == 0, done
+    for _ in range(2):
+        assert quark("run", "--from-snapshot", "far").out == "MARK\n" * 5

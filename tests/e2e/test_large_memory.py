@@ -3,6 +3,7 @@
 import os
 
 import pytest
+
 from qvisor._native import ffi, lib
 
 GIB = 1 << 30
