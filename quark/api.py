@@ -205,9 +205,11 @@ def sandbox_spec(
     return message
 
 
-def create_request(name: str, spec: sb.SandboxSpec, ready: str, value: str | float) -> sn.CreateSnapshotRequest:
+def create_request(
+    name: str, spec: sb.SandboxSpec, ready: str, value: str | float, *, reseed: bool
+) -> sn.CreateSnapshotRequest:
     """The message for the trigger `ready`: "file", "log" (value: regular expression), "after" (value: seconds)."""
-    request = sn.CreateSnapshotRequest(name=name, spec=spec)
+    request = sn.CreateSnapshotRequest(name=name, spec=spec, no_reseed=not reseed)
     if ready == "file":
         request.ready_file = True
     elif ready == "log":

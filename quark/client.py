@@ -93,6 +93,7 @@ class Client:
         *,
         ready: str = "file",
         value: str | float = "",
+        reseed: bool = True,
         timeout: float | None = None,
         on_progress: Callable[[int, int], None] | None = None,
         on_output: Callable[[bytes, bytes], None] | None = None,
@@ -105,12 +106,13 @@ class Client:
             argv: program and arguments.
             ready: what the capture point is: "file" (the program writes to /dev/quark), "log" (a line matches `value`), "after" (`value` seconds).
             value: see `ready`.
+            reseed: preload the library that makes OpenSSL and others reseed in clones (docs/clones.md).
             timeout: seconds; then nothing is stored.
             on_progress: called with (frames dealt with, all frames).
             on_output: called with what came on standard output and standard error.
             spec: env, cwd, rootfs, volumes, memory, ring (quark.api.sandbox_spec).
         """
-        request = api.create_request(name, api.sandbox_spec(argv, **spec), ready, value)
+        request = api.create_request(name, api.sandbox_spec(argv, **spec), ready, value, reseed=reseed)
         with _errors():
             for m in self._snapshots.CreateSnapshot(request, timeout=timeout, metadata=self._metadata):
                 if on_output and (m.stdout or m.stderr):

@@ -6,16 +6,42 @@ import json
 import os
 import sys
 import uuid
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from quark_guest.reseed import reseed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Hook = Callable[[dict[str, Any]], object]
+
+__all__ = ["finish", "on_clone", "ready", "reseed"]
 DEVICE = "/dev/quark"
+_hooks: list[Hook] = []
 
 
-def ready() -> dict[str, Any]:
+def on_clone(hook: Hook) -> Hook:
+    """Have `hook(document)` called in every clone, by `ready()`, after the generators are reseeded and before it returns; a decorator.
+
+    Hooks run in the order in which they were registered, in the thread that called `ready()`. An exception leaves `ready()`, and the hooks
+    behind it do not run: a clone that could not make itself another must not go on as if it had.
+    """
+    _hooks.append(hook)
+    return hook
+
+
+def ready(*, reseeding: bool = True) -> dict[str, Any]:
     """Offer this moment as the capture point; returns in the original and in every clone.
 
+    In a clone the generators are seeded anew (`reseed`) unless `reseeding` is false, `os.environ` gets the variables and the process the
+    working directory that the clone was given, and the hooks of `on_clone` run.
+
     Returns:
-        The document of this instance: `generation` (UUID string), `clone` (bool), `args` (list), `env` (dict), `payload` (string).
+        The document of this instance: `generation` (UUID string), `clone` (bool), `args` (list), `env` (dict), `payload` (string), and `cwd`
+        (string) if the clone was given one.
+
+    Raises:
+        OSError: the clone was given a `cwd` that is not there.
     """
     try:
         fd = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
@@ -35,10 +61,23 @@ def ready() -> dict[str, Any]:
     finally:
         os.close(fd)
     document: dict[str, Any] = json.loads(b"".join(parts))
-    if not document["clone"]:
+    if document["clone"]:
+        _become(document, reseeding=reseeding)
+    else:
         # The device knows the whole command line, the interpreter's part of it included.
         document["args"] = sys.argv[1:]
     return document
+
+
+def _become(document: dict[str, Any], *, reseeding: bool) -> None:
+    """Make this process the instance that the document describes."""
+    if reseeding:
+        reseed()
+    os.environ.update(document["env"])
+    if "cwd" in document:
+        os.chdir(document["cwd"])
+    for hook in _hooks:
+        hook(document)
 
 
 def finish(status: int = 0) -> NoReturn:

@@ -1,5 +1,5 @@
 /* Devices in memory: /dev and what its nodes do. */
-#include "fs.h"
+#include "memfs.h"
 #include "qcall.h"
 #include <linux/fcntl.h>
 #include <linux/stat.h>
@@ -125,6 +125,7 @@ struct inode *devfs_root(void)
 	for (unsigned k = 0; k < ARRAY_SIZE(devices); k++)
 		if (root->ops->create(root, devices[k].name, S_IFCHR | devices[k].mode, devices[k].dev, &node) == 0)
 			inode_put(node);
+	reseed_add(root);
 	root->ops->symlink(root, "fd", "/proc/self/fd");
 	root->ops->symlink(root, "stdin", "/proc/self/fd/0");
 	root->ops->symlink(root, "stdout", "/proc/self/fd/1");

@@ -25,6 +25,7 @@ int memfs_copy_up(struct inode *i, u64 valid);
 int memfs_setattr(struct inode *i, u32 mask, const struct qk_stat *st);
 int memfs_statfs(struct inode *i, void *out);
 void memfs_evict(struct inode *i);
+void reseed_add(struct inode *dev); /* fs/reseed.c */
 extern const struct inode_ops memfs_file_ops, memfs_copied_ops;
 extern const struct file_ops memfs_file_fops;
 #endif

@@ -12,6 +12,7 @@ from quark.cli.output import local_time, megabytes, print_fields, print_json, pr
 from quark.cli.progress import Counted, Progress, each
 from quark.cli.sandbox_options import build_spec
 from quark.errors import FileAccessError, UsageError
+from qvisor.spec import preload_reseed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +35,8 @@ def create(context: Context, parsed: Parsed) -> int:
     from quark.cli.create import create_snapshot
 
     value = "" if chosen[0] == "--ready-file" else parsed.one(chosen[0])
-    status = create_snapshot(context, name, build_spec(parsed), chosen[0], value, debug=parsed.flag("--debug"))
+    spec = build_spec(parsed) if parsed.flag("--no-reseed") else preload_reseed(build_spec(parsed))
+    status = create_snapshot(context, name, spec, chosen[0], value, debug=parsed.flag("--debug"))
     if status:
         return status
     with context.backend() as backend:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from quark.errors import FieldError, QuarkError
 from quark.snapshot.v1 import snapshots_pb2 as sn
 from quark.snapshot.v1.snapshots_pb2_grpc import SnapshotServiceServicer
+from qvisor.spec import preload_reseed
 from snapshotd.daemon import convert
 from snapshotd.daemon.pipe import Abandoned, Pipe, Steps, in_thread
 from snapshotd.daemon.rpc import Service, stream, unary
@@ -49,6 +50,8 @@ class SnapshotService(Service, SnapshotServiceServicer):
     ) -> AsyncIterator[sn.CreateSnapshotResponse]:
         """Run to the capture point and store."""
         spec = convert.spec_of(request.spec)
+        if not request.no_reseed:
+            preload_reseed(spec)
         kind = request.WhichOneof("trigger") or "ready_file"
         trigger = {
             "ready_file": ("file", ""),

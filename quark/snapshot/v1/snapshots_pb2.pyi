@@ -108,6 +108,7 @@ class CreateSnapshotRequest(_message.Message):
     READY_FILE_FIELD_NUMBER: _builtins.int
     READY_LOG_FIELD_NUMBER: _builtins.int
     READY_AFTER_SECONDS_FIELD_NUMBER: _builtins.int
+    NO_RESEED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     ready_file: _builtins.bool
     """The program writes `ready` to /dev/quark (the default)."""
@@ -115,6 +116,8 @@ class CreateSnapshotRequest(_message.Message):
     """A line of its output matches this regular expression (Python's syntax, on bytes)."""
     ready_after_seconds: _builtins.float
     """So many seconds after its start."""
+    no_reseed: _builtins.bool
+    """Do not preload the library that makes OpenSSL and others reseed in clones (docs/clones.md)."""
     @_builtins.property
     def spec(self) -> _sandboxes_pb2.SandboxSpec: ...
     def __init__(
@@ -125,10 +128,11 @@ class CreateSnapshotRequest(_message.Message):
         ready_file: _builtins.bool = ...,
         ready_log: _builtins.str = ...,
         ready_after_seconds: _builtins.float = ...,
+        no_reseed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ready_after_seconds", b"ready_after_seconds", "ready_file", b"ready_file", "ready_log", b"ready_log", "spec", b"spec", "trigger", b"trigger"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "ready_after_seconds", b"ready_after_seconds", "ready_file", b"ready_file", "ready_log", b"ready_log", "spec", b"spec", "trigger", b"trigger"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "no_reseed", b"no_reseed", "ready_after_seconds", b"ready_after_seconds", "ready_file", b"ready_file", "ready_log", b"ready_log", "spec", b"spec", "trigger", b"trigger"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_trigger: _TypeAlias = _typing.Literal["ready_file", "ready_log", "ready_after_seconds"]  # noqa: Y015
     _WhichOneofArgType_trigger: _TypeAlias = _typing.Literal["trigger", b"trigger"]  # noqa: Y015
