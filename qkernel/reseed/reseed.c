@@ -19,12 +19,14 @@
 #define PAGE 4096
 
 /* Found at load where the program has them. */
-#define IF_PRESENT extern __attribute__((weak, visibility("default")))
-IF_PRESENT int _dl_find_object(void *pc, struct dl_find_object *out); /* glibc 2.35: without a lock */
-IF_PRESENT int dladdr(const void *pc, Dl_info *out);
-IF_PRESENT int RAND_poll(void); /* OpenSSL */
-IF_PRESENT int brand(void);     /* bash, lib/sh/random.c */
-IF_PRESENT void sbrand(unsigned long seed);
+#pragma weak _dl_find_object /* glibc 2.35: takes no lock */
+#pragma weak dladdr
+#pragma weak RAND_poll
+#pragma weak brand
+#pragma weak sbrand
+int RAND_poll(void); /* OpenSSL */
+int brand(void);     /* bash, lib/sh/random.c */
+void sbrand(unsigned long seed);
 
 /* Zero until the first use after the start, a fork, or a restore. */
 struct wiped {
