@@ -93,7 +93,7 @@ void events_poll(void)
 {
 	struct qk_comm *c = comm();
 	const struct qk_event *ring = (const struct qk_event *)(QK_COMM_BASE + QK_OFF_EVENTS);
-	while (events_pending()) {
+	while (__atomic_load_n(&c->event_head, __ATOMIC_ACQUIRE) != c->event_tail) {
 		struct qk_event e = ring[c->event_tail % QK_EVENT_MAX];
 		__atomic_store_n(&c->event_tail, c->event_tail + 1, __ATOMIC_RELEASE);
 		if (e.handle == QK_EV_CAPTURE)
@@ -101,4 +101,15 @@ void events_poll(void)
 		else if (e.handle != QK_EV_TICK)
 			host_event(e.handle, e.events);
 	}
+	if (!events_missed())
+		return;
+	u64 signals = __atomic_exchange_n(&c->missed_signals, 0, __ATOMIC_SEQ_CST);
+	u32 missed = __atomic_exchange_n(&c->missed, 0, __ATOMIC_SEQ_CST);
+	for (int sig = 1; sig <= SIGNALS; sig++)
+		if (signals & SIGBIT(sig))
+			host_event(QK_EV_SIGNAL, (u32)sig);
+	if (missed & QK_MISSED_CAPTURE)
+		capture_requested = true;
+	if (missed & QK_MISSED_HANDLES)
+		hoststreams_look_again();
 }

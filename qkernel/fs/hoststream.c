@@ -15,7 +15,6 @@ struct winsize_abi {
 static struct stream {
 	struct inode *inode;
 	struct waitq wait;
-	u32 armed; /* events the host has been asked for */
 	bool tty;
 } streams[STREAMS];
 static s32 foreground; /* process group of the terminal */
@@ -25,6 +24,7 @@ static int handle_of(const struct file *f)
 	return (int)((struct stream *)f->priv - streams);
 }
 
+/* What is ready now of `events`; of what is not, the host will tell. */
 static s64 ask(int handle, u32 events)
 {
 	seg_begin();
@@ -37,10 +37,8 @@ static int wait_for(struct stream *s, u32 events)
 	struct waiter w = {.task = current};
 	int r = 0;
 	waitq_add(&s->wait, &w);
-	if (ask((int)(s - streams), events) == 0) {
-		s->armed |= events;
+	if (ask((int)(s - streams), events) == 0)
 		r = task_sleep(UINT64_MAX);
-	}
 	waitq_del(&w);
 	return r;
 }
@@ -54,8 +52,12 @@ static ssize_t read(struct file *f, struct uio *u, u64 *pos)
 		s64 r = qcall(QC_READ, 0, (u64)handle_of(f), 0, 0, 0, 0, 0);
 		if (r != -EAGAIN)
 			return r;
-		if (f->flags & O_NONBLOCK)
+		if (f->flags & O_NONBLOCK) {
+			const struct stream *s = f->priv;
+			if (!list_empty(&s->wait.head))
+				ask(handle_of(f), POLL_IN); /* an edge-triggered epoll hears of the next input */
 			return -EAGAIN;
+		}
 		if (wait_for(f->priv, POLL_IN))
 			return -ERESTARTSYS;
 	}
@@ -96,8 +98,6 @@ static u32 poll(struct file *f, struct poll_table *pt)
 		want = POLL_OUT;
 	poll_wait(f, &s->wait, pt);
 	s64 r = ask(handle_of(f), want);
-	if (r == 0)
-		s->armed |= want;
 	return r < 0 ? POLL_ERR : (u32)r;
 }
 
@@ -201,38 +201,31 @@ static void signal_foreground(int sig)
 {
 	struct process *p;
 	struct siginfo info = {.si_signo = sig, .si_code = SI_KERNEL};
-	if (!foreground) {
-		send_signal(init_process, sig, &info);
-		return;
-	}
+	s32 group = foreground ? foreground : init_process->pgid;
 	list_for_each (p, &all_processes, all)
-		if (p->pgid == foreground && !p->zombie)
+		if (p->pgid == group && !p->zombie)
 			send_signal(p, sig, &info);
 }
 
 void host_event(int handle, u32 events)
 {
 	if (handle == QK_EV_SIGNAL && events >= 1 && events <= SIGNALS) {
-		if (events == SIGINT || events == SIGQUIT || events == SIGTSTP)
+		if (events == SIGINT || events == SIGQUIT || events == SIGTSTP || events == SIGWINCH)
 			signal_foreground((int)events);
 		else
 			send_signal(init_process, (int)events, &(struct siginfo){.si_signo = (s32)events, .si_code = SI_USER});
 	} else if (handle == QK_EV_WINCH) {
 		signal_foreground(SIGWINCH);
 	} else if (handle >= 0 && handle < STREAMS && streams[handle].inode) {
-		streams[handle].armed = 0;
 		waitq_wake(&streams[handle].wait, 0, 0);
 	}
 }
 
-/* The new host has not been asked for anything: whoever waits looks again. */
-void hoststreams_after_park(void)
+void hoststreams_look_again(void)
 {
 	for (int h = 0; h < STREAMS; h++)
-		if (streams[h].inode && streams[h].armed) {
-			streams[h].armed = 0;
+		if (streams[h].inode)
 			waitq_wake(&streams[h].wait, 0, 0);
-		}
 }
 
 /* ---- ioctl(2), for all files */

@@ -239,7 +239,7 @@ struct inode *sysfs_root(void);                    /* mount at /sys */
 /* ---- host streams (fs/hoststream.c): standard streams and ttys of the host */
 struct file *hoststream_open(int handle, u32 oflags);
 void host_event(int handle, u32 events); /* from events_poll */
-void hoststreams_after_park(void);       /* re-arm polls, drop buffers that belonged to the old host */
+void hoststreams_look_again(void);       /* whoever waits at one asks again: events may have been lost, or the host is another one */
 
 /* ---- shared helpers */
 long iov_from_user(u64 uiov, u64 cnt, struct kiovec *small, u64 nsmall, struct kiovec **iov, struct uio *u); /* fs/sys_rw.c */

@@ -23,6 +23,8 @@ void qcall_close_later(int handle);
 /* Reads the event ring and hands events out: host_event() in fs/hoststream.c for handles, signals, capture, tick. */
 void events_poll(void);
 extern bool capture_requested; /* QK_EV_CAPTURE came: park at the next safe point, then clear */
-static inline bool events_pending(void) { return __atomic_load_n(&comm()->event_head, __ATOMIC_ACQUIRE) != comm()->event_tail; }
+/* The event ring was full: what came then is in these. */
+static inline bool events_missed(void) { return comm()->missed || comm()->missed_signals; }
+static inline bool events_pending(void) { return __atomic_load_n(&comm()->event_head, __ATOMIC_ACQUIRE) != comm()->event_tail || events_missed(); }
 
 #endif

@@ -83,10 +83,12 @@ struct qk_event {
 	int32_t handle;
 	uint32_t events;
 };
-#define QK_EV_SIGNAL (-1)  /* events = signal number to deliver to the first process (Ctrl-C, terminate) */
-#define QK_EV_WINCH (-2)   /* the terminal's window size changed */
-#define QK_EV_CAPTURE (-3) /* quiesce and PARK as soon as possible */
-#define QK_EV_TICK (-4)    /* nothing but a look at the clock */
+#define QK_EV_SIGNAL (-1)    /* events = signal number to deliver to the first process (Ctrl-C, terminate) */
+#define QK_EV_WINCH (-2)     /* the terminal's window size changed */
+#define QK_EV_CAPTURE (-3)   /* quiesce and PARK as soon as possible */
+#define QK_EV_TICK (-4)      /* nothing but a look at the clock */
+#define QK_MISSED_HANDLES 1u /* any handle may have become ready: ask for all of them again */
+#define QK_MISSED_CAPTURE 2u
 
 /* Clock sample: at host TSC value `tsc` CLOCK_MONOTONIC and CLOCK_REALTIME of the host were these; written by QVisor at each
  * QC_CLOCK. ns = (tsc delta * mult) >> 32. */
@@ -160,6 +162,10 @@ struct qk_comm {
 	uint64_t cache_dropped;   /* guest: bytes of cached file content given back just before the last PARK */
 	struct qk_call call;
 	uint32_t enosys_count[512]; /* guest: calls of each unimplemented syscall number */
+	/* host ORs, guest takes: what a full event ring had no room for. */
+	uint64_t missed_signals; /* bit n-1: QK_EV_SIGNAL n, or QK_EV_WINCH */
+	uint32_t missed;         /* QK_MISSED_* */
+	uint32_t missed_reserved;
 };
 
 /* ---- QCall operations. Host handles are small integers >= 0; 0, 1, 2 are the standard streams. Every call is non-blocking:
@@ -199,7 +205,8 @@ enum qk_op {
 	/* streams: standard streams, ttys, (later) sockets */
 	QC_READ,  /* arg0 handle, segs: ret bytes, 0 = end of file, -EAGAIN */
 	QC_WRITE, /* arg0 handle, segs: ret bytes, -EAGAIN, -EPIPE */
-	QC_POLL,  /* arg0 handle, arg1 events: ret = bits ready now; when 0, one struct qk_event comes when it is */
+	QC_POLL,  /* arg0 handle, arg1 events: ret = bits ready now. One struct qk_event comes when a bit that is not becomes ready; what earlier
+	           * requests wait for stays asked for until that event comes */
 	QC_IOCTL, /* arg0 handle, arg1 request (TCGETS, TCSETS*, TIOCGWINSZ, TIOCSWINSZ, FIONREAD), data in/out = the argument struct */
 	QC_OP_COUNT
 };

@@ -35,7 +35,7 @@ void after_park(void)
 				last = t->mm;
 			}
 	}
-	hoststreams_after_park();
+	hoststreams_look_again();
 	comm()->vcpu.irq_ready = 1;
 	frames_publish();
 	timers_publish();

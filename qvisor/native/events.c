@@ -64,10 +64,21 @@ void events_destroy(struct qv *vm)
 
 bool events_undrained(struct qv *vm)
 {
-	return __atomic_load_n(&vm->comm->event_tail, __ATOMIC_ACQUIRE) != __atomic_load_n(&vm->event_head, __ATOMIC_RELAXED);
+	return __atomic_load_n(&vm->comm->event_tail, __ATOMIC_ACQUIRE) != __atomic_load_n(&vm->event_head, __ATOMIC_RELAXED) || vm->comm->missed ||
+	       vm->comm->missed_signals;
 }
 
-/* A full ring drops the event: the guest polls the handle again when it drains (every armed poll is level-triggered on the host). */
+/* The ring is full: the guest learns what kind of event it missed, never nothing. */
+static void note_missed(struct qv *vm, int32_t handle, uint32_t events)
+{
+	if (handle == QK_EV_SIGNAL || handle == QK_EV_WINCH)
+		__atomic_fetch_or(&vm->comm->missed_signals, 1ull << ((events - 1) & 63), __ATOMIC_SEQ_CST);
+	else if (handle == QK_EV_CAPTURE)
+		__atomic_fetch_or(&vm->comm->missed, QK_MISSED_CAPTURE, __ATOMIC_SEQ_CST);
+	else if (handle >= 0)
+		__atomic_fetch_or(&vm->comm->missed, QK_MISSED_HANDLES, __ATOMIC_SEQ_CST);
+}
+
 void events_push(struct qv *vm, int32_t handle, uint32_t events)
 {
 	pthread_mutex_lock(&vm->event_lock);
@@ -77,6 +88,8 @@ void events_push(struct qv *vm, int32_t handle, uint32_t events)
 		ring[head % QK_EVENT_MAX] = (struct qk_event){.handle = handle, .events = events};
 		__atomic_store_n(&vm->event_head, head + 1, __ATOMIC_RELAXED);
 		__atomic_store_n(&vm->comm->event_head, head + 1, __ATOMIC_RELEASE);
+	} else {
+		note_missed(vm, handle, events);
 	}
 	pthread_mutex_unlock(&vm->event_lock);
 	uint64_t one = 1;
@@ -128,6 +141,7 @@ int events_collect(struct qv *vm, int64_t timeout_ns)
 		} else if (e[i].data.fd == KEY_PAGER) {
 			pager_gone(vm);
 		} else {
+			atomic_store(&vm->handles[e[i].data.fd].armed, 0); /* EPOLLONESHOT: it is off now */
 			events_push(vm, e[i].data.fd, e[i].events);
 		}
 	}
@@ -151,7 +165,9 @@ void events_wait(struct qv *vm, uint64_t ns)
 int events_arm(struct qv *vm, int handle, uint32_t events)
 {
 	struct qv_handle *h = &vm->handles[handle];
-	struct epoll_event e = {.events = (events & (POLLIN | POLLOUT | POLLPRI | POLLRDHUP)) | EPOLLONESHOT, .data.fd = handle};
+	/* What others wait for at this handle stays asked for. An event that comes between the two lines finds the union armed again: a look too many. */
+	events |= atomic_fetch_or(&h->armed, events);
+	struct epoll_event e = {.events = events | EPOLLONESHOT, .data.fd = handle};
 	if (epoll_ctl(vm->epoll_fd, h->in_epoll ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, h->fd, &e))
 		return -errno;
 	h->in_epoll = true;

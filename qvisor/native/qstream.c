@@ -56,10 +56,13 @@ static int64_t stream_write(int fd, struct iovec *iov, int n)
 static int64_t stream_poll(struct qv *vm, int handle, uint32_t events)
 {
 	int bits = ready(vm->handles[handle].fd, (short)events);
-	if (bits)
+	if (bits < 0)
 		return bits;
-	int r = events_arm(vm, handle, events);
-	return r == -EPERM ? (int64_t)(events & (POLLIN | POLLOUT)) : r;
+	uint32_t missing = events & (POLLIN | POLLOUT | POLLPRI | POLLRDHUP) & ~(uint32_t)bits;
+	if (!missing || bits & (POLLERR | POLLHUP | POLLNVAL))
+		return bits;
+	int r = events_arm(vm, handle, missing);
+	return r == -EPERM ? (int64_t)(events & (POLLIN | POLLOUT)) : r ? r : bits;
 }
 
 static int64_t stream_ioctl(int fd, uint64_t request, void *data, uint32_t *len)

@@ -18,6 +18,7 @@ struct qv_handle {
 	int fd;       /* -1: (QV_H_FILE of a clone) not reopened yet */
 	bool writable;
 	bool in_epoll;
+	_Atomic uint32_t armed; /* poll bits of which an event is due */
 	/* QV_H_FILE: how to open it again, and what it has to be then */
 	uint32_t root;
 	int flags;
@@ -101,7 +102,7 @@ void events_push(struct qv *vm, int32_t handle, uint32_t events);
 bool events_undrained(struct qv *vm);
 int events_collect(struct qv *vm, int64_t timeout_ns); /* waits on the epoll set and pushes what came */
 void events_wait(struct qv *vm, uint64_t ns);
-int events_arm(struct qv *vm, int handle, uint32_t events); /* one event when ready; 0 or -errno (-EPERM: always ready) */
+int events_arm(struct qv *vm, int handle, uint32_t events); /* one event when one of them is ready; 0 or -errno (-EPERM: always ready) */
 int tick_start(struct qv *vm);
 void tick_nudge(struct qv *vm); /* the vCPU runs again */
 /* qcall.c: serve the request that is there. serve: on the vCPU's thread, 1 when the guest ended; poll: on another, whether there was one. */
