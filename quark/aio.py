@@ -249,7 +249,7 @@ class Client:
             python: interpreter, as the sandbox sees it.
             spec: as for `create_snapshot`.
         """
-        from snapshotd.store.errors import NameTakenError
+        from quark.store_errors import NameTakenError
 
         with contextlib.suppress(NameTakenError):
             await self.create_snapshot(name, api.function_argv(function, python), **spec)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from google.rpc import error_details_pb2
 
-from quark.errors import DaemonLostError, QuarkError, UsageError
+from quark.errors import DaemonLostError, QuarkError, UsageError, named_error
 from quark.paths import state_root
 from quark.snapshot.v1 import sandboxes_pb2 as sb
 from quark.snapshot.v1 import snapshots_pb2 as sn
@@ -160,8 +160,6 @@ def metadata(domain: str) -> tuple[tuple[str, str], ...]:
 
 def error_of(e: grpc.RpcError) -> QuarkError:
     """The exception that the daemon raised, as the same class."""
-    from snapshotd.client import named_error
-
     call: Any = e  # the two clients' exceptions have these methods, their common base has none
     code, text = call.code(), call.details() or ""
     for key, value in call.trailing_metadata() or ():

@@ -244,7 +244,7 @@ class Client:
             python: interpreter, as the sandbox sees it.
             spec: as for `create_snapshot`.
         """
-        from snapshotd.store.errors import NameTakenError
+        from quark.store_errors import NameTakenError
 
         with contextlib.suppress(NameTakenError):
             self.create_snapshot(name, api.function_argv(function, python), **spec)

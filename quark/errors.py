@@ -179,3 +179,17 @@ class FileAccessError(QuarkError):
 
     exit_code = 85
     grpc_code = "FAILED_PRECONDITION"
+
+
+def named_error(kind: str, message: str) -> QuarkError:
+    """The error class called `kind`, with the message; QuarkError itself for a class that this version does not have."""
+    found = globals().get(kind)
+    if found is None:
+        from quark import store_errors
+
+        found = getattr(store_errors, kind, None)
+    if not (isinstance(found, type) and issubclass(found, QuarkError)):
+        found = QuarkError
+    error = found.__new__(found)  # some take other arguments than the message
+    error.args = (message,)
+    return error

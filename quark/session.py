@@ -144,7 +144,7 @@ class Session:
             raise DaemonLostError(LOST)
         fields = data.decode("utf-8", "surrogateescape").split("\0")
         if fields[0] == "error":
-            from snapshotd.client import named_error
+            from quark.errors import named_error
 
             raise named_error(fields[1], fields[2])
         return fields

@@ -6,6 +6,7 @@ from qvisor import kernel
 from qvisor._native import lib
 from qvisor.document import document, new_generation
 from qvisor.sandbox import Sandbox
+from qvisor.spec import check
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def boot(
     Raises:
         QuarkError: what is wrong with the request, the installation or the host.
     """
+    check(spec)
     elf = kernel.load()
     generation = new_generation()
     about = document(generation, clone=False, args=list(spec.argv[1:]), env=spec.env)

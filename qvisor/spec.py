@@ -15,6 +15,8 @@ SLOT = 64 << 20  # QK_SLOT_SIZE: RAM comes in slots of this many bytes
 MEMORY_DEFAULT = 1 << 30
 MEMORY_MAX = 32 << 30
 MOUNTS_MAX = 32
+PATH_MAX, NAME_MAX, HOSTNAME_MAX = 4096, 255, 64  # linux/limits.h, uname(2)
+NAME_SHOWN = 80  # of a path in a message
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
@@ -152,6 +154,30 @@ def parse_volume(text: str) -> Volume:
     ):
         raise UsageError(f"volume {text!r} is not HOSTPATH:/GUESTPATH[:ro]")
     return Volume(os.path.abspath(parts[0]), parts[1], len(parts) == 3 and parts[2] == "ro")
+
+
+def check(spec: SandboxSpec) -> None:
+    """Check what a cold sandbox cannot start with.
+
+    Raises:
+        UsageError: the ring mode, the working directory or the host name.
+        VolumeError: where a volume should be in the guest.
+    """
+    from qvisor.host import check_ring
+
+    check_ring(spec.ring)
+    if len(os.fsencode(spec.hostname)) > HOSTNAME_MAX:
+        raise UsageError(f"host name {spec.hostname[:HOSTNAME_MAX]!r}...: has more than {HOSTNAME_MAX} bytes")
+    if len(os.fsencode(spec.cwd)) >= PATH_MAX:
+        raise UsageError(f"working directory {spec.cwd[:NAME_SHOWN]!r}...: has {PATH_MAX} bytes or more")
+    for volume in spec.volumes:
+        names = os.fsencode(volume.target).split(b"/")
+        if not volume.target.startswith("/") or ".." in volume.target.split("/"):
+            raise VolumeError(f"volume target {volume.target[:NAME_SHOWN]!r}: give an absolute path without `..`")
+        if sum(map(len, names)) + len(names) > PATH_MAX or any(len(name) > NAME_MAX for name in names):
+            raise VolumeError(
+                f"volume target {volume.target[:NAME_SHOWN]!r}...: a path has less than {PATH_MAX} bytes, a name in it at most {NAME_MAX}"
+            )
 
 
 def open_rootfs(path: str) -> int:

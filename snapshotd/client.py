@@ -8,6 +8,7 @@ import sys
 import time
 
 from quark import errors
+from quark.errors import named_error
 from qvisor._native import ffi, lib
 from snapshotd.layout import Layout
 
@@ -164,7 +165,7 @@ def attach(root: str, name: str, domain: str = "default", key: str = "") -> Atta
     """
     if not os.path.isdir(root):
         raise named_error(
-            "SnapshotUnknownError", f"snapshot {name!r} does not exist in {root}; `quark snapshot list` shows what does"
+            "SnapshotUnknownError", f"snapshot {name!a} does not exist; {root} is no state directory, see --root"
         )
     for last in (False, True):
         sock = connect(root, domain, key)
@@ -199,15 +200,3 @@ def ask(sock: int, *request: str) -> tuple[list[str], list[int]]:
     if fields[0] == "error":
         raise named_error(fields[1], fields[2])
     return fields, fds
-
-
-def named_error(kind: str, message: str) -> errors.QuarkError:
-    """The error class called `kind`, with the message."""
-    found: type[errors.QuarkError] | None = getattr(errors, kind, None)
-    if found is None:
-        from snapshotd.store import errors as store_errors
-
-        found = getattr(store_errors, kind, errors.QuarkError)
-    error: errors.QuarkError = (found or errors.QuarkError).__new__(found or errors.QuarkError)
-    error.args = (message,)
-    return error

@@ -48,6 +48,8 @@ def create_snapshot(
                 stop = sandbox.run()
             finally:
                 point.disarm()
+            if point.late:
+                raise trigger.late()
             if stop.reason != "parked":
                 raise trigger.missed(stop.status)
             return capture(sandbox, store, name, trigger=trigger.kind, progress=progress)

@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 from quark.errors import HostMismatchError, KernelMismatchError
+from qvisor.host import hardware_kvm
 
 FORMAT = 1
 
@@ -83,16 +84,6 @@ def host_cpu_flags() -> list[str]:
             if line.startswith("flags"):
                 return sorted(w for w in line.split(":", 1)[1].split() if w.startswith(wanted))
     return []
-
-
-@cache
-def hardware_kvm() -> bool:
-    """Whether KVM uses the processor's own extension: it then shows in /proc/cpuinfo. The guest kernel's ring mode depends on it (ADR 1)."""
-    with open("/proc/cpuinfo") as f:
-        for line in f:
-            if line.startswith("flags"):
-                return bool({"vmx", "svm"} & set(line.split()))
-    return False
 
 
 def check_host(name: str, meta: Metadata, kernel_id: str) -> None:

@@ -25,12 +25,12 @@ from typing import TYPE_CHECKING, Any
 from quark.errors import QuarkError
 from qvisor import kernel
 from qvisor._native import ffi, lib
-from snapshotd import wire
+from snapshotd import client, wire
 from snapshotd.image import PAGE, Image
 from snapshotd.keys import load_key
 from snapshotd.metadata import check_host
 from snapshotd.store import Store
-from snapshotd.store.errors import SnapshotUnknownError
+from snapshotd.store.errors import DiskFullError, SnapshotUnknownError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +39,7 @@ IDLE_SECONDS = 60.0
 FAULT_BATCH = 64
 PREFETCH_CHUNKS = 16
 ACCEPT_SECONDS = 0.05
+LOCK_POLL = 0.002
 KEEP_IMAGES = 8  # without a clone: least recently used ones beyond this are dropped
 
 
@@ -246,7 +247,8 @@ class Pager:
         if clone.image is None or clone.image.working_set:
             return
         blob = os.pread(fds[0], int(fields[0]), 0)
-        with self.store() as store, contextlib.suppress(SnapshotUnknownError):  # deleted meanwhile
+        # Deleted meanwhile; or there is no room for it, and the next clone has it from memory all the same.
+        with self.store() as store, contextlib.suppress(SnapshotUnknownError, DiskFullError):
             if store.get(clone.image.name).id == clone.image.id:  # else it was replaced by another of that name
                 store.set_working_set(clone.image.name, blob)
         clone.image.set_working_set(blob)
@@ -319,16 +321,52 @@ class Pager:
             self.let_go(clone.image)
 
 
+def be_nobodys_child() -> None:
+    """Let go of what whoever started this process was limited to: the pager serves the clones of others, too.
+
+    A hard limit that is not ours to raise stays (setrlimit(2)).
+    """
+    os.chdir("/")
+    os.umask(0o077)
+    with contextlib.suppress(OSError):
+        os.sched_setaffinity(0, range(os.cpu_count() or 1))
+    # Descriptors have a limit of their own (fs.nr_open); two for each clone.
+    for name in {n for n in dir(resource) if n.startswith("RLIMIT_")} - {"RLIMIT_NOFILE", "RLIMIT_CORE"}:
+        _, most = resource.getrlimit(getattr(resource, name))
+        for limit in (resource.RLIM_INFINITY, most):
+            with contextlib.suppress(OSError, ValueError):
+                resource.setrlimit(getattr(resource, name), (limit, limit))
+                break
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # guests' memory
+
+
+def take(lock: int, root: str, domain: str) -> bool:
+    """Become the domain's pager. False: there is one, and it answers. One that is just ending is waited for: it takes no clones any more."""
+    deadline = time.monotonic() + client.START_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            sock = client.find(root, domain)
+            if sock >= 0:
+                os.close(sock)
+                return False
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(LOCK_POLL)
+        else:
+            return True
+
+
 def serve(root: str, domain: str, key: str, *, idle: float = IDLE_SECONDS, fill: bool = True) -> int:
     """Bind the socket of a domain and serve; returns at once when another pager is there."""
     where = wire.directory(root, domain)
     os.makedirs(where, mode=0o700, exist_ok=True)
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # two descriptors for each clone
+    be_nobodys_child()
     lock = os.open(os.path.join(where, "pager.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not take(lock, root, domain):
         return 0
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     path, directory = wire.address(root, domain)

@@ -12,8 +12,26 @@ from qvisor._native import lib
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
     from typing import Any, Self
+
+
+PATTERN_MAX = 4096  # characters: such a one compiles in milliseconds
+
+
+def compile_pattern(text: str) -> re.Pattern[bytes]:
+    """A regular expression for lines of output.
+
+    Raises:
+        ValueError: it is none, or too long; says what is wrong.
+    """
+    if len(text) > PATTERN_MAX:
+        raise ValueError(f"has {len(text)} characters; a regular expression has {PATTERN_MAX} at most")
+    try:
+        return re.compile(os.fsencode(text))
+    except (re.error, OverflowError, RecursionError) as e:
+        raise ValueError(f"is not a regular expression: {e}") from e
 
 
 @dataclass(frozen=True)
@@ -23,6 +41,7 @@ class Trigger:
     kind: str
     pattern: re.Pattern[bytes] | None = None
     seconds: float = 0.0
+    timeout: float = 0.0  # seconds until it is given up; 0: never
 
     @staticmethod
     def parse(option: str, value: str) -> Trigger:
@@ -32,19 +51,26 @@ class Trigger:
             UsageError: the value does not fit.
         """
         kind = option.removeprefix("--ready-")
-        try:
-            if kind == "log":
-                return Trigger(kind, pattern=re.compile(os.fsencode(value)))
-            if kind == "after":
+        if kind == "log":
+            try:
+                return Trigger(kind, pattern=compile_pattern(value))
+            except ValueError as e:
+                raise UsageError(f"{option} {value[:80]!r} {e}") from e
+        if kind == "after":
+            try:
                 seconds = float(value)
-                if not 0 <= seconds < 86400:
-                    raise ValueError
-                return Trigger(kind, seconds=seconds)
-        except (re.error, ValueError) as e:
-            raise UsageError(
-                f"{option} {value!r} is not {'a regular expression' if kind == 'log' else 'a number of seconds below a day'}"
-            ) from e
+            except ValueError:
+                seconds = -1
+            if not 0 <= seconds < 86400:
+                raise UsageError(f"{option} {value[:80]!r} is not a number of seconds below a day")
+            return Trigger(kind, seconds=seconds)
         return Trigger(kind)
+
+    def late(self) -> CaptureError:
+        """The error of a program that took too long."""
+        return CaptureError(
+            f"the program did not reach its capture point (--ready-{self.kind}) within {self.timeout:g} s (--timeout); nothing was stored"
+        )
 
     def missed(self, status: int) -> CaptureError:
         """The error of a program that ended with `status` before its moment."""
@@ -62,7 +88,8 @@ class CapturePoint:
         self._lock = threading.Lock()  # a machine that is gone must not be asked
         self._pipe: tuple[int, int] | None = None
         self._thread: threading.Thread | None = None
-        self._timer: threading.Timer | None = None
+        self._timers: list[threading.Timer] = []
+        self.late = False
 
     def __enter__(self) -> Self:
         if self._trigger is not None and self._trigger.pattern is not None:
@@ -95,16 +122,28 @@ class CapturePoint:
             self._thread = threading.Thread(target=self._watch, daemon=True)
             self._thread.start()
         elif trigger.kind == "after":
-            self._timer = threading.Timer(trigger.seconds, self._fire)
-            self._timer.daemon = True
-            self._timer.start()
+            self._after(trigger.seconds, self._fire)
+        if trigger.timeout:
+            self._after(trigger.timeout, self._give_up)
+
+    def _after(self, seconds: float, call: Callable[[], None]) -> None:
+        timer = threading.Timer(seconds, call)
+        timer.daemon = True
+        timer.start()
+        self._timers.append(timer)
 
     def disarm(self) -> None:
         """Ask for nothing any more: the machine may go."""
         with self._lock:
             self._vm = None
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in self._timers:
+            timer.cancel()
+
+    def _give_up(self) -> None:
+        with self._lock:
+            if self._vm is not None:
+                self.late = True
+                lib.qv_stop(self._vm)
 
     def _fire(self) -> None:
         with self._lock:

@@ -33,8 +33,9 @@ class Done:
 class Daemon:
     """A real snapshotd on a state directory, with the options `config` (TOML) if there are any."""
 
-    def __init__(self, root: Path, config: str = "") -> None:
+    def __init__(self, root: Path, config: str = "", descriptors: int = 0) -> None:
         self.root = root
+        self.limit = ["prlimit", f"--nofile={descriptors}:{descriptors}"] if descriptors else []
         self.socket = Path(tomllib.loads(config).get("socket", root / "run" / "snapshotd.sock"))
         self.log = root.with_name(root.name + "-daemon.log")
         self.config = root.with_name(root.name + "-daemon.toml")
@@ -42,7 +43,7 @@ class Daemon:
         self.start()
 
     def start(self) -> None:
-        command = [PYTHON, "-P", "-m", "snapshotd.daemon", "--config", self.config, "--root", self.root]
+        command = [*self.limit, PYTHON, "-P", "-m", "snapshotd.daemon", "--config", self.config, "--root", self.root]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         deadline = time.monotonic() + 30
@@ -269,10 +270,10 @@ def terminal():
 
 @pytest.fixture
 def make_daemon(quark):
-    """Starts the daemon of `quark` with a configuration (TOML)."""
+    """Starts the daemon of `quark` with a configuration (TOML), and so many `descriptors` at most."""
 
-    def make(config=""):
-        quark.daemon = Daemon(quark.root, config)
+    def make(config="", descriptors=0):
+        quark.daemon = Daemon(quark.root, config, descriptors)
         return quark.daemon
 
     return make

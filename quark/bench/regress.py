@@ -91,7 +91,7 @@ def says(line: Line) -> str:
 
 def machine() -> str:
     """The kind of machine that ratios can be compared between."""
-    from snapshotd.metadata import hardware_kvm
+    from qvisor.host import hardware_kvm
 
     return f"{'hardware' if hardware_kvm() else 'software'} KVM, {os.cpu_count()} CPUs"
 

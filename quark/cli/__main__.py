@@ -11,6 +11,14 @@ from quark.cli.options import Parsed, parse
 from quark.errors import QuarkError, UsageError
 
 
+def near(word: str, names: list[str]) -> str:
+    """A question for who may have meant one of `names`, or nothing."""
+    import difflib
+
+    found = difflib.get_close_matches(word[:80], names)
+    return f"did you mean {' or '.join(found)}? " if found else ""
+
+
 def run(args: list[str], context: Context) -> int:
     """Run `quark ARGS`; returns the exit status.
 
@@ -38,9 +46,11 @@ def run(args: list[str], context: Context) -> int:
             return 0
         if group in table.GROUPS:
             inside = [name.partition(" ")[2] for name in table.COMMANDS if name.startswith(group + " ")]
-            raise UsageError(f"give one of {', '.join(inside)}; see quark {group} --help")
+            given = before.rest[1] if before.rest[1:] else ""
+            raise UsageError(f"{near(given, inside)}give one of {', '.join(inside)}; see quark {group} --help")
         if group:
-            raise UsageError(f"unknown command {group!r}; see quark --help")
+            names = [name for name in table.COMMANDS if name not in table.HIDDEN]
+            raise UsageError(f"unknown command {group[:80]!r}; {near(group, [*names, *table.GROUPS])}see quark --help")
         from quark.cli.help import overview
 
         print(overview(""), file=sys.stderr)

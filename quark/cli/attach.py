@@ -65,7 +65,7 @@ def status_of(state: SandboxState) -> int:
         QuarkError: what made it fail.
     """
     if state.error:
-        from snapshotd.client import named_error
+        from quark.errors import named_error
 
         raise named_error(state.error_class, state.error)
     return state.exit_status

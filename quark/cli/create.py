@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quark.cli.progress import Progress
 from quark.cli.run import in_daemon, open_missing_streams
+from quark.errors import UsageError
 from snapshotd import create
 from snapshotd.keys import load_key
 from snapshotd.trigger import Trigger
@@ -18,33 +21,62 @@ if TYPE_CHECKING:
     from qvisor.spec import SandboxSpec
 
 
+TIMEOUT_MAX = 7 * 86400
+
+
 class Reporter:
     """Progress that appears when the capture begins: before, the terminal belongs to the program."""
 
     def __init__(self, name: str, *, quiet: bool) -> None:
         self._progress = Progress(f"capturing {name}", quiet=quiet, frames=True)
-        self._shown = False
+        self.shown = False
 
     def __call__(self, done: int, total: int) -> None:
         """So many frames of so many."""
-        if not self._shown:
-            self._shown = True
+        if not self.shown:
+            self.shown = True
             self._progress.__enter__()
         self._progress.step(done, total)
 
     def close(self) -> None:
         """The capture has ended."""
-        if self._shown:
+        if self.shown:
             self._progress.__exit__(None, None, None)
 
 
-def create_snapshot(context: Context, name: str, spec: SandboxSpec, trigger: str, value: str, *, debug: bool) -> int:
+def parse_timeout(text: str) -> float:
+    """Seconds of --timeout; 0 for none.
+
+    Raises:
+        UsageError: not a number above 0.
+    """
+    try:
+        seconds = float(text or 0)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < TIMEOUT_MAX or (text and not seconds):
+        raise UsageError(f"--timeout {text[:80]!r} is not a number of seconds above 0 and below a week")
+    return seconds
+
+
+def create_snapshot(
+    context: Context, name: str, spec: SandboxSpec, trigger: str, value: str, *, timeout: float, debug: bool
+) -> int:
     """Run `spec`'s program until the trigger (an option and its value), store it as `name`; returns the exit status."""
-    parsed = Trigger.parse(trigger, value)
+    parsed = replace(Trigger.parse(trigger, value), timeout=timeout)
     reporter = Reporter(name, quiet=context.json)
+    if timeout:
+        # With a daemon this process waits in Python. Without one the machine has a timer (CapturePoint), for the signal would wait for it.
+        def give_up(_number: int, _frame: object) -> None:
+            if not reporter.shown:
+                raise parsed.late()
+
+        signal.signal(signal.SIGALRM, give_up)
     try:
         request = ["create", name, parsed.kind, value, *spec.to_strings()]
+        signal.setitimer(signal.ITIMER_REAL, 0 if debug else timeout)
         outcome = None if debug else in_daemon(context, request, reporter)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         if outcome is not None:
             return outcome.status
         return _embedded(context, name, spec, parsed, reporter, debug=debug)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import quark
 from quark.cli.backend import LISTED, STATS
+from quark.errors import PagerLostError
 from snapshotd import client
 from snapshotd.keys import load_key
 from snapshotd.store import Store
@@ -135,7 +136,7 @@ class Library:
         if sock in {-errno.ENOENT, -errno.ECONNREFUSED}:
             return []
         if sock < 0:
-            raise client.named_error("PagerLostError", f"the pager of {self._root}: {os.strerror(-sock)}")
+            raise PagerLostError(f"the pager of {self._root}: {os.strerror(-sock)}")
         try:
             return client.ask(sock, *request)[0][1:]
         finally:

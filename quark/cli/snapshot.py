@@ -32,11 +32,12 @@ def create(context: Context, parsed: Parsed) -> int:
     chosen = [o for o in ("--ready-file", "--ready-log", "--ready-after") if parsed.flag(o)]
     if len(chosen) != 1:
         raise UsageError("give one trigger: --ready-file, --ready-log REGEX or --ready-after SECONDS")
-    from quark.cli.create import create_snapshot
+    from quark.cli.create import create_snapshot, parse_timeout
 
     value = "" if chosen[0] == "--ready-file" else parsed.one(chosen[0])
     spec = build_spec(parsed) if parsed.flag("--no-reseed") else preload_reseed(build_spec(parsed))
-    status = create_snapshot(context, name, spec, chosen[0], value, debug=parsed.flag("--debug"))
+    timeout, debug = parse_timeout(parsed.one("--timeout")), parsed.flag("--debug")
+    status = create_snapshot(context, name, spec, chosen[0], value, timeout=timeout, debug=debug)
     if status:
         return status
     with context.backend() as backend:

@@ -138,6 +138,7 @@ exit status: the program's own, as of `quark run`"""),
             Option("--ready-file", "", "trigger: the program writes `ready` to /dev/quark"),
             Option("--ready-log", "REGEX", "trigger: a line of its output matches"),
             Option("--ready-after", "SECONDS", "trigger: so long after its start"),
+            Option("--timeout", "SECONDS", "give up, and store nothing, when it has not come so far by then"),
             *SANDBOX,
             Option("--no-reseed", "", "do not preload the library that makes OpenSSL and others reseed in clones (docs/clones.md)"),
             DEBUG,
@@ -194,10 +195,14 @@ GROUPS = {
 HIDDEN = {"complete"}  # what the completion scripts call
 
 
+ALIASES = {"ls": "list"}  # the last word of a command
+
+
 def find(words: list[str]) -> tuple[Command | None, int]:
     """The command that `words` begin with, and how many of them name it."""
     for n in (1, 2):
-        command = COMMANDS.get(" ".join(words[:n])) if len(words) >= n else None
+        names = [*words[: n - 1], ALIASES.get(words[n - 1], words[n - 1])] if len(words) >= n else []
+        command = COMMANDS.get(" ".join(names))
         if command is not None:
             return command, n
     return None, 0

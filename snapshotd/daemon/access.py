@@ -1,8 +1,9 @@
 """Who calls: from the peer credentials of the unix socket or the certificate of a TLS connection to the sharing domain.
 
 gRPC's Python server cannot say who is at the other end of a unix socket, so a relay (relay.py) accepts the connections, asks the kernel, and
-carries the bytes to gRPC's own socket from a socket that it has bound to an abstract name with the caller's credentials in it. That name is
-gRPC's `peer`. Only the daemon's user can reach gRPC's own socket, and a nonce keeps others from inventing such a name.
+carries the bytes to gRPC's own socket from a socket that it has bound to an abstract name. That name is gRPC's `peer`, and the daemon remembers
+whose it is. Names are random, a new one for each connection: whoever sees one (/proc/net/unix shows them) can neither use it, because only the
+daemon's user reaches gRPC's own socket, nor take the next one before the relay does.
 """
 
 from __future__ import annotations
@@ -21,7 +22,13 @@ if TYPE_CHECKING:
     from snapshotd.daemon.config import Config, Domain
 
 DOMAIN_KEY = "quark-domain"  # metadata: the domain that a caller who may use several wants
-NONCE = secrets.token_hex(16)
+NAMES = (
+    "x509_common_name",
+    "peer_dns",
+    "peer_ip",
+)  # of a certificate: not its e-mail addresses and URIs, which say nothing of a host
+PEER = "unix-abstract:"
+TOKEN_BYTES = 16
 
 
 class Caller(NamedTuple):
@@ -38,6 +45,17 @@ class Access:
         self.domains = config.all_domains()
         self.me = os.geteuid()
         self.open_to_others = any(d.users or d.groups for d in config.domains)
+        self._peers: dict[str, tuple[int, int]] = {}
+
+    def admit(self, uid: int, gid: int) -> str:
+        """A new abstract name (without its leading NUL) for a connection of this user; `forget` it when the connection has ended."""
+        name = f"quark/{secrets.token_hex(TOKEN_BYTES)}"
+        self._peers[name] = uid, gid
+        return name
+
+    def forget(self, name: str) -> bool:
+        """The connection of that name has ended; False: that was known."""
+        return self._peers.pop(name, None) is not None
 
     def caller(self, context: grpc.aio.ServicerContext[object, object]) -> Caller:
         """Of a gRPC call.
@@ -49,11 +67,12 @@ class Access:
         wanted = metadata.get(DOMAIN_KEY, "")
         wanted = wanted if isinstance(wanted, str) else ""
         peer = unquote(context.peer() or "")
-        if peer.startswith(f"unix-abstract:quark/{NONCE}/"):
-            _, _, uid, gid, _ = peer.split("/")
-            return self.local(int(uid), int(gid), wanted)
-        names = [n.decode(errors="replace") for key in ("x509_common_name", "x509_subject_alternative_name")
-                 for n in (context.auth_context() or {}).get(key, ())]  # fmt: skip
+        if peer.startswith(PEER):
+            user = self._peers.get(peer.removeprefix(PEER))
+            if user is None:
+                raise AccessError("the connection is not one that the daemon accepted; use its public socket")
+            return self.local(*user, wanted)
+        names = [n.decode(errors="replace") for key in NAMES for n in (context.auth_context() or {}).get(key, ())]
         allowed = [d for d in self.domains.values() if set(names) & set(d.certificates)]
         return self.choose(f"certificate {names[0] if names else '(none)'}", allowed, wanted)
 

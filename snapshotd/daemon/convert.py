@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from quark.errors import FieldError
+from quark.errors import FieldError, named_error
 from quark.snapshot.v1 import sandboxes_pb2 as sb
 from quark.snapshot.v1 import snapshots_pb2 as sn
 from qvisor.spec import MEMORY_DEFAULT, MEMORY_MAX, SLOT, SandboxSpec, Volume
-from snapshotd.client import named_error
 from snapshotd.daemon import sandbox as states
+from snapshotd.daemon.errors import told
 
 if TYPE_CHECKING:
     from snapshotd.daemon.sandbox import Sandbox
@@ -135,7 +135,7 @@ def sandbox_message(sandbox: Sandbox, *, memory: bool = True) -> sb.Sandbox:
         start_time=timestamp(sandbox.start_ns),
         end_time=timestamp(sandbox.end_ns),
         exit_status=sandbox.exit_status,
-        error=str(sandbox.error) if sandbox.error else "",
+        error=told(sandbox.error) if sandbox.error else "",
         error_reason=type(sandbox.error).__name__ if sandbox.error else "",
         timeline=[sb.Step(name=name, microseconds=us) for name, us in sandbox.timeline],
         private_bytes=private,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import grpc
 import grpc.aio
 from google.protobuf import any_pb2
@@ -11,6 +13,22 @@ from grpc_status import rpc_status
 from quark.errors import QuarkError
 
 ERROR_DOMAIN = "quark"
+TEXT_MAX = 1000  # of a message: what a caller sent, however long, comes back in part only
+_own_paths: dict[str, str] = {}
+
+
+def hide(path: str, name: str) -> None:
+    """Call a directory of the daemon `name` in what is told to callers: where it is does not concern them."""
+    for form in {path, os.path.abspath(path), os.path.realpath(path)}:
+        _own_paths[form] = name
+
+
+def told(error: QuarkError) -> str:
+    """The text of an error as a caller gets it."""
+    text = str(error)
+    for path in sorted(_own_paths, key=len, reverse=True):
+        text = text.replace(path, _own_paths[path])
+    return text if len(text) <= TEXT_MAX else f"{text[: TEXT_MAX // 2]} ... {text[-TEXT_MAX // 2 :]}"
 
 
 def status_of(error: BaseException) -> status_pb2.Status:
@@ -25,7 +43,7 @@ def status_of(error: BaseException) -> status_pb2.Status:
         packed.Pack(message)
         details.append(packed)
 
-    text = str(error)
+    text = told(error)
     _what, _, advice = text.partition("; ")
     add(
         error_details_pb2.ErrorInfo(

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
 import socket
 import struct
 from typing import TYPE_CHECKING
 
-from snapshotd.daemon.access import NONCE
+from snapshotd.daemon.connections import ACCEPT_PAUSE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from snapshotd.daemon.access import Access
+    from snapshotd.daemon.connections import Connections
+
 HIGH_WATER = 1 << 20
-_numbers = itertools.count()
 
 
 class Half(asyncio.Protocol):
     """One direction: what arrives here goes out at `other`, which says when it has had enough."""
 
-    def __init__(self) -> None:
+    def __init__(self, ended: Callable[[], None] | None = None) -> None:
+        self._ended = ended
         self.other: Half | None = None
         self.transport: asyncio.Transport | None = None
         # Came before the other half was there: Python 3.11.2 reads even when connection_made pauses.
@@ -58,14 +60,18 @@ class Half(asyncio.Protocol):
         if self.other is not None and self.other.transport is not None:
             self.other.transport.close()
         self.other = None
+        if self._ended is not None:
+            self._ended()
 
 
 class Relay:
     """Accepts on `listener` and connects to `inner`."""
 
-    def __init__(self, listener: socket.socket, inner: str) -> None:
+    def __init__(self, listener: socket.socket, inner: str, access: Access, connections: Connections) -> None:
         self.listener = listener
         self.inner = inner
+        self.access = access
+        self.connections = connections
         self.tasks: set[asyncio.Task[None]] = set()
         self._task: asyncio.Task[None] | None = None
 
@@ -81,7 +87,7 @@ class Relay:
             try:
                 connection, _ = await loop.sock_accept(self.listener)
             except OSError:
-                await asyncio.sleep(0.1)  # out of descriptors: try again when some have been closed
+                await asyncio.sleep(ACCEPT_PAUSE)
                 continue
             task = asyncio.create_task(self.connect(connection))
             self.tasks.add(task)
@@ -90,13 +96,26 @@ class Relay:
     async def connect(self, outside: socket.socket) -> None:
         """Tie a new connection to one to gRPC."""
         loop = asyncio.get_running_loop()
-        inside = socket.socket(socket.AF_UNIX)
         try:
             _, uid, gid = peer_credentials(outside)
-            inside.bind(f"\0quark/{NONCE}/{uid}/{gid}/{next(_numbers)}")
+        except OSError:
+            outside.close()
+            return
+        if not self.connections.enter(uid):
+            outside.close()
+            return
+        name = self.access.admit(uid, gid)
+
+        def ended() -> None:
+            if self.access.forget(name):
+                self.connections.leave(uid)
+
+        inside = socket.socket(socket.AF_UNIX)
+        try:
+            inside.bind(f"\0{name}")
             inside.setblocking(False)
             await loop.sock_connect(inside, self.inner)
-            a, b = Half(), Half()
+            a, b = Half(), Half(ended)
             a.other, b.other = b, a
             make: list[tuple[Callable[[], Half], socket.socket]] = [(lambda: b, inside), (lambda: a, outside)]
             for protocol, sock in make:
@@ -104,6 +123,7 @@ class Relay:
         except OSError:
             inside.close()
             outside.close()
+            ended()
 
     def close(self) -> None:
         """Accept no more."""

@@ -13,9 +13,8 @@ import socket
 import time
 from typing import TYPE_CHECKING, Any
 
-from quark.errors import QuarkError, SandboxStateError, UsageError, VmError
+from quark.errors import QuarkError, SandboxStateError, UsageError, VmError, named_error
 from snapshotd import wire
-from snapshotd.client import named_error
 from snapshotd.daemon import tracing
 from snapshotd.daemon.waiting import first_of
 

@@ -28,8 +28,9 @@ from quark.snapshot.v1 import (
     statistics_pb2,
     statistics_pb2_grpc,
 )
-from snapshotd.daemon import logs, systemd, tracing
+from snapshotd.daemon import errors, logs, systemd, tracing
 from snapshotd.daemon.access import Access
+from snapshotd.daemon.connections import Connections
 from snapshotd.daemon.health import Health
 from snapshotd.daemon.manager import Manager
 from snapshotd.daemon.metrics import Metrics
@@ -60,6 +61,7 @@ class Daemon:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.run_directory = os.path.join(config.root, "run")
+        errors.hide(config.root, "the state directory")
         self.access = Access(config)
         self.metrics = Metrics()
         # First of all: two daemons on one store must not meet.
@@ -87,7 +89,9 @@ class Daemon:
             undo.push_async_callback(server.stop, GRACE_SECONDS)
             undo.push_async_callback(self.manager.close)  # before that: whoever waits for a sandbox has an answer then
             public, session = self._sockets(undo)
-            relay, sessions = Relay(public, inner), SessionServer(session, self.access, self.manager, self.stores)
+            connections = Connections()
+            relay = Relay(public, inner, self.access, connections)
+            sessions = SessionServer(session, self.access, self.manager, self.stores, connections)
             relay.start()
             undo.callback(relay.close)
             sessions.start()

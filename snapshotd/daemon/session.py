@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 from quark.errors import DaemonLostError, QuarkError, UsageError
 from qvisor.spec import SandboxSpec
 from snapshotd import wire
+from snapshotd.daemon.connections import ACCEPT_PAUSE
+from snapshotd.daemon.errors import told
 from snapshotd.daemon.relay import peer_credentials
 from snapshotd.daemon.sandbox import EXITED, FAILED, STARTING, Capture
 from snapshotd.daemon.waiting import first_of
@@ -25,6 +27,7 @@ from snapshotd.trigger import Trigger
 if TYPE_CHECKING:
     from snapshotd.daemon.access import Access
     from snapshotd.daemon.config import Domain
+    from snapshotd.daemon.connections import Connections
     from snapshotd.daemon.manager import Manager
     from snapshotd.daemon.sandbox import Sandbox
     from snapshotd.daemon.stores import Stores
@@ -52,7 +55,7 @@ class Session:
             if request:
                 await self._run(request, fds)
         except QuarkError as e:
-            self._send("error", type(e).__name__, str(e))
+            self._send("error", type(e).__name__, told(e))
         except (OSError, ValueError, IndexError) as e:
             log.warning("session failed", extra={"error": repr(e)})
         finally:
@@ -74,6 +77,8 @@ class Session:
         _, uid, gid = peer_credentials(self.sock)
         domain = self.server.access.local(uid, gid, wanted).domain
         job = self._job(domain, kind, rest)
+        if kind == "create":
+            await self.server.stores.open(domain)  # which gives a new domain its quota
         if mode != ATTACHED:
             await self._detach(domain, job, tty=mode == DETACHED_TTY)
             return
@@ -223,11 +228,14 @@ class Session:
 class SessionServer:
     """Accepts sessions on `listener`."""
 
-    def __init__(self, listener: socket.socket, access: Access, manager: Manager, stores: Stores) -> None:
+    def __init__(
+        self, listener: socket.socket, access: Access, manager: Manager, stores: Stores, connections: Connections
+    ) -> None:
         self.listener = listener
         self.access = access
         self.manager = manager
         self.stores = stores
+        self.connections = connections
         self.closing = False
         self.tasks: set[asyncio.Task[None]] = set()
 
@@ -237,14 +245,33 @@ class SessionServer:
         asyncio.get_running_loop().add_reader(self.listener, self._accept)
 
     def _accept(self) -> None:
+        loop = asyncio.get_running_loop()
         try:
             sock, _ = self.listener.accept()
+        except BlockingIOError:
+            return
         except OSError:
+            # Out of descriptors: the connection waits, and looking for it all the time would leave no time for those that end.
+            loop.remove_reader(self.listener)
+            loop.call_later(ACCEPT_PAUSE, self._resume)
             return
         sock.setblocking(False)
+        try:
+            _, uid, _ = peer_credentials(sock)
+        except OSError:
+            sock.close()
+            return
+        if not self.connections.enter(uid):
+            sock.close()
+            return
         task = asyncio.create_task(Session(sock, self).serve())
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
+        task.add_done_callback(lambda _: self.connections.leave(uid))
+
+    def _resume(self) -> None:
+        if not self.closing:
+            asyncio.get_running_loop().add_reader(self.listener, self._accept)
 
     def close(self) -> None:
         """Accept no more. Sandboxes that end from now on end because the daemon does."""

@@ -7,8 +7,6 @@ import base64
 import binascii
 import contextlib
 import functools
-import os
-import re
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from quark.errors import FieldError, QuarkError
@@ -21,6 +19,7 @@ from snapshotd.daemon.rpc import Service, stream, unary
 from snapshotd.daemon.sandbox import Capture
 from snapshotd.daemon.waiting import first_of
 from snapshotd.metadata import Metadata
+from snapshotd.trigger import compile_pattern
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -60,9 +59,9 @@ class SnapshotService(Service, SnapshotServiceServicer):
         }[kind]
         if kind == "ready_log":
             try:
-                re.compile(os.fsencode(request.ready_log))
-            except (re.error, OverflowError, RecursionError) as e:
-                raise FieldError("ready_log", f"is not a regular expression: {e}") from e
+                compile_pattern(request.ready_log)
+            except ValueError as e:
+                raise FieldError("ready_log", str(e)) from e
         if kind == "ready_after_seconds" and not 0 <= request.ready_after_seconds < 86400:
             raise FieldError("ready_after_seconds", "is not a number of seconds below a day")
         store = await self._store(domain)

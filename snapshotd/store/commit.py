@@ -92,9 +92,7 @@ def _require_parent(catalogue: Catalogue, parent: SnapshotRow | None) -> None:
         (parent.id, parent.key),
     )
     if found is None:
-        raise SnapshotUnknownError(
-            f"{catalogue.path}: parent {parent.name!a} was deleted while the snapshot was taken; take it again"
-        )
+        raise SnapshotUnknownError(f"snapshot {parent.name!a} was deleted while the snapshot was taken; take it again")
 
 
 def _insert_pack(catalogue: Catalogue, pack: NewPack) -> int:
@@ -148,6 +146,6 @@ def use(catalogue: Catalogue, more: int) -> None:
     quota, usage = catalogue.quota_and_usage()
     if quota is not None and more > 0 and usage + more > quota:
         raise QuotaExceededError(
-            f"{catalogue.path}: {more} bytes more on top of {usage} exceed the domain's quota of {quota}; delete snapshots and `gc`, or raise the quota"
+            f"{more} bytes more on top of {usage} exceed the domain's quota of {quota}; delete snapshots and `gc`, or raise the quota"
         )
     catalogue.run("UPDATE domain SET usage = ?", (usage + more,))

@@ -77,4 +77,4 @@ class Domain:
         return SnapshotReader(self.backend, self.catalogue.domain_id, self.cipher, hold, page_map)
 
     def _collected(self, row: SnapshotRow) -> SnapshotUnknownError:
-        return SnapshotUnknownError(f"{self.catalogue.path}: snapshot {row.name!a} was deleted at this moment")
+        return SnapshotUnknownError(f"snapshot {row.name!a} was deleted at this moment")

@@ -47,7 +47,7 @@ def _commit(domain: Domain, row: SnapshotRow, map_id: bytes, map_bytes: int) -> 
     with Transaction(catalogue):
         now = rows.by_key(catalogue, row.key)
         if now is None or now.state != rows.LIVE:
-            raise SnapshotUnknownError(f"{catalogue.path}: snapshot {row.name!a} was deleted while it was flattened")
+            raise SnapshotUnknownError(f"snapshot {row.name!a} was deleted while it was flattened")
         rows.update(catalogue, now._replace(state=rows.DELETED))
         flat = now._replace(key=0, parent=None, map=map_id, map_bytes=map_bytes)
         flat = flat._replace(key=rows.insert(catalogue, flat))

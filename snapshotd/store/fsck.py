@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, NamedTuple
 
 import xxhash
@@ -51,6 +52,17 @@ def check(domain: Domain, wait: float, progress: Callable[[int, int], None]) -> 
     if domain.cipher.sealed:
         domain.cipher.map_tag(b"")  # no key: say so now
     return _Fsck(domain, progress).run(wait)
+
+
+def lost_catalogue(domain: Domain) -> list[Problem]:
+    """Of a domain without a catalogue: whether packs and maps say that there was one."""
+    if not os.path.isdir(domain.paths.directory):
+        return []
+    found = [domain.backend.name(kind, object_id) for kind in (PACK, MAP) for object_id in domain.backend.ids(kind)]
+    if not found:
+        return []
+    what = f"the catalogue is missing, but there are {len(found)} packs and maps, as {found[0]}"
+    return [Problem("catalogue", domain.paths.catalogue, what, "restore it from a backup")]
 
 
 class _Fsck:

@@ -33,6 +33,7 @@ class SnapshotRow(NamedTuple):
 
 
 LIVE, DELETED, INCOMING = 0, 1, 2
+NAME_SHOWN = 128  # of a name in a message
 META, WORKING_SET = "meta", "working_set"
 _COLUMNS = ", ".join(SnapshotRow._fields) + ", sum"
 _SELECT = f"SELECT {_COLUMNS} FROM snapshot"
@@ -57,10 +58,19 @@ def get(catalogue: Catalogue, name: str) -> SnapshotRow:
     """
     row = find(catalogue, name)
     if row is None:
-        raise SnapshotUnknownError(
-            f"{catalogue.path}: no snapshot is called {name!a}; `quark snapshot list` shows what there is"
-        )
+        raise unknown(catalogue, name)
     return row
+
+
+def unknown(catalogue: Catalogue, name: str) -> SnapshotUnknownError:
+    """The error of a name that no snapshot has, with the nearest ones that some have."""
+    import difflib
+
+    shown = ascii(name if len(name) <= NAME_SHOWN else name[:NAME_SHOWN] + "...")
+    names = [row[0] for row in catalogue.rows("SELECT name FROM snapshot WHERE state = 0 LIMIT 1000")]
+    near = difflib.get_close_matches(name[:NAME_SHOWN], names)
+    advice = f"did you mean {' or '.join(near)}?" if near else "`quark snapshot list` shows what there is"
+    return SnapshotUnknownError(f"snapshot {shown} does not exist; {advice}")
 
 
 def by_id(catalogue: Catalogue, snapshot_id: bytes) -> SnapshotRow | None:
@@ -120,9 +130,7 @@ def require_free(catalogue: Catalogue, name: str) -> None:
         NameTakenError: one has.
     """
     if catalogue.row("SELECT 1 FROM snapshot WHERE name = ? AND state = 0", (name,)) is not None:
-        raise NameTakenError(
-            f"{catalogue.path}: a snapshot is called {name!a} already; delete it or choose another name"
-        )
+        raise NameTakenError(f"snapshot {name!a} exists already; delete it or choose another name")
 
 
 def insert(catalogue: Catalogue, row: SnapshotRow) -> int:
@@ -180,6 +188,6 @@ def get_meta(catalogue: Catalogue, cipher: Cipher, row: SnapshotRow) -> bytes:
     found = get_blob(catalogue, cipher, row, META)
     if found is None:
         if by_key(catalogue, row.key) is None:
-            raise SnapshotUnknownError(f"{catalogue.path}: snapshot {row.name!a} was deleted meanwhile")
+            raise SnapshotUnknownError(f"snapshot {row.name!a} was deleted meanwhile")
         raise CorruptBlobError.at(catalogue.path, None, f"snapshot {row.name!a} has lost its document")
     return found

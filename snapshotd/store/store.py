@@ -9,11 +9,12 @@ from snapshotd.store import durable, rows
 from snapshotd.store.catalogue import Transaction, row_sum
 from snapshotd.store.commit import use
 from snapshotd.store.domain import Domain
-from snapshotd.store.errors import HasChildrenError, SnapshotUnknownError, StoreAccessError
+from snapshotd.store.errors import DiskFullError, HasChildrenError, SnapshotUnknownError, StoreAccessError
 from snapshotd.store.info import SnapshotInfo
 from snapshotd.store.layout import DomainPaths, check_name, open_root
 from snapshotd.store.local import LocalBackend
 from snapshotd.store.locks import DaemonLock
+from snapshotd.store.reserve import Reserve, spare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -41,9 +42,10 @@ class Store:
     Every method may raise StoreBusyError (45), DiskFullError (44), StoreAccessError (50) and CorruptCatalogueError (42).
     """
 
-    def __init__(self, root: str, domain: Domain) -> None:
+    def __init__(self, root: str, domain: Domain, reserve: Reserve) -> None:
         self._root = root
         self._domain = domain
+        self._reserve = reserve
 
     @classmethod
     def open(
@@ -80,11 +82,22 @@ class Store:
                 local.make()
         elif not os.path.exists(paths.catalogue):
             exists = False
-        return cls(path, Domain(domain, paths, backend or local, key, exists=exists))
+        reserve = Reserve(paths.directory)
+        try:
+            opened = Domain(domain, paths, backend or local, key, exists=exists)
+        except DiskFullError:
+            if not reserve.release():
+                raise
+            opened = Domain(domain, paths, backend or local, key, exists=exists)
+        if create:
+            reserve.keep()
+        return cls(path, opened, reserve)
 
     def close(self) -> None:
         """Close the catalogue. Readers stay open."""
         self._domain.catalogue.close()
+        if self._domain.exists:
+            self._reserve.keep()
 
     def __enter__(self) -> Self:
         return self
@@ -163,6 +176,7 @@ class Store:
             under = None if parent is None else rows.get(self._domain.catalogue, parent)
             return self._info(Capture(self._domain, name, frames, parent=under).run(meta, pages, progress))
 
+    @spare
     def get(self, name: str) -> SnapshotInfo:
         """What is known of a snapshot.
 
@@ -171,6 +185,7 @@ class Store:
         """
         return self._info(rows.get(self._domain.catalogue, name))
 
+    @spare
     def list(
         self, prefix: str = "", limit: int | None = None, after: str | None = None, parent: str | None = None
     ) -> SnapshotInfos:
@@ -189,10 +204,12 @@ class Store:
                     parents[row.parent] = rows.by_id(catalogue, row.parent)
             return [self._describe(row, None if row.parent is None else parents[row.parent]) for row in found]
 
+    @spare
     def totals(self) -> tuple[int, int, int]:
         """(snapshots, pages of all of them without zero pages, how many of these were new to the domain when they came)."""
         return rows.totals(self._domain.catalogue)
 
+    @spare
     def delete(self, name: str, *, cascade: bool = False) -> None:
         """Delete a snapshot; `gc` gives its space back, once nobody reads it.
 
@@ -212,12 +229,13 @@ class Store:
                 if layers and not cascade:
                     names = ", ".join(ascii(child.name) for child in layers[:3]) + (" ..." if len(layers) > 3 else "")
                     raise HasChildrenError(
-                        f"{catalogue.path}: snapshot {name!a} is the parent of {names}; flatten or delete these, or delete with cascade"
+                        f"snapshot {name!a} is the parent of {names}; flatten or delete these, or delete with cascade"
                     )
                 doomed += layers
             for row in doomed:
                 rows.update(catalogue, row._replace(state=rows.DELETED))
 
+    @spare
     def gc(self, *, wait: float = WAIT) -> GcReport:
         """Give back the space of what no snapshot needs. Waits up to `wait` seconds for captures to end.
 
@@ -229,7 +247,9 @@ class Store:
         if not self._domain.exists:
             return GcReport(0, 0, 0, 0, 0)
         with self._domain.exclude(wait):
-            return collect(self._domain)
+            report = collect(self._domain)
+        self._reserve.keep()
+        return report
 
     def fsck(self, progress: Callable[[int, int], None] = lambda _done, _total: None) -> Problems:
         """Read and verify all of the domain; every problem found, none if all is well. Changes nothing.
@@ -240,10 +260,10 @@ class Store:
         Raises:
             KeyMissingError: the domain is encrypted and was opened with no key.
         """
-        from snapshotd.store.fsck import check
+        from snapshotd.store.fsck import check, lost_catalogue
 
         if not self._domain.exists:
-            return []
+            return lost_catalogue(self._domain)
         return check(self._domain, WAIT, progress)
 
     def flatten(self, name: str) -> SnapshotInfo:
@@ -304,6 +324,7 @@ class Store:
                 ),
             )
 
+    @spare
     def working_set(self, name: str) -> bytes | None:
         """The working set of a snapshot, if one was recorded.
 
@@ -315,6 +336,7 @@ class Store:
             row = rows.get(self._domain.catalogue, name)
             return rows.get_blob(self._domain.catalogue, self._domain.cipher, row, rows.WORKING_SET)
 
+    @spare
     def open_reader(self, name: str) -> SnapshotReader:
         """Open a snapshot for reading. `gc` leaves it alone until the reader is closed, even if it is deleted.
 
@@ -340,6 +362,7 @@ class Store:
             found = catalogue.rows("SELECT id, created_ns, salt, key_check FROM domain")[0]
             catalogue.run("UPDATE domain SET quota = ?, sum = ?", (limit, row_sum((*found, limit))))
 
+    @spare
     def usage(self) -> tuple[int, int | None]:
         """(bytes of chunks, maps and documents that are not collected yet, quota or None)."""
         quota, used = self._domain.catalogue.quota_and_usage()

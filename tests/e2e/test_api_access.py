@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -184,3 +185,54 @@ def test_a_directory_that_changes_after_the_capture(public, as_user):
     (public / "outside" / "file").write_text("outside")
     volume.symlink_to(public / "outside")
     assert as_user("c.run(snapshot='v').stdout.decode()") == ["PathDeniedError"]
+
+
+# Holds `count` connections to sys.argv[1] open until its standard input ends.
+HOLD = """
+import socket, sys
+kind = socket.SOCK_SEQPACKET if "session" in sys.argv[1] else socket.SOCK_STREAM
+held = []
+for _ in range(int(sys.argv[2])):
+    s = socket.socket(socket.AF_UNIX, kind)
+    s.connect(sys.argv[1])
+    held.append(s)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_names_of_connections_cannot_be_taken_by_others(two_domains, as_user):
+    """A name that somebody else has bound already would keep a caller out. Those of this daemon cannot be told in advance."""
+    two_domains.names()
+    shown = {line.split()[-1] for line in Path("/proc/net/unix").read_text().splitlines() if "@quark/" in line}
+    assert shown
+    before = {name.removeprefix("@quark/") for name in shown}
+    assert all(len(name) == 32 for name in before), before
+    # The next connection has a name that has nothing in common with those before.
+    assert as_user(NAMES) == [[]]
+    with socket.socket(socket.AF_UNIX) as s:
+        s.bind("\0quark/0/65534/0")  # what the next name was called when it could be told
+        assert as_user(NAMES) == [[]]
+
+
+@pytest.mark.parametrize("where", ["s", "session.sock"])
+def test_idle_connections_lock_nobody_out(make_daemon, connect, public, as_user, quark, where):
+    config = f"""
+        socket = "{public}/s"
+        [[domains]]
+        name = "theirs"
+        users = [{NOBODY}]
+        paths = ["/usr"]
+    """
+    # Few descriptors, so that few connections are many.
+    daemon = make_daemon(config, descriptors=1024)
+    api = connect(f"unix:{daemon.socket}", daemon)
+    command = [sys.executable, "-c", HOLD, str(public / where), "100"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, user=NOBODY, group=NOBODY) as holder:
+        assert holder.stdout.readline() == b"held\n"
+        assert api.names() == []
+        assert quark("run", "--", "/bin/true").status == 0
+        refused = [line for line in daemon.log.read_text().splitlines() if "connections refused" in line]
+        assert len(refused) == 1
+        holder.stdin.close()
+    assert as_user(NAMES) == [[]]

@@ -137,6 +137,18 @@ def test_a_certificate_that_no_domain_names(client, authority):
             assert f.reason == "AccessError"
 
 
+def test_an_address_of_a_person_is_no_name_of_a_host(client, authority):
+    for name in (
+        x509.RFC822Name("alice"),
+        x509.UniformResourceIdentifier("alice"),
+        x509.RFC822Name("bob@agent.example"),
+    ):
+        stranger = client(*authority.client("somebody", names=[name]))
+        with stranger.failure("PERMISSION_DENIED") as f:
+            stranger.numbers()
+        assert f.reason == "AccessError"
+
+
 def test_who_does_not_get_in(client, authority, tcp, connect):
     good = client(*authority.client("alice"))
     assert good.numbers().domain == "one"

@@ -62,7 +62,7 @@ def damage(store):
     return [str(problem) for problem in store.fsck() if problem.kind != "leftover"]
 
 
-OWN = {"catalogue.db", "catalogue.db-wal", "catalogue.db-shm", "lock", "readers", "packs", "maps"}
+OWN = {"reserve", "catalogue.db", "catalogue.db-wal", "catalogue.db-shm", "lock", "readers", "packs", "maps"}
 
 
 def unmatched_files(store):
