@@ -72,6 +72,7 @@ struct process {
 	struct list all;               /* every process */
 	u32 ntasks;
 	struct task *leader;
+	struct task *exec_task; /* sleeps in execve until it is the only thread */
 	struct sighand *sighand;
 	struct sigpending pending;
 	struct rlim rlim[16];
@@ -79,7 +80,10 @@ struct process {
 	u32 ngroups, groups[32];
 	u64 cap_eff, cap_perm, cap_inh, cap_bset;
 	bool exiting, zombie, no_new_privs, stopped;
-	bool execed; /* has called execve: setpgid by its parent is over */
+	bool keep_caps; /* PR_SET_KEEPCAPS: permitted capabilities stay when the last root uid goes */
+	bool subreaper; /* PR_SET_CHILD_SUBREAPER */
+	bool adopted;   /* came to its parent when its own one died */
+	bool execed;    /* has called execve: setpgid by its parent is over */
 	s32 stop_signal;
 	s32 stop_report; /* CLD_STOPPED or CLD_CONTINUED until a wait has told the parent */
 	s32 exit_status; /* wait(2) encoding */

@@ -51,6 +51,13 @@ static long clone_task(const struct clone_args *a)
 		err = -EAGAIN;
 		goto no_task;
 	}
+	t->tid = pid_alloc();
+	if (t->tid == -EAGAIN && reap_adopted())
+		t->tid = pid_alloc();
+	if (t->tid < 0) {
+		err = t->tid;
+		goto no_files;
+	}
 	t->files = flags & CLONE_FILES ? current->files : files_clone(current->files);
 	t->fs = flags & CLONE_FS ? current->fs : fs_ctx_clone(current->fs);
 	if (!t->files || !t->fs)
@@ -60,7 +67,6 @@ static long clone_task(const struct clone_args *a)
 	if (flags & CLONE_FS)
 		t->fs->refs++;
 
-	t->tid = pid_alloc();
 	if (p != proc) {
 		p->pid = t->tid;
 		p->leader = t;
@@ -69,6 +75,7 @@ static long clone_task(const struct clone_args *a)
 		list_add_tail(&p->sibling, &p->parent->children);
 	}
 	list_add_tail(&t->group, &p->tasks);
+	pid_attach(t);
 	p->ntasks++;
 	memcpy(t->comm, current->comm, sizeof(t->comm));
 	t->blocked = current->blocked;

@@ -338,13 +338,15 @@ static int become_single(void)
 	struct process *p = current->proc;
 	while (p->ntasks > 1) {
 		kill_other_threads();
-		sched_yield_current();
-		if (p->ntasks > 1 && !sched_others_runnable())
-			return -EAGAIN;
-		if (p->exiting)
+		p->exec_task = current;
+		int r = task_sleep_killable(); /* the last of the others wakes us */
+		p->exec_task = NULL;
+		if (p->exiting || (r && p->ntasks > 1))
 			return -EINTR;
 	}
+	pid_detach_task(current);
 	current->tid = p->pid;
+	pid_attach(current);
 	p->leader = current;
 	return 0;
 }

@@ -35,21 +35,46 @@ static void release_task(struct task *t)
 	}
 }
 
-/* Children of a dead process belong to init from now on. */
+static void leave_to_parent(struct process *p);
+
+/* Who gets the children of a dead process: its nearest ancestor that asked for them (PR_SET_CHILD_SUBREAPER, prctl(2)), else the first process. */
+static struct process *new_parent(const struct process *p)
+{
+	for (struct process *a = p->parent; a; a = a->parent)
+		if (a->subreaper && !a->zombie && !a->exiting)
+			return a;
+	return init_process;
+}
+
 static void reparent(struct process *p)
 {
-	struct process *c, *next;
+	struct process *heir = new_parent(p), *c, *next;
 	list_for_each_safe (c, next, &p->children, sibling) {
 		list_del(&c->sibling);
-		c->parent = init_process;
-		list_add_tail(&c->sibling, &init_process->children);
+		c->parent = heir;
+		c->adopted = true;
+		c->exit_signal = SIGCHLD;
+		list_add_tail(&c->sibling, &heir->children);
 		struct task *t;
 		list_for_each (t, &c->tasks, group)
 			if (t->pdeathsig)
 				send_signal_task(t, t->pdeathsig, NULL);
 		if (c->zombie)
-			waitq_wake((struct waitq *)&init_process->wait_children, 0, 0);
+			leave_to_parent(c);
 	}
+}
+
+bool reap_adopted(void)
+{
+	struct process *c, *next;
+	bool any = false;
+	list_for_each_safe (c, next, &init_process->children, sibling) {
+		if (c->zombie && c->adopted) {
+			process_free(c);
+			any = true;
+		}
+	}
+	return any;
 }
 
 static noreturn void end_sandbox(s32 status)
@@ -78,23 +103,28 @@ void notify_parent(struct process *p, s32 code, s32 status)
 	waitq_wake((struct waitq *)&parent->wait_children, 0, 0);
 }
 
+/* Tells the parent of a zombie, and drops it at once where the parent does not want to know (SIGCHLD of sigaction(2)). */
+static void leave_to_parent(struct process *p)
+{
+	const struct ksigaction *sa = p->parent ? &p->parent->sighand->action[SIGCHLD - 1] : NULL;
+	bool reap = sa && p->exit_signal == SIGCHLD && (sa->handler == 1 || (sa->flags & SA_NOCLDWAIT));
+	s32 status = p->exit_status;
+	notify_parent(p, WIFSIGNALED(status) ? CLD_KILLED : CLD_EXITED, WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+	if (reap)
+		process_free(p);
+}
+
 static void process_end(struct process *p, s32 status)
 {
 	p->exit_status = status;
+	if (p == init_process)
+		end_sandbox(status);
 	p->zombie = true;
 	itimers_free(p);
 	reparent(p);
-	if (p == init_process)
-		end_sandbox(status);
-	const struct ksigaction *sa = p->parent ? &p->parent->sighand->action[SIGCHLD - 1] : NULL;
-	bool reap = sa && p->exit_signal == SIGCHLD && (sa->handler == 1 || (sa->flags & SA_NOCLDWAIT));
-	notify_parent(p, WIFSIGNALED(status) ? CLD_KILLED : CLD_EXITED, WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
 	sighand_put(p->sighand);
 	p->sighand = NULL;
-	if (reap) {
-		waitq_wake((struct waitq *)&p->parent->wait_children, 0, 0);
-		process_free(p);
-	}
+	leave_to_parent(p);
 }
 
 noreturn void task_exit(s32 code)
@@ -114,6 +144,9 @@ noreturn void task_exit(s32 code)
 	/* Closing may have slept; others may have ended meanwhile. */
 	last = --p->ntasks == 0;
 	list_del(&t->group);
+	pid_detach_task(t);
+	if (p->ntasks == 1 && p->exec_task)
+		wake_task(p->exec_task, 0);
 	p->utime_ns += task_cpu_ns(t) - t->stime_ns;
 	p->stime_ns += t->stime_ns;
 	struct mm *mm = t->mm;
@@ -163,47 +196,58 @@ static bool wanted_child(const struct process *c, int type, s32 id, u64 options)
 	return true;
 }
 
-/* One child whose state changed: fills the results and reaps it unless WNOWAIT. 0: none yet; -ECHILD: no such child at all. */
+/* What there is to tell of child c: fills the results and reaps it unless WNOWAIT. 0: nothing. */
+static s32 collect_one(struct process *c, u64 options, s32 *status, struct siginfo *info, struct rusage_times *times)
+{
+	struct process *p = current->proc;
+	s32 pid = c->pid;
+	info->si_signo = SIGCHLD;
+	info->f[0] = (u32)pid | (u64)c->uid << 32;
+	if (c->zombie && (options & WEXITED)) {
+		*status = c->exit_status;
+		info->si_code = WIFSIGNALED(*status) ? CLD_KILLED : CLD_EXITED;
+		info->f[1] = (u32)(WIFSIGNALED(*status) ? WTERMSIG(*status) : WEXITSTATUS(*status));
+		times->utime_ns = c->utime_ns + c->cutime_ns;
+		times->stime_ns = c->stime_ns + c->cstime_ns;
+		if (!(options & WNOWAIT)) {
+			p->cutime_ns += times->utime_ns;
+			p->cstime_ns += times->stime_ns;
+			process_free(c);
+		}
+		return pid;
+	}
+	if (c->stop_report == CLD_STOPPED && (options & WSTOPPED)) {
+		*status = c->stop_signal << 8 | 0x7f;
+		info->si_code = CLD_STOPPED;
+		info->f[1] = (u32)c->stop_signal;
+	} else if (c->stop_report == CLD_CONTINUED && (options & WCONTINUED)) {
+		*status = 0xffff;
+		info->si_code = CLD_CONTINUED;
+		info->f[1] = SIGCONT;
+	} else {
+		return 0;
+	}
+	if (!(options & WNOWAIT))
+		c->stop_report = 0;
+	return pid;
+}
+
+/* One child whose state changed. 0: none yet; -ECHILD: no such child at all. */
 static long collect(int type, s32 id, u64 options, s32 *status, struct siginfo *info, struct rusage_times *times)
 {
 	struct process *p = current->proc, *c, *next;
 	bool any = false;
+	if (type == P_PID) {
+		c = process_find(id);
+		return c && c->parent == p && wanted_child(c, type, id, options) ? collect_one(c, options, status, info, times) : -ECHILD;
+	}
 	list_for_each_safe (c, next, &p->children, sibling) {
 		if (!wanted_child(c, type, id, options))
 			continue;
 		any = true;
-		s32 pid = c->pid;
-		info->si_signo = SIGCHLD;
-		info->f[0] = (u32)pid | (u64)c->uid << 32;
-		if (c->zombie && (options & WEXITED)) {
-			*status = c->exit_status;
-			info->si_code = WIFSIGNALED(*status) ? CLD_KILLED : CLD_EXITED;
-			info->f[1] = (u32)(WIFSIGNALED(*status) ? WTERMSIG(*status) : WEXITSTATUS(*status));
-			times->utime_ns = c->utime_ns + c->cutime_ns;
-			times->stime_ns = c->stime_ns + c->cstime_ns;
-			if (!(options & WNOWAIT)) {
-				p->cutime_ns += times->utime_ns;
-				p->cstime_ns += times->stime_ns;
-				process_free(c);
-			}
+		s32 pid = collect_one(c, options, status, info, times);
+		if (pid)
 			return pid;
-		}
-		if (c->stop_report == CLD_STOPPED && (options & WSTOPPED)) {
-			*status = c->stop_signal << 8 | 0x7f;
-			info->si_code = CLD_STOPPED;
-			info->f[1] = (u32)c->stop_signal;
-			if (!(options & WNOWAIT))
-				c->stop_report = 0;
-			return pid;
-		}
-		if (c->stop_report == CLD_CONTINUED && (options & WCONTINUED)) {
-			*status = 0xffff;
-			info->si_code = CLD_CONTINUED;
-			info->f[1] = SIGCONT;
-			if (!(options & WNOWAIT))
-				c->stop_report = 0;
-			return pid;
-		}
 	}
 	return any ? 0 : -ECHILD;
 }

@@ -20,9 +20,17 @@ void task_free(struct task *t);
 struct process *process_new(struct process *like, struct process *parent);
 void sighand_put(struct sighand *s);
 void process_free(struct process *p);
-s32 pid_alloc(void);
 extern u32 ntasks;
+/* pid.c: a free number, or -EAGAIN (none left), -ENOMEM. It is taken by pid_attach, which t and, for a leader, t->proc have it from. */
+#define PID_MAX 32768
+#define TASKS_MAX ((u32)PID_MAX)
+s32 pid_alloc(void);
+void pid_attach(struct task *t);
+void pid_detach_task(struct task *t);
+void pid_detach_process(struct process *p);
+void pid_group_left(s32 nr); /* the leader of group `nr` has gone to another one */
 /* exit.c */
+bool reap_adopted(void); /* drops the zombies that the first process got from others and has not waited for; false: there are none */
 void notify_parent(struct process *p, s32 code, s32 status); /* CLD_*: SIGCHLD and wait */
 /* sys_info.c */
 struct rusage_times {

@@ -88,6 +88,8 @@ noreturn void start_init(void)
 	sh->refs = 1;
 	p->sighand = sh;
 	t->tid = pid_alloc();
+	if (t->tid < 0)
+		panic("not enough memory for the first process");
 	p->pid = p->pgid = p->sid = t->tid;
 	p->leader = t;
 	p->ntasks = 1;
@@ -97,6 +99,7 @@ noreturn void start_init(void)
 	if (b->uid == 0)
 		p->cap_eff = p->cap_perm = p->cap_bset;
 	list_add_tail(&t->group, &p->tasks);
+	pid_attach(t);
 	list_add_tail(&p->all, &all_processes);
 	init_process = p;
 	current = t;

@@ -90,6 +90,8 @@ long sys_setpgid(u64 upid, u64 upgid)
 		if (!found)
 			return -EPERM;
 	}
+	if (p->pgid == p->pid && pgid != p->pid)
+		pid_group_left(p->pid);
 	p->pgid = pgid;
 	return 0;
 }
@@ -103,7 +105,7 @@ static bool privileged(void)
 static void uids_changed(struct process *p, u32 old_euid)
 {
 	p->fsuid = p->euid;
-	if (p->euid && p->uid && p->suid)
+	if (p->euid && p->uid && p->suid && !p->keep_caps)
 		p->cap_perm = 0;
 	if (p->euid)
 		p->cap_eff = 0;

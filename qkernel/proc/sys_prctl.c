@@ -76,7 +76,20 @@ long sys_prctl(u64 op, u64 a, u64 b, u64 c, u64 d)
 			return -EPERM;
 		p->cap_bset &= ~(1ul << a);
 		return 0;
+	case PR_SET_CHILD_SUBREAPER:
+		p->subreaper = a != 0;
+		return 0;
+	case PR_GET_CHILD_SUBREAPER: {
+		s32 set = p->subreaper;
+		return put_user(set, UPTR(a));
+	}
+	case PR_SET_KEEPCAPS:
+		if (a > 1)
+			return -EINVAL;
+		p->keep_caps = a;
+		return 0;
 	case PR_GET_KEEPCAPS:
+		return p->keep_caps;
 	case PR_GET_SECCOMP:
 		return 0;
 	case PR_GET_TIMERSLACK:

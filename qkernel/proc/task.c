@@ -1,55 +1,13 @@
-/* Tasks and processes: allocation, lookup, release. */
+/* Tasks and processes: allocation and release. */
 #include "arch.h"
 #include "fs.h"
 #include "proc.h"
 
 #define KSTACK_ORDER 2 /* 16 KiB */
-#define TASKS_MAX 4096u
-#define PID_MAX 32768
 
 struct list all_processes = LIST_INIT(all_processes);
 struct process *init_process;
 u32 ntasks;
-static s32 last_pid;
-
-struct process *process_find(s32 pid)
-{
-	struct process *p;
-	list_for_each (p, &all_processes, all)
-		if (p->pid == pid)
-			return p;
-	return NULL;
-}
-
-struct task *task_find(s32 tid)
-{
-	struct process *p;
-	list_for_each (p, &all_processes, all) {
-		struct task *t;
-		list_for_each (t, &p->tasks, group)
-			if (t->tid == tid)
-				return t;
-	}
-	return NULL;
-}
-
-/* A number is taken while a task, a process, a group or a session carries it. */
-static bool pid_taken(s32 pid)
-{
-	struct process *p;
-	list_for_each (p, &all_processes, all)
-		if (p->pid == pid || p->pgid == pid || p->sid == pid)
-			return true;
-	return task_find(pid) != NULL;
-}
-
-s32 pid_alloc(void)
-{
-	do {
-		last_pid = last_pid >= PID_MAX - 1 ? 2 : last_pid + 1;
-	} while (pid_taken(last_pid));
-	return last_pid;
-}
 
 struct task *task_new(struct process *p, struct mm *mm)
 {
@@ -112,6 +70,7 @@ struct process *process_new(struct process *like, struct process *parent)
 		p->sighand = NULL;
 		p->itimers = NULL;
 		p->stop_signal = 0;
+		p->subreaper = p->adopted = false;
 	} else {
 		static const struct rlim unlimited = {~0ul, ~0ul};
 		for (unsigned i = 0; i < ARRAY_SIZE(p->rlim); i++)
@@ -143,6 +102,7 @@ void process_free(struct process *p)
 {
 	list_del(&p->all);
 	list_del(&p->sibling);
+	pid_detach_process(p);
 	pending_flush(&p->pending);
 	kfree(p);
 }

@@ -128,6 +128,10 @@ SYSTEM = [
         for case in program("fuzz", str(seed), "1500", "run", links=STATIC, survives=SURVIVED, timeout=120)
     ),
 ]
+PROCESSES = [
+    *program("proc_orphan"),
+    *program("proc_full", links=STATIC, survives=frozenset({0}), timeout=120),
+]
 PYTHON = [
     *(
         case
@@ -147,7 +151,7 @@ PYTHON = [
     *script("numpy_kernels.py", numpy=True, memory="1G"),
 ]
 
-DEFAULT = (*LOADING, *MEMORY, *THREADS, *SIGNALS, *FILES, *EVENTS, *SYSTEM, *PYTHON)
+DEFAULT = (*LOADING, *MEMORY, *THREADS, *SIGNALS, *FILES, *EVENTS, *SYSTEM, *PROCESSES, *PYTHON)
 
 LONG = (
     *(
