@@ -5,12 +5,15 @@
 #include <linux/fcntl.h>
 
 #define ALWAYS (POLL_ERR | POLL_HUP)
-#define DEPTH_MAX 5
+#define NESTS_MAX 4 /* epolls above an epoll, as Linux */
 #define OPTIONS (EPOLLET | EPOLLONESHOT | EPOLLWAKEUP | EPOLLEXCLUSIVE)
 
 struct epoll {
 	struct list items, ready;
 	struct waitq wait; /* epoll_wait callers and polls of this epoll */
+	struct file *file; /* not referenced: it is what holds this */
+	u64 seen;          /* walk that was here last */
+	int depth;         /* what it found */
 };
 struct item_wait {
 	struct item_wait *next;
@@ -29,6 +32,7 @@ struct item {
 struct item_table { /* poll table of one item */
 	struct poll_table pt;
 	struct item *item;
+	bool failed;
 };
 
 static const struct file_ops epoll_ops;
@@ -48,10 +52,13 @@ static bool item_wake(struct waiter *w, u32 events)
 
 static void add_wait(struct poll_table *pt, struct file *f, struct waitq *q)
 {
-	struct item *it = ((struct item_table *)pt)->item;
+	struct item_table *t = (struct item_table *)pt;
+	struct item *it = t->item;
 	struct item_wait *iw = kzalloc(sizeof(*iw));
-	if (!iw)
+	if (!iw) {
+		t->failed = true;
 		return;
+	}
 	iw->item = it;
 	iw->w.wake = item_wake;
 	iw->w.exclusive = it->events & EPOLLEXCLUSIVE;
@@ -117,6 +124,7 @@ static long create(u32 flags)
 		kfree(ep);
 		return -ENOMEM;
 	}
+	ep->file = f;
 	return fd_install(f, flags, 0);
 }
 
@@ -130,19 +138,95 @@ long sys_epoll_create(u64 size)
 	return (s32)size <= 0 ? -EINVAL : create(0);
 }
 
-/* Would watching `f` from `ep` make a circle, or a chain too long? */
-static bool loops(struct epoll *ep, struct file *f, int depth)
+/* ---- Nesting: a chain of epolls may not be long, since a wake-up follows it, nor come back to where it began (EP_MAX_NESTS of Linux). */
+static u64 walk_number;
+
+/* Epolls in the longest chain below `ep`; NESTS_MAX + 1: too many, or `target` is one of them. Recursion ends at NESTS_MAX. */
+static int depth_below(struct epoll *ep, const struct epoll *target, int at)
+{
+	struct item *it;
+	if (ep == target || at > NESTS_MAX)
+		return NESTS_MAX + 1;
+	if (ep->seen == walk_number)
+		return ep->depth;
+	int deepest = 0;
+	list_for_each (it, &ep->items, all) {
+		if (it->f->ops == &epoll_ops)
+			deepest = MAX(deepest, 1 + depth_below(it->f->priv, target, at + 1));
+		if (deepest > NESTS_MAX)
+			return NESTS_MAX + 1;
+	}
+	ep->seen = walk_number;
+	ep->depth = deepest;
+	return deepest;
+}
+
+/* The same upwards: who watches this one. */
+static int depth_above(struct epoll *ep, int at)
+{
+	struct item *it;
+	int highest = 0;
+	if (at > NESTS_MAX)
+		return NESTS_MAX + 1;
+	if (ep->seen == walk_number)
+		return ep->depth;
+	list_for_each (it, &ep->file->epoll_links, of_file) {
+		highest = MAX(highest, 1 + depth_above(it->ep, at + 1));
+		if (highest > NESTS_MAX)
+			return NESTS_MAX + 1;
+	}
+	ep->seen = walk_number;
+	ep->depth = highest;
+	return highest;
+}
+
+static bool nested_too_deep(struct epoll *ep, struct file *f)
 {
 	if (f->ops != &epoll_ops)
 		return false;
-	struct epoll *inner = f->priv;
-	struct item *it;
-	if (inner == ep || depth >= DEPTH_MAX)
+	walk_number++;
+	int below = depth_below(f->priv, ep, 0);
+	if (below > NESTS_MAX)
 		return true;
-	list_for_each (it, &inner->items, all)
-		if (loops(ep, it->f, depth + 1))
-			return true;
-	return false;
+	walk_number++;
+	return below + 1 + depth_above(ep, 0) > NESTS_MAX;
+}
+
+/* Ways that a wake-up of `f` can take, by length: their number is limited, because each is followed (path_limits of Linux). */
+static const u32 ways_max[NESTS_MAX + 1] = {1000, 500, 100, 50, 10};
+
+static bool count_ways(const struct file *f, int nests, u32 ways[NESTS_MAX + 1])
+{
+	const struct item *it;
+	if (nests > NESTS_MAX)
+		return false;
+	list_for_each (it, &f->epoll_links, of_file) {
+		if (!list_empty(&it->ep->file->epoll_links)) {
+			if (!count_ways(it->ep->file, nests + 1, ways))
+				return false;
+		} else if (nests && ++ways[nests] > ways_max[nests]) { /* any number of epolls may watch a file directly */
+			return false;
+		}
+	}
+	return true;
+}
+
+/* Of all files that are reached from `f` downwards. */
+static bool ways_fit(struct file *f)
+{
+	struct item *it;
+	if (f->ops != &epoll_ops) {
+		u32 ways[NESTS_MAX + 1] = {0};
+		return count_ways(f, 0, ways);
+	}
+	struct epoll *ep = f->priv;
+	if (ep->seen == walk_number)
+		return true;
+	ep->seen = walk_number;
+	list_for_each (it, &ep->items, all)
+		if (!ways_fit(it->f))
+			return false;
+	return true;
 }
 
 static struct item *find(struct epoll *ep, struct file *f, int fd)
@@ -177,8 +261,17 @@ static long add(struct epoll *ep, struct file *f, int fd, const struct epoll_eve
 	it->data = e->data;
 	list_add_tail(&it->all, &ep->items);
 	list_add_tail(&it->of_file, &f->epoll_links);
+	walk_number++;
+	if (!ways_fit(f)) {
+		item_free(it);
+		return -EINVAL;
+	}
 	struct item_table t = {.pt.add = add_wait, .item = it};
 	check_now(it, &t.pt);
+	if (t.failed) {
+		item_free(it);
+		return -ENOMEM;
+	}
 	return 0;
 }
 
@@ -194,7 +287,7 @@ static long control(struct file *epf, int op, int fd, struct file *f, const stru
 	case EPOLL_CTL_ADD:
 		if (it)
 			return -EEXIST;
-		return loops(ep, f, 0) ? -ELOOP : add(ep, f, fd, e);
+		return nested_too_deep(ep, f) ? -ELOOP : add(ep, f, fd, e);
 	case EPOLL_CTL_MOD:
 		if (!it)
 			return -ENOENT;

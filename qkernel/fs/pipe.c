@@ -8,7 +8,7 @@
 #define SIZE_DEFAULT (64u << 10)
 #define SIZE_LIMIT (1u << 20)
 #define PIPE_BUF 4096u
-#define PACKETS 16u
+#define PACKETS (SIZE_LIMIT / PAGE_SIZE)
 
 struct pipe {
 	u32 readers, writers, refs; /* refs: open files, and the inode of a FIFO has none */
@@ -18,7 +18,7 @@ struct pipe {
 	paddr_t *frame;
 	struct waitq wait;
 	struct inode *inode;
-	u64 packet_end[PACKETS]; /* O_DIRECT writes: a read gets one packet at most; a ring */
+	u64 *packet_end; /* O_DIRECT writes: a read gets one packet at most; a ring of PACKETS, NULL until there was one */
 	u32 packets, first_packet;
 };
 
@@ -50,6 +50,7 @@ static void pipe_free(struct pipe *p)
 		if (p->frame[k])
 			frame_put(p->frame[k]);
 	kfree(p->frame);
+	kfree(p->packet_end);
 	kfree(p);
 }
 
@@ -59,7 +60,8 @@ static u32 used(const struct pipe *p)
 }
 static u32 room(const struct pipe *p)
 {
-	return p->packets == PACKETS ? 0 : p->size - used(p);
+	/* A packet has a page to itself, as in Linux. */
+	return p->packets >= p->size / PAGE_SIZE ? 0 : p->size - used(p);
 }
 
 u32 pipe_room(const struct pipe *p)
@@ -188,6 +190,8 @@ static ssize_t pipe_write(struct file *f, struct uio *u, u64 *pos)
 	struct pipe *p = f->priv;
 	ssize_t done = 0;
 	bool atomic = u->resid <= PIPE_BUF, packets = f->flags & O_DIRECT;
+	if (packets && !p->packet_end && !(p->packet_end = kmalloc(PACKETS * sizeof(*p->packet_end))))
+		return -ENOMEM;
 	while (u->resid) {
 		if (done && !p->readers)
 			return done;
@@ -340,6 +344,39 @@ long sys_pipe2(u64 ufds, u64 flags)
 	return make(ufds, (u32)flags);
 }
 
+/* Copied over through a flat buffer: rare. */
+static long resize(struct pipe *p, u32 size)
+{
+	u32 n = used(p);
+	char *flat = kmalloc(n ? n : 1);
+	paddr_t *frames = kzalloc(size / PAGE_SIZE * sizeof(paddr_t));
+	if (!flat || !frames) {
+		kfree(flat);
+		kfree(frames);
+		return -ENOMEM;
+	}
+	struct kiovec v = {(u64)flat, n};
+	struct uio u = {.iov = &v, .cnt = 1, .resid = n, .kernel = true};
+	pipe_peek(p, &u, n);
+	for (u32 k = 0; k < p->size / PAGE_SIZE; k++)
+		if (p->frame[k])
+			frame_put(p->frame[k]);
+	kfree(p->frame);
+	p->frame = frames;
+	p->size = size;
+	for (u32 k = 0; k < p->packets; k++)
+		p->packet_end[(p->first_packet + k) % PACKETS] -= p->tail;
+	p->head = p->tail = 0;
+	v = (struct kiovec){(u64)flat, n};
+	u = (struct uio){.iov = &v, .cnt = 1, .resid = n, .kernel = true};
+	ssize_t kept = put(p, &u, n);
+	while (p->packets && (kept < 0 || p->packet_end[(p->first_packet + p->packets - 1) % PACKETS] > p->head))
+		p->packets--; /* out of memory: what could not be kept is no packet */
+	kfree(flat);
+	waitq_wake(&p->wait, POLL_OUT, 0);
+	return size;
+}
+
 long pipe_fcntl(struct file *f, u32 cmd, u64 arg)
 {
 	struct pipe *p = f->priv;
@@ -352,34 +389,7 @@ long pipe_fcntl(struct file *f, u32 cmd, u64 arg)
 		return -EPERM;
 	while (size < arg)
 		size *= 2;
-	if (size < used(p))
+	if (size < used(p) || size / PAGE_SIZE < p->packets)
 		return -EBUSY;
-	if (size == p->size)
-		return size;
-	/* Copied over through a flat buffer: rare. */
-	u32 n = used(p);
-	char *flat = kmalloc(n ? n : 1);
-	struct pipe *q = kzalloc(sizeof(*q));
-	paddr_t *frames = kzalloc(size / PAGE_SIZE * sizeof(paddr_t));
-	long r = flat && q && frames ? (long)size : -ENOMEM;
-	if (r > 0) {
-		struct kiovec v = {(u64)flat, n};
-		struct uio u = {.iov = &v, .cnt = 1, .resid = n, .kernel = true};
-		pipe_peek(p, &u, n);
-		for (u32 k = 0; k < p->size / PAGE_SIZE; k++)
-			if (p->frame[k])
-				frame_put(p->frame[k]);
-		kfree(p->frame);
-		p->frame = frames;
-		p->size = size;
-		p->head = p->tail = 0;
-		v = (struct kiovec){(u64)flat, n};
-		u = (struct uio){.iov = &v, .cnt = 1, .resid = n, .kernel = true};
-		put(p, &u, n);
-	} else {
-		kfree(frames);
-	}
-	kfree(flat);
-	kfree(q);
-	return r;
+	return size == p->size ? (long)size : resize(p, size);
 }

@@ -41,19 +41,20 @@ static long control_from_user(u64 ucontrol, u64 len, struct file ***files, u32 *
 			return -EINVAL;
 		u32 n = (u32)(c.len - sizeof(c)) / 4;
 		if (c.level == SOL_SOCKET && c.type == SCM_RIGHTS && n) {
-			s32 fds[FDS_MAX];
-			if (n > FDS_MAX || *files)
+			s32 fds[FDS_MAX]; /* several such messages are one list */
+			if (n > FDS_MAX - *nfiles)
 				return -EINVAL;
 			if (copy_from_user(fds, UPTR(ucontrol + at + sizeof(c)), n * 4ul))
 				return -EFAULT;
-			*files = kzalloc(n * sizeof(struct file *));
-			if (!*files)
+			struct file **longer = krealloc(*files, (*nfiles + n) * sizeof(struct file *));
+			if (!longer)
 				return -ENOMEM;
+			*files = longer;
 			for (u32 k = 0; k < n; k++) {
-				(*files)[k] = fd_get(fds[k]);
-				if (!(*files)[k])
+				struct file *f = fd_get(fds[k]);
+				if (!f)
 					return -EBADF;
-				(*nfiles)++;
+				longer[(*nfiles)++] = f;
 			}
 		} else if (c.level == SOL_SOCKET && c.type != SCM_CREDENTIALS && c.type != SCM_RIGHTS) {
 			return -EINVAL;

@@ -10,6 +10,10 @@
 #define SHUT_RD 0
 #define SHUT_WR 1
 #define SHUT_RDWR 2
+/* Limits of SO_RCVBUF and SO_SNDBUF (socket(7)); what is asked for is doubled. */
+#define BUF_MAX 212992u
+#define RCVBUF_MIN 2304u
+#define SNDBUF_MIN 4608u
 
 struct address {
 	u16 family;
@@ -44,9 +48,15 @@ static long sock_ioctl(struct file *f, u32 cmd, u64 arg)
 static void sock_release(struct file *f)
 {
 	usock_close(f->priv);
+	flight_closed();
 }
 
 static const struct file_ops sock_ops = {.read = sock_read, .write = sock_write, .poll = sock_poll, .ioctl = sock_ioctl, .release = sock_release};
+
+struct usock *usock_of(struct file *f)
+{
+	return f->ops == &sock_ops ? f->priv : NULL;
+}
 
 struct file *socket_get(u64 fd, long *err)
 {
@@ -56,7 +66,9 @@ struct file *socket_get(u64 fd, long *err)
 static struct file *new_file(struct usock *s, u64 flags)
 {
 	struct file *f = s ? anon_file(&sock_ops, S_IFSOCK | 0777, O_RDWR | (flags & SOCK_NONBLOCK ? O_NONBLOCK : 0), s, NULL) : NULL;
-	if (!f && s)
+	if (f)
+		s->file = f;
+	else if (s)
 		usock_put(s);
 	return f;
 }
@@ -294,9 +306,11 @@ long sys_setsockopt(u64 fd, u64 level, u64 name, u64 uval, u64 len)
 		s->passcred = v;
 		return 0;
 	case SO_RCVBUF:
-		s->rcvbuf = MAX(4096u, MIN((u32)v * 2, 1u << 20));
+		s->rcvbuf = MAX(RCVBUF_MIN, MIN((u32)v, BUF_MAX) * 2);
 		return 0;
 	case SO_SNDBUF:
+		s->sndbuf = MAX(SNDBUF_MIN, MIN((u32)v, BUF_MAX) * 2);
+		return 0;
 	case SO_REUSEADDR:
 	case SO_REUSEPORT:
 	case SO_KEEPALIVE:
@@ -334,8 +348,10 @@ long sys_getsockopt(u64 fd, u64 level, u64 name, u64 uval, u64 ulen)
 		v[0] = s->state == SOCK_LISTENING;
 		break;
 	case SO_RCVBUF:
-	case SO_SNDBUF:
 		v[0] = (s32)s->rcvbuf;
+		break;
+	case SO_SNDBUF:
+		v[0] = (s32)s->sndbuf;
 		break;
 	case SO_PASSCRED:
 		v[0] = s->passcred;

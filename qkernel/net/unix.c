@@ -4,7 +4,8 @@
 #include <linux/fcntl.h>
 #include <linux/stat.h>
 
-#define RCVBUF 212992u
+#define BUF_DEFAULT 212992u
+#define MESSAGE_SPARE 32u /* of the send buffer: what the largest message leaves */
 #define STREAM_CHUNK 32768u
 #define MSG_PEEK 2u
 #define MSG_TRUNC 0x20u
@@ -20,31 +21,24 @@ struct usock *usock_new(int type)
 		return NULL;
 	s->refs = 1;
 	s->type = type;
-	s->rcvbuf = RCVBUF;
+	s->rcvbuf = s->sndbuf = BUF_DEFAULT;
 	s->rcvtimeo_ns = s->sndtimeo_ns = UINT64_MAX;
 	list_init(&s->inbox);
 	list_init(&s->backlog);
 	list_init(&s->pending);
 	list_init(&s->bound);
+	list_init(&s->flight);
+	list_init(&s->search);
 	waitq_init(&s->wait);
 	return s;
 }
 
-static void message_free(struct message *m)
-{
-	for (u32 k = 0; k < m->nfiles; k++)
-		file_put(m->files[k]);
-	kfree(m->files);
-	kfree(m->data);
-	kfree(m);
-}
-
-static void drop_inbox(struct usock *s)
+void usock_drop_inbox(struct usock *s)
 {
 	while (!list_empty(&s->inbox)) {
 		struct message *m = list_first(&s->inbox, struct message, node);
 		list_del(&m->node);
-		message_free(m);
+		message_bury(m);
 	}
 	s->queued = 0;
 }
@@ -53,7 +47,7 @@ void usock_put(struct usock *s)
 {
 	if (--s->refs)
 		return;
-	drop_inbox(s);
+	usock_drop_inbox(s);
 	kfree(s);
 }
 
@@ -68,7 +62,7 @@ void usock_close(struct usock *s)
 	s->closed = true;
 	if (p && s->type != SOCK_DGRAM && !list_empty(&s->inbox))
 		p->reset = true;
-	drop_inbox(s); /* at once, for the descriptors in it: the peer may hold this end for long */
+	usock_drop_inbox(s); /* at once, for the descriptors in it: the peer may hold this end for long */
 	if (!list_empty(&s->bound))
 		list_del(&s->bound);
 	if (s->node) {
@@ -228,9 +222,18 @@ struct usock *usock_accept(struct usock *s, bool nonblock, int *err)
 }
 
 /* ---- data */
-static bool has_room(const struct usock *to, u32 n)
+/* Bytes that a stream takes now; for a message it is enough that there are some. What poll says (usock_poll) asks for more: a send that follows it
+ * must find room, and a queue that is never drained below its limit would be filled byte by byte. */
+static u32 room(const struct usock *s, const struct usock *to)
 {
-	return to->closed || to->shut_read || to->queued == 0 || to->queued + n <= to->rcvbuf;
+	if (to->closed || to->shut_read)
+		return s->sndbuf;
+	return to->queued < s->sndbuf ? s->sndbuf - to->queued : 0;
+}
+
+static bool writable(const struct usock *s, const struct usock *to)
+{
+	return to->closed || to->shut_read || to->queued <= s->sndbuf / 4;
 }
 
 static ssize_t enqueue(struct usock *s, struct usock *to, struct uio *u, u32 n, struct file **files, u32 nfiles)
@@ -244,7 +247,7 @@ static ssize_t enqueue(struct usock *s, struct usock *to, struct uio *u, u32 n, 
 	}
 	ssize_t r = n ? uio_read(u, m->data, n) : 0;
 	if (r < 0 || r < n) {
-		message_free(m);
+		message_bury(m);
 		return -EFAULT;
 	}
 	m->len = (u32)r;
@@ -255,8 +258,9 @@ static ssize_t enqueue(struct usock *s, struct usock *to, struct uio *u, u32 n, 
 	m->gid = current->proc->egid;
 	memcpy(m->from, s->name, sizeof(m->from));
 	m->from_len = s->name_len;
+	flight_begin(m);
 	list_add_tail(&m->node, &to->inbox);
-	to->queued += m->len;
+	to->queued += m->len + (u32)sizeof(*m);
 	waitq_wake(&to->wait, POLL_IN, 0);
 	return r;
 }
@@ -266,6 +270,8 @@ ssize_t usock_send(struct usock *s, struct usock *to, struct uio *u, struct file
 	bool stream = s->type == SOCK_STREAM;
 	ssize_t done = 0;
 	bool given = false;
+	if (!flight_may_send(nfiles))
+		return -ETOOMANYREFS;
 	if (!to)
 		to = s->peer;
 	if (s->shut_write || (s->type != SOCK_DGRAM && s->state == SOCK_CONNECTED && !to))
@@ -276,20 +282,20 @@ ssize_t usock_send(struct usock *s, struct usock *to, struct uio *u, struct file
 		files_free(files, nfiles);
 		return 0;
 	}
-	if (!stream && u->resid > s->rcvbuf)
+	if (!stream && u->resid > s->sndbuf - MESSAGE_SPARE)
 		return -EMSGSIZE;
 	if (s->type == SOCK_DGRAM && to->peer && to->peer != s)
 		return -EPERM; /* connected to another one */
 	to->refs++;
 	u64 deadline = deadline_of_ns(s->sndtimeo_ns);
 	do {
-		u32 n = stream ? (u32)MIN(u->resid, STREAM_CHUNK) : (u32)u->resid;
 		ssize_t r = 0;
-		if (!has_room(to, n)) {
+		if (!room(s, to)) {
 			/* A poller of this end waits on its own queue: the reader wakes it through its peer. */
-			int w = nonblock ? -ETIMEDOUT : wait_event(&to->wait, has_room(to, n), deadline);
+			int w = nonblock ? -ETIMEDOUT : wait_event(&to->wait, room(s, to), deadline);
 			r = w ? interrupted(w, deadline) : 0;
 		}
+		u32 n = stream ? (u32)MIN(MIN(u->resid, STREAM_CHUNK), room(s, to)) : (u32)u->resid;
 		if (!r && (to->closed || to->shut_read)) {
 			usock_put(to);
 			if (done)
@@ -356,6 +362,7 @@ ssize_t usock_receive(struct usock *s, struct uio *u, u32 flags, bool nonblock, 
 				info->files = NULL;
 				info->nfiles = 0;
 			} else { /* the caller has the descriptors now */
+				flight_end(m);
 				m->files = NULL;
 				m->nfiles = 0;
 			}
@@ -371,9 +378,9 @@ ssize_t usock_receive(struct usock *s, struct uio *u, u32 flags, bool nonblock, 
 			break;
 		m->off += (u32)r;
 		if (!stream || m->off == m->len) {
-			s->queued -= m->len;
+			s->queued -= m->len + (u32)sizeof(*m);
 			list_del(&m->node);
-			message_free(m);
+			message_bury(m);
 			wake(s);
 			if (s->peer)
 				waitq_wake(&s->peer->wait, POLL_OUT, 0);
@@ -412,7 +419,7 @@ u32 usock_poll(struct usock *s, struct file *f, struct poll_table *pt)
 		if (!s->peer || s->peer->closed || (s->shut_write && ended(s)))
 			bits |= POLL_HUP;
 	}
-	if (!s->peer || has_room(s->peer, 1))
+	if (!s->peer || writable(s, s->peer))
 		bits |= POLL_OUT;
 	return bits;
 }

@@ -31,13 +31,13 @@ struct usock {
 	enum sock_state state;
 	struct usock *peer;           /* referenced */
 	struct list inbox;            /* of messages */
-	u32 queued;                   /* bytes in it */
+	u32 queued;                   /* bytes in it, and what keeping them takes */
 	struct list backlog, pending; /* listening: connected sockets not yet accepted; node of one */
 	u32 nbacklog, backlog_max;
 	struct waitq wait;
 	bool shut_read, shut_write, closed, passcred;
-	bool reset; /* the peer closed with data unread */
-	u32 rcvbuf;
+	bool reset;                   /* the peer closed with data unread */
+	u32 rcvbuf, sndbuf;           /* what a queue holds is limited by who sends; rcvbuf is kept for who asks */
 	u64 rcvtimeo_ns, sndtimeo_ns; /* UINT64_MAX: none */
 	s32 peer_pid;
 	u32 peer_uid, peer_gid;
@@ -45,6 +45,13 @@ struct usock {
 	u32 name_len;       /* 0: not bound; a name that begins with NUL is abstract */
 	struct inode *node; /* bound in the file system */
 	struct list bound;  /* of all abstract names */
+	/* net/garbage.c */
+	struct file *file;  /* not referenced; NULL: not accepted yet */
+	u32 flying;         /* its descriptors inside queues */
+	struct list flight; /* of all such sockets */
+	struct list search; /* of one collection */
+	u32 held_outside;   /* during it: by queues of sockets that are not suspects */
+	bool maybe_lost;
 };
 struct usock *usock_new(int type);
 void usock_put(struct usock *s);
@@ -67,4 +74,13 @@ struct file *socket_get(u64 fd, long *err);
 long address_from_user(u64 uaddr, u64 len, char name[UNIX_PATH + 1], u32 *name_len);
 long address_to_user(const char *name, u32 name_len, u64 uaddr, u64 ulen); /* uaddr 0: nobody asked */
 void files_free(struct file **files, u32 n);
+struct usock *usock_of(struct file *f); /* NULL: not a socket */
+
+/* net/garbage.c. A message with files has begun to fly when it is in a queue, and ended when it is out of it. */
+bool flight_may_send(u32 nfiles); /* false: -ETOOMANYREFS */
+void flight_begin(struct message *m);
+void flight_end(struct message *m);
+void message_bury(struct message *m); /* frees it and lets its files go */
+void flight_closed(void);             /* a socket was closed: looks for circles when it is worth it */
+void usock_drop_inbox(struct usock *s);
 #endif

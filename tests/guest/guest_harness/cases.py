@@ -111,6 +111,7 @@ EVENTS = [
         *("pipe_basic", "pipe_atomic", "pipe_pingpong"),
         *("event_epoll", "event_epoll_many", "event_poll", "event_fds"),
         *("unix_stream", "unix_dgram", "unix_rights"),
+        *("nest_epoll", "nest_sockets", "pipe_packets"),
     )
     for case in program(name)
 ]
@@ -142,6 +143,7 @@ PYTHON = [
             "sqlite_files",
             "asyncio_loop",
             "threads_queue",
+            "sockets_passed",
             "files_walk",
         )
         for case in script(f"{name}.py")
