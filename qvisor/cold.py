@@ -21,9 +21,12 @@ def boot(
     signals: int = -1,
     paths: tuple[str, ...] | None = None,
     machine: Machine | None = None,
+    state: str = "",
     debug: bool = False,
 ) -> Sandbox:
     """A sandbox whose next `run` starts `spec`'s program; with `debug` the guest kernel's log goes to standard error.
+
+    The guest sees nothing of `state`, quark's state directory.
 
     Raises:
         QuarkError: what is wrong with the request, the installation or the host.
@@ -32,7 +35,7 @@ def boot(
     elf = kernel.load()
     generation = new_generation()
     about = document(generation, clone=False, args=list(spec.argv[1:]), env=spec.env)
-    sandbox = Sandbox(spec, stdio, signals, paths, machine)
+    sandbox = Sandbox(spec, stdio, signals, paths, machine, state)
     try:
         sandbox.fill_comm(clone=False, trace=debug, document=about)
         sandbox.set_generation(generation)

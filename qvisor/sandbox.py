@@ -32,6 +32,7 @@ class Sandbox:
 
     `stdio` are the three descriptors behind the guest's standard streams, `signals` a signalfd whose signals go to the guest, or -1;
     `paths` are the host directories that the rootfs and the volumes must be in, or None: anywhere. A `machine` that was made ahead is taken over.
+    `state` is quark's state directory, which no guest sees into.
     """
 
     def __init__(
@@ -41,9 +42,11 @@ class Sandbox:
         signals: int = -1,
         paths: tuple[str, ...] | None = None,
         machine: Machine | None = None,
+        state: str = "",
     ) -> None:
         self.spec = sandbox_spec
         self._paths = paths
+        self._state = spec.identity(state)
         self._fds: list[int] = []
         self._machine = machine
         self._vm: Any = None
@@ -61,14 +64,17 @@ class Sandbox:
         config = ffi.new("struct qv_config *")
         config.ram_limit = self.spec.memory
         config.signals = signals
+        config.hidden_dev, config.hidden_ino = self._state
         config.roots[0] = spec.open_rootfs(self.spec.rootfs)
         self._fds.append(config.roots[0])
         spec.check_beneath(config.roots[0], self._paths)
+        spec.check_files(config.roots[0], self._state)
         config.root_flags[0] = lib.QK_MOUNT_RO
         for i, volume in enumerate(self.spec.volumes, 1):
             fd, single = spec.open_volume(volume)
             self._fds.append(fd)
             spec.check_beneath(fd, self._paths)
+            spec.check_files(fd, self._state)
             config.roots[i] = fd
             config.root_flags[i] = (lib.QK_MOUNT_RO if volume.read_only else 0) | (lib.QK_MOUNT_FILE if single else 0)
             self._mount_flags.append(config.root_flags[i])

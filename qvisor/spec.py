@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
@@ -207,6 +208,41 @@ def open_volume(volume: Volume) -> tuple[int, bool]:
         os.close(fd)
         raise VolumeError(f"volume {volume.source} is neither a directory nor a regular file")
     return fd, stat.S_ISREG(mode)
+
+
+def identity(path: str) -> tuple[int, int]:
+    """Device and inode number of a directory; (0, 0) when there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return 0, 0
+    return found.st_dev, found.st_ino
+
+
+def check_files(fd: int, state: tuple[int, int]) -> None:
+    """Check that what was opened for a guest is files of the host: nothing of its kernel, and nothing of quark's own state directory.
+
+    Raises:
+        PathDeniedError: it is.
+        VolumeError: a single file is gone again.
+    """
+    from qvisor._native import lib
+
+    path = os.readlink(f"/proc/self/fd/{fd}")
+    result = lib.qv_check_root(fd, *state)
+    if result == 0 and stat.S_ISREG(os.fstat(fd).st_mode):
+        try:
+            directory = os.open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as e:
+            raise VolumeError(f"volume {path}: {e.strerror}; the host path of -v must exist") from e
+        result = lib.qv_check_root(directory, *state)
+        os.close(directory)
+    if result == -errno.EOPNOTSUPP:
+        raise PathDeniedError(f"{path} is an interface of the host's kernel and no place of files; give another one")
+    if result == -errno.EBUSY:
+        raise PathDeniedError(f"{path} is in the state directory of quark, which no sandbox sees; give another one")
+    if result:
+        raise PathDeniedError(f"{path}: {os.strerror(-result)}")
 
 
 def check_beneath(fd: int, paths: tuple[str, ...] | None) -> None:

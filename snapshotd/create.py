@@ -41,7 +41,7 @@ def create_snapshot(
         store.check_name(name)
         with (
             CapturePoint(trigger) as point,
-            boot(spec, stdio=point.stdio, signals=lib.qv_signals(), debug=debug) as sandbox,
+            boot(spec, stdio=point.stdio, signals=lib.qv_signals(), state=str(root), debug=debug) as sandbox,
         ):
             point.arm(sandbox.vm)
             try:

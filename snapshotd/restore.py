@@ -49,7 +49,7 @@ class Clone:
         self._sandbox: Sandbox | None = None
         self.prefetched_pages = 0
         try:
-            self._restore(self.attachment, args, env, payload, prefetch, signals)
+            self._restore(root, self.attachment, args, env, payload, prefetch, signals)
         except BaseException:
             self.close()
             raise
@@ -60,7 +60,14 @@ class Clone:
         self._last = now
 
     def _restore(
-        self, attachment: Attachment, args: list[str], env: dict[str, str], payload: str, prefetch: str, signals: int
+        self,
+        root: str,
+        attachment: Attachment,
+        args: list[str],
+        env: dict[str, str],
+        payload: str,
+        prefetch: str,
+        signals: int,
     ) -> None:
         layout = attachment.layout
         prefetch = prefetch if layout.working_set else "none"
@@ -70,7 +77,7 @@ class Clone:
         self._mark("attach to the image")
         ring, *spec = layout.spec.decode("utf-8", "surrogateescape").split("\0")
         self._sandbox = sandbox = Sandbox(
-            SandboxSpec.from_strings(spec), signals=signals, paths=self._paths, machine=self._machine
+            SandboxSpec.from_strings(spec), signals=signals, paths=self._paths, machine=self._machine, state=root
         )
         vm = sandbox.vm
         self._mark("create the machine")

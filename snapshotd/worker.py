@@ -168,6 +168,7 @@ class Worker:
                 signals=lib.qv_signals(),
                 paths=self.paths,
                 machine=self.machine,
+                state=job["root"],
             )
             point.arm(sandbox.vm)
             self.started(sandbox.generation)

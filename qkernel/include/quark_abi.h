@@ -170,7 +170,7 @@ struct qk_comm {
 
 /* ---- QCall operations. Host handles are small integers >= 0; 0, 1, 2 are the standard streams. Every call is non-blocking:
  * streams answer -EAGAIN, and QC_POLL asks for an event. "name" is in the data area, NUL-terminated, relative to host root arg[0], "" the
- * root itself; it has no "..", and no component may be a symlink (RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS): QKernel resolves links itself. */
+ * root itself; it has no "..", and no component may be a symlink: QKernel resolves links itself. */
 enum qk_op {
 	QC_NONE = 0,
 	/* life cycle */

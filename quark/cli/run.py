@@ -43,7 +43,7 @@ def main(context: Context, parsed: Parsed) -> int:
     outcome = None if debug else in_daemon(context, request)
     if outcome is None:
         if spec is not None:
-            return run_cold(spec, debug=debug)
+            return run_cold(spec, context.root, debug=debug)
         from quark.cli.run_clone import run_clone
 
         outcome = run_clone(context, request, debug=debug)
@@ -108,13 +108,13 @@ def detach(context: Context, parsed: Parsed, request: list[str]) -> int:
     return 0
 
 
-def run_cold(spec: SandboxSpec, *, debug: bool) -> int:
+def run_cold(spec: SandboxSpec, state: str, *, debug: bool) -> int:
     """Boot a sandbox in this process, run it to its end."""
     from qvisor._native import lib
     from qvisor.cold import boot
 
     open_missing_streams()
-    with boot(spec, signals=lib.qv_signals(), debug=debug) as sandbox:
+    with boot(spec, signals=lib.qv_signals(), state=state, debug=debug) as sandbox:
         try:
             while (stop := sandbox.run()).reason == "parked":
                 pass

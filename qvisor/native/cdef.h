@@ -7,6 +7,7 @@ struct qv_config {
 	uint32_t root_flags[33];
 	int stdio[3];
 	int signals;
+	uint64_t hidden_dev, hidden_ino;
 };
 struct qv_exit {
 	int reason;
@@ -39,6 +40,7 @@ struct qk_comm {
 int qv_create(int kvm_fd, uint64_t ram_max, struct qv **out);
 int qv_configure(struct qv *vm, const struct qv_config *config);
 void qv_destroy(struct qv *vm);
+int qv_check_root(int fd, uint64_t hidden_dev, uint64_t hidden_ino);
 int qv_boot(struct qv *vm, const void *elf, size_t n);
 struct qk_comm *qv_comm(struct qv *vm);
 char *qv_comm_area(struct qv *vm, uint32_t offset);

@@ -1,8 +1,6 @@
-/* QCall operations on files of a host root. A name is walked component by component from the root's descriptor, never through a symlink or "..", so
- * it cannot leave the root; only regular files and directories are ever opened. */
+/* QCall operations on files of a host root, by names that walk.c walks; only regular files and directories are ever opened. */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -84,26 +82,6 @@ static int take_name(struct qv *vm, const struct qk_call *call, int index, char 
 	return strnlen(name, n) == n ? 0 : -EINVAL;
 }
 
-static int open_beneath(int root, const char *name, uint64_t flags, uint64_t mode)
-{
-	struct open_how how = {
-		.flags = flags | O_CLOEXEC | O_NOFOLLOW, .mode = mode, .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS};
-	long fd = syscall(SYS_openat2, root, *name ? name : ".", &how, sizeof(how));
-	return fd < 0 ? -errno : (int)fd;
-}
-
-/* Directory that holds the last component, which `last` then points to. */
-static int open_parent(int root, char *name, const char **last)
-{
-	char *slash = strrchr(name, '/');
-	*last = slash ? slash + 1 : name;
-	if (!**last || !strcmp(*last, ".") || !strcmp(*last, ".."))
-		return -EINVAL;
-	if (slash)
-		*slash = 0;
-	return open_beneath(root, slash ? name : "", O_PATH | O_DIRECTORY, 0);
-}
-
 static int64_t lookup(struct qv *vm, struct qk_call *call)
 {
 	char name[NAME_LIMIT];
@@ -134,7 +112,16 @@ static int64_t lookup(struct qv *vm, struct qk_call *call)
 			call->out[0] = (uint64_t)errno;
 			break;
 		}
+		bool hidden = walk_hidden_name(vm, dir, p, &st);
+		if (hidden && !S_ISDIR(st.st_mode)) {
+			call->out[0] = ENOENT;
+			break;
+		}
 		fill(&out[count++], &st);
+		if (hidden && next)
+			call->out[0] = ENOENT;
+		if (hidden)
+			break;
 		if (S_ISLNK(st.st_mode)) {
 			char *target = (char *)&out[count];
 			ssize_t n = readlinkat(dir, p, target, NAME_LIMIT - 1);
@@ -181,14 +168,16 @@ static int drop_set_id(int fd)
 }
 
 /* Opens an existing regular file or directory: looked at through O_PATH first, because opening a device or a FIFO has effects. */
-static int open_existing(int root, const char *name, bool file_root, int flags)
+static int open_existing(struct qv *vm, int root, const char *name, bool file_root, int flags)
 {
 	struct stat st;
 	char link[32];
-	int path = file_root ? dup(root) : open_beneath(root, name, O_PATH, 0);
+	int path = file_root ? dup(root) : walk_open(vm, root, name, O_PATH, 0);
 	if (path < 0)
 		return file_root ? -errno : path;
 	int r = fstat(path, &st) ? -errno : S_ISREG(st.st_mode) || S_ISDIR(st.st_mode) ? 0 : -ENXIO;
+	if (!r && walk_hidden(vm, path, &st)) /* the O_PATH descriptor itself stands for an empty directory */
+		return S_ISDIR(st.st_mode) && (flags & O_ACCMODE) == O_RDONLY ? path : (close(path), -ENOENT);
 	if (!r) {
 		snprintf(link, sizeof(link), "/proc/self/fd/%d", path);
 		int fd = open(link, (flags & ~(O_CREAT | O_EXCL | O_NOFOLLOW)) | O_CLOEXEC | O_NOCTTY);
@@ -216,13 +205,13 @@ static int64_t open_file(struct qv *vm, struct qk_call *call)
 	bool file_root = is_file_root(vm, call->arg[0]);
 	if (file_root && *name)
 		return -ENOTDIR;
-	int fd = open_existing(root, name, file_root, flags);
+	int fd = open_existing(vm, root, name, file_root, flags);
 	if (fd >= 0 && (flags & O_CREAT) && (flags & O_EXCL)) {
 		close(fd);
 		return -EEXIST;
 	}
 	if (fd == -ENOENT && (flags & O_CREAT))
-		fd = open_beneath(root, name, (uint64_t)(flags | O_EXCL), call->arg[2] & MODE_BITS);
+		fd = walk_open(vm, root, name, (uint64_t)(flags | O_EXCL), call->arg[2] & MODE_BITS);
 	if (fd < 0)
 		return fd;
 	if (fstat(fd, &st)) {
@@ -244,7 +233,7 @@ static int64_t open_file(struct qv *vm, struct qk_call *call)
 int qfile_reopen(struct qv *vm, struct qv_handle *h)
 {
 	struct stat st;
-	int fd = open_existing(vm->config.roots[h->root], h->name, is_file_root(vm, h->root), h->flags);
+	int fd = open_existing(vm, vm->config.roots[h->root], h->name, is_file_root(vm, h->root), h->flags);
 	if (fd < 0)
 		return -ESTALE;
 	if (fstat(fd, &st) || st.st_ino != h->identity.ino || st.st_dev != h->identity.dev || st.st_mode != h->identity.mode) {
@@ -304,6 +293,8 @@ static int64_t transfer(struct qv *vm, const struct qk_call *call, int fd)
 
 static int64_t read_directory(struct qv *vm, struct qk_call *call, int fd)
 {
+	if (fcntl(fd, F_GETFL) & O_PATH)
+		return 0; /* hidden: shown empty */
 	if (lseek(fd, (off_t)call->arg[1], SEEK_SET) < 0)
 		return -errno;
 	long n = syscall(SYS_getdents64, fd, data(vm), QK_DATA_SIZE);
@@ -314,7 +305,7 @@ static int64_t read_directory(struct qv *vm, struct qk_call *call, int fd)
 	return n;
 }
 
-static int64_t set_attributes(int dir, const char *last, const struct qk_call *call)
+static int64_t set_attributes(struct qv *vm, int dir, const char *last, const struct qk_call *call)
 {
 	uint64_t mask = call->arg[1];
 	struct timespec t[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_nsec = UTIME_OMIT}};
@@ -327,7 +318,7 @@ static int64_t set_attributes(int dir, const char *last, const struct qk_call *c
 	if ((mask & (QK_ATTR_MODE | QK_ATTR_SIZE)) && S_ISLNK(st.st_mode))
 		return -EOPNOTSUPP;
 	if (mask & (QK_ATTR_MODE | QK_ATTR_SIZE)) {
-		int fd = open_existing(dir, last, false, mask & QK_ATTR_SIZE ? O_WRONLY : O_RDONLY), r = 0;
+		int fd = open_existing(vm, dir, last, false, mask & QK_ATTR_SIZE ? O_WRONLY : O_RDONLY), r = 0;
 		if (fd < 0)
 			return fd;
 		if (mask & QK_ATTR_MODE)
@@ -348,20 +339,30 @@ static int64_t set_attributes(int dir, const char *last, const struct qk_call *c
 	return 0;
 }
 
-static int64_t two_names(int op, int root, char *from, char *to, uint64_t flags)
+/* Hidden directories keep their place in a volume: quark would not find its state again. */
+static bool is_fixed(struct qv *vm, int dir, const char *name)
+{
+	struct stat st;
+	return fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) == 0 && walk_hidden_name(vm, dir, name, &st);
+}
+
+static int64_t two_names(struct qv *vm, int op, int root, const char *from, const char *to, uint64_t flags)
 {
 	const char *last_from, *last_to;
 	if (op == QC_RENAME && (flags & ~(uint64_t)(RENAME_NOREPLACE | RENAME_EXCHANGE)))
 		return -EINVAL; /* RENAME_WHITEOUT makes a device node */
-	int a = open_parent(root, from, &last_from), b, r;
+	int a = walk_parent(vm, root, from, &last_from), b, r;
 	if (a < 0)
 		return a;
-	b = open_parent(root, to, &last_to);
+	b = walk_parent(vm, root, to, &last_to);
 	if (b < 0) {
 		close(a);
 		return b;
 	}
-	if (op == QC_RENAME)
+	if (is_fixed(vm, a, last_from) || is_fixed(vm, b, last_to)) {
+		r = -1;
+		errno = EBUSY;
+	} else if (op == QC_RENAME)
 		r = (int)syscall(SYS_renameat2, a, last_from, b, last_to, (unsigned)flags);
 	else
 		r = linkat(a, last_from, b, last_to, 0);
@@ -383,13 +384,17 @@ static int64_t change(struct qv *vm, struct qk_call *call)
 	if (root < 0 || r)
 		return root < 0 ? root : r;
 	if (call->op == QC_RENAME || call->op == QC_LINK)
-		return two_names((int)call->op, root, name, other, call->arg[1]);
+		return two_names(vm, (int)call->op, root, name, other, call->arg[1]);
 	if (call->op == QC_SETATTR && !*name)
 		return -EPERM;
-	int dir = open_parent(root, name, &last);
+	int dir = walk_parent(vm, root, name, &last);
 	if (dir < 0)
 		return dir;
 	int64_t ret;
+	if (is_fixed(vm, dir, last)) {
+		close(dir);
+		return -EBUSY;
+	}
 	switch (call->op) {
 	case QC_MKDIR:
 		ret = mkdirat(dir, last, (mode_t)(call->arg[1] & MODE_BITS)) ? -errno : 0;
@@ -401,7 +406,7 @@ static int64_t change(struct qv *vm, struct qk_call *call)
 		ret = symlinkat(other, dir, last) ? -errno : 0;
 		break;
 	default:
-		ret = set_attributes(dir, last, call);
+		ret = set_attributes(vm, dir, last, call);
 	}
 	close(dir);
 	return ret;
@@ -415,7 +420,7 @@ static int64_t stat_filesystem(struct qv *vm, struct qk_call *call)
 	call->data_len = 0;
 	if (root < 0 || r)
 		return root < 0 ? root : r;
-	int fd = is_file_root(vm, call->arg[0]) ? dup(root) : open_beneath(root, name, O_PATH, 0);
+	int fd = is_file_root(vm, call->arg[0]) ? dup(root) : walk_open(vm, root, name, O_PATH, 0);
 	if (fd < 0)
 		return fd;
 	r = fstatfs(fd, &s) ? -errno : 0;

@@ -13,10 +13,11 @@ struct qv; /* one virtual machine with one vCPU */
 struct qv_config {
 	uint64_t ram_limit; /* bytes, a multiple of QK_SLOT_SIZE, at most what the machine was created for */
 	int nroots;
-	int roots[33];           /* directory (or file) descriptors of the host roots; 0 is the rootfs */
-	uint32_t root_flags[33]; /* QK_MOUNT_* */
-	int stdio[3];            /* descriptors behind handles 0, 1, 2 */
-	int signals;             /* signalfd whose signals go to the guest, or -1 */
+	int roots[33];                   /* directory (or file) descriptors of the host roots; 0 is the rootfs */
+	uint32_t root_flags[33];         /* QK_MOUNT_* */
+	int stdio[3];                    /* descriptors behind handles 0, 1, 2 */
+	int signals;                     /* signalfd whose signals go to the guest, or -1 */
+	uint64_t hidden_dev, hidden_ino; /* a directory that no guest sees into: quark's own state; inode 0: none */
 };
 
 enum { QV_STOPPED = 0, QV_EXITED = 1, QV_PANIC = 2, QV_PARKED = 3, QV_VM_ERROR = 4 };
@@ -31,6 +32,8 @@ struct qv_exit {
 int qv_create(int kvm_fd, uint64_t ram_max, struct qv **out);
 int qv_configure(struct qv *vm, const struct qv_config *config); /* once */
 void qv_destroy(struct qv *vm);
+/* May a directory or file be a root of a sandbox? -EOPNOTSUPP: it is on a file system of the host's kernel; -EBUSY: it is the hidden directory, or in it. */
+int qv_check_root(int fd, uint64_t hidden_dev, uint64_t hidden_ino);
 /* Loads the kernel ELF and sets the vCPU to its entry point. -ENOEXEC: not such an ELF. */
 int qv_boot(struct qv *vm, const void *elf, size_t n);
 struct qk_comm *qv_comm(struct qv *vm);

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #include "qvisor_api.h"
@@ -25,6 +26,13 @@ struct qv_handle {
 	char *name; /* on the heap, or in restored_names */
 	struct qk_stat identity;
 };
+/* A host file system that a name led to: may guests see it? */
+struct qv_system {
+	dev_t dev;
+	bool hidden, known;
+};
+#define QV_SYSTEMS 16
+
 enum { QV_H_FREE = 0, QV_H_FILE, QV_H_STREAM };
 
 struct qv {
@@ -44,6 +52,8 @@ struct qv {
 	pthread_mutex_t call_lock;
 	bool serving; /* the vCPU runs: requests may be served. Else (parked, stopped, ended) what they change stands still */
 
+	struct qv_system systems[QV_SYSTEMS];
+	unsigned next_system;
 	struct qv_handle handles[QV_MAX_HANDLES];
 	char *restored_names; /* of all handles that came from recipes */
 	size_t restored_names_size;
@@ -118,6 +128,13 @@ int64_t qfile_call(struct qv *vm, struct qk_call *call);
 int64_t qstream_call(struct qv *vm, struct qk_call *call);
 void qfile_close_all(struct qv *vm);
 int qfile_reopen(struct qv *vm, struct qv_handle *h); /* descriptor of a handle restored from a recipe; -ESTALE: not the same file */
+/* walk.c: names of a host root. Descriptors or -errno; -ENOENT: below something hidden.
+ * parent: O_PATH descriptor of the directory that holds the last component, which `last` then points to. open: the last component may be hidden. */
+int walk_parent(struct qv *vm, int root, const char *name, const char **last);
+int walk_open(struct qv *vm, int root, const char *name, uint64_t flags, uint64_t mode);
+/* Is what fd has open, or what `dir` has as `name`, hidden from guests? A hidden directory is shown empty, anything else not at all. */
+bool walk_hidden(struct qv *vm, int fd, const struct stat *st);
+bool walk_hidden_name(struct qv *vm, int dir, const char *name, const struct stat *st);
 /* segs.c: the request's segments as an iovec of host memory, checked; returns count or -errno. iov has room for QK_SEG_MAX. */
 struct iovec;
 int segs_to_iov(struct qv *vm, const struct qk_call *call, struct iovec *iov);

@@ -1,5 +1,6 @@
 """Guest programs that are hostile: they send requests to QVisor themselves."""
 
+import os
 import stat
 import subprocess
 from pathlib import Path
@@ -79,3 +80,56 @@ def test_memory_beyond_4_gib_is_restored(quark, image):
     assert done.status == 0, done
     for _ in range(2):
         assert quark("run", "--from-snapshot", "far").out == "MARK\n" * 5
+
+
+def test_the_host_kernel_is_not_seen(quark, image):
+    """QKernel has its own /proc, /sys and /dev; a hostile one asks the host for its."""
+    program = image / "hidden"
+    names = ["proc", f"proc/{os.getpid()}/environ", "proc/self", "proc/kcore", "sys/kernel", "dev/pts", "dev/pts/0"]
+    arguments = [word for name in names for word in ("0", name)]
+    mounts = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    devtmpfs = {os.makedev(*map(int, m[2].split(":"))) for m in mounts if m[m.index("-") + 1] == "devtmpfs"}
+    done = quark("run", "--", program, *arguments)
+    answers = dict(line.split(": ", 1) for line in done.out.splitlines() if "changes" not in line)
+    assert answers["proc"] == "lookup 1 error 0, listing 0", done
+    for name in names[1:]:
+        if name.startswith("dev/") and not os.path.ismount("/dev/pts"):
+            continue
+        if name != "dev/pts" or os.stat("/dev").st_dev in devtmpfs:
+            assert answers[name].endswith("error 2, open -2"), (name, done)
+            assert int(answers[name].split()[1]) <= name.count("/"), (name, done)
+        else:
+            assert answers[name] == "lookup 2 error 0, listing 0", done
+
+
+def test_the_state_directory_is_not_seen(quark, image, tmp_path):
+    quark.root.mkdir()
+    (quark.root / "secret").write_text("secret")
+    (tmp_path / "volume").mkdir()
+    done = quark("run", "-v", f"{tmp_path}:/v", "--", image / "hidden", "1", "state", "1", "state/secret")
+    assert done.out.splitlines() == [
+        "state: lookup 1 error 0, listing 0",
+        "state: changes -16 -16",
+        "state/secret: lookup 1 error 2, open -2",
+        "state/secret: changes -2 -2",
+    ], done
+    assert (quark.root / "secret").read_text() == "secret"
+    listing = quark("run", "-v", f"{tmp_path}:/v", "--", "/bin/ls", "-a", "/v/state")
+    assert (listing.status, "secret" in listing.out) == (0, False), listing
+
+
+@pytest.mark.parametrize("source", ["/proc", "/proc/self", "/sys/kernel", "/proc/version"])
+def test_a_volume_is_files(quark, source):
+    done = quark("run", "-v", f"{source}:/v:ro", "--", "/bin/true")
+    assert done.status not in {0, 70}, done
+    assert "an interface of the host's kernel" in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_a_volume_is_not_of_the_state(quark):
+    quark.root.mkdir()
+    (quark.root / "store").mkdir()
+    (quark.root / "store" / "file").touch()
+    for source in (quark.root, quark.root / "store", quark.root / "store" / "file"):
+        done = quark("run", "-v", f"{source}:/v:ro", "--", "/bin/true")
+        assert (done.status != 0, "state directory" in done.err) == (True, True), done
