@@ -22,5 +22,15 @@ struct proc_text {
 	void (*fn)(struct text *, const struct subject *);
 };
 extern const struct proc_text system_texts[], process_texts[]; /* ended by name NULL; a name may hold slashes in system_texts */
+/* Texts that other parts of the kernel make: ipc/ */
+void proc_sysvipc_msg(struct text *t, const struct subject *s);
+void proc_sysvipc_sem(struct text *t, const struct subject *s);
+void proc_sysvipc_shm(struct text *t, const struct subject *s);
+void proc_limits_sem(struct text *t, const struct subject *s);
+void proc_limits_shmmax(struct text *t, const struct subject *s);
+void proc_limits_shmmni(struct text *t, const struct subject *s);
+void proc_limits_msgmax(struct text *t, const struct subject *s);
+void proc_limits_msgmnb(struct text *t, const struct subject *s);
+void proc_limits_msgmni(struct text *t, const struct subject *s);
 void text_fdinfo(struct text *t, const struct subject *s);
 #endif

@@ -177,20 +177,25 @@ long sys_mprotect(u64 addr, u64 len, u64 prot)
 		return -ENOMEM;
 	if (vma_split(mm, addr) || vma_split(mm, addr + len))
 		return -ENOMEM;
+	long r = 0;
 	for (vaddr_t at = addr; at < addr + len;) {
 		struct vma *v = vma_find(mm, at);
-		if (!v || v->start > at)
-			return -ENOMEM;
-		if (v->file && (v->flags & MAP_SHARED) && (prot & PROT_WRITE) && (v->file->flags & O_ACCMODE) != O_RDWR)
-			return -EACCES;
+		if (!v || v->start > at) {
+			r = -ENOMEM;
+			break;
+		}
+		if (v->file && (v->flags & MAP_SHARED) && (prot & PROT_WRITE) && (v->file->flags & O_ACCMODE) != O_RDWR) {
+			r = -EACCES;
+			break;
+		}
 		if (v->prot != prot) {
 			v->prot = (u32)prot;
 			pt_protect(mm, v->start, v->end, v->prot);
 		}
 		at = v->end;
 	}
-	vma_merge(mm, addr, addr + len);
-	return 0;
+	vma_merge(mm, addr, addr + len); /* also what was split in vain */
+	return r;
 }
 
 long mm_set_brk(struct mm *mm, vaddr_t brk)

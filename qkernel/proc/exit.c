@@ -1,5 +1,6 @@
 /* The end of threads and processes, and waiting for it. */
 #include "arch.h"
+#include "../ipc/ipc.h"
 #include "fs.h"
 #include "proc.h"
 #include "qcall.h"
@@ -120,6 +121,7 @@ static void process_end(struct process *p, s32 status)
 	if (p == init_process)
 		end_sandbox(status);
 	p->zombie = true;
+	sem_exit(p);
 	itimers_free(p);
 	reparent(p);
 	sighand_put(p->sighand);

@@ -96,10 +96,10 @@ long sys_setpgid(u64 upid, u64 upgid)
 	return 0;
 }
 
-/* ---- Users and groups (setuid(2), setreuid(2), setresuid(2)). Root may do anything; others switch among their own three. */
-static bool privileged(void)
+/* ---- Users and groups (setuid(2), setreuid(2), setresuid(2)). Who has the capability may do anything; others switch among their own three. */
+static bool capable(u32 cap)
 {
-	return current->proc->euid == 0;
+	return current->proc->cap_eff >> cap & 1;
 }
 
 static void uids_changed(struct process *p, u32 old_euid)
@@ -127,7 +127,7 @@ long sys_setresuid(u64 r, u64 e, u64 s)
 	struct process *p = current->proc;
 	u32 v[3] = {(u32)r, (u32)e, (u32)s}, old = p->euid;
 	for (int i = 0; i < 3; i++)
-		if (v[i] != ~0u && !privileged() && !own_uid(p, v[i]))
+		if (v[i] != ~0u && !capable(CAP_SETUID) && !own_uid(p, v[i]))
 			return -EPERM;
 	if (v[0] != ~0u)
 		p->uid = v[0];
@@ -144,7 +144,7 @@ long sys_setresgid(u64 r, u64 e, u64 s)
 	struct process *p = current->proc;
 	u32 v[3] = {(u32)r, (u32)e, (u32)s};
 	for (int i = 0; i < 3; i++)
-		if (v[i] != ~0u && !privileged() && !own_gid(p, v[i]))
+		if (v[i] != ~0u && !capable(CAP_SETGID) && !own_gid(p, v[i]))
 			return -EPERM;
 	if (v[0] != ~0u)
 		p->gid = v[0];
@@ -158,12 +158,12 @@ long sys_setresgid(u64 r, u64 e, u64 s)
 
 long sys_setuid(u64 uid)
 {
-	return privileged() ? sys_setresuid(uid, uid, uid) : sys_setresuid(~0u, uid, ~0u);
+	return capable(CAP_SETUID) ? sys_setresuid(uid, uid, uid) : sys_setresuid(~0u, uid, ~0u);
 }
 
 long sys_setgid(u64 gid)
 {
-	return privileged() ? sys_setresgid(gid, gid, gid) : sys_setresgid(~0u, gid, ~0u);
+	return capable(CAP_SETGID) ? sys_setresgid(gid, gid, gid) : sys_setresgid(~0u, gid, ~0u);
 }
 
 long sys_setreuid(u64 r, u64 e)
@@ -196,7 +196,7 @@ long sys_setfsuid(u64 uid)
 {
 	struct process *p = current->proc;
 	u32 old = p->fsuid;
-	if ((u32)uid != ~0u && (privileged() || own_uid(p, (u32)uid) || (u32)uid == old))
+	if ((u32)uid != ~0u && (capable(CAP_SETUID) || own_uid(p, (u32)uid) || (u32)uid == old))
 		p->fsuid = (u32)uid;
 	return old;
 }
@@ -205,7 +205,7 @@ long sys_setfsgid(u64 gid)
 {
 	struct process *p = current->proc;
 	u32 old = p->fsgid;
-	if ((u32)gid != ~0u && (privileged() || own_gid(p, (u32)gid) || (u32)gid == old))
+	if ((u32)gid != ~0u && (capable(CAP_SETGID) || own_gid(p, (u32)gid) || (u32)gid == old))
 		p->fsgid = (u32)gid;
 	return old;
 }
@@ -224,7 +224,7 @@ long sys_setgroups(u64 n, u64 list)
 {
 	struct process *p = current->proc;
 	u32 groups[ARRAY_SIZE(p->groups)];
-	if (!privileged())
+	if (!capable(CAP_SETGID))
 		return -EPERM;
 	if (n > ARRAY_SIZE(groups))
 		return -EINVAL;
