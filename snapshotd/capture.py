@@ -54,8 +54,9 @@ class Frozen:
         comm = lib.qv_comm(vm)
         self.ram_bytes = lib.qv_ram_bytes(vm)
         self.ring = comm.ring
-        self.ram_used = comm.ram_used + comm.cache_dropped
-        self.cache_dropped = comm.cache_dropped
+        # The guest's word: no more than can be.
+        self.cache_dropped = min(comm.cache_dropped, self.ram_bytes)
+        self.ram_used = min(comm.ram_used + self.cache_dropped, self.ram_bytes)
         self.pause = time.perf_counter() - self.started
 
     def store(

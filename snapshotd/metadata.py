@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any
 
 from quark.errors import HostMismatchError, KernelMismatchError
 from qvisor.host import hardware_kvm
+from snapshotd.document import check_document
 
 FORMAT = 1
 
@@ -41,12 +42,15 @@ class Metadata:
 
         Raises:
             KernelMismatchError: written by a version of quark with another format.
+            CorruptBlobError: not a document.
         """
-        data = json.loads(raw)
-        if data.pop("format", None) != FORMAT:
+        try:
+            data = json.loads(raw)
+        except ValueError:
+            data = None
+        if isinstance(data, dict) and data.pop("format", None) != FORMAT:
             raise KernelMismatchError("the snapshot was made by another version of quark; create it again")
-        for key in ("cpu_state", "recipes"):
-            data[key] = base64.b64decode(data[key])
+        check_document(data, {field.name for field in fields(Metadata)})
         return Metadata(**data)
 
 

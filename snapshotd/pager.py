@@ -173,7 +173,7 @@ class Pager:
                 handlers[fields[0]](clone, fields[1:], fds)
         except QuarkError as e:
             self.answer(clone, ["error", type(e).__name__, str(e)])
-        except (OSError, ValueError, KeyError, IndexError) as e:
+        except Exception as e:  # noqa: BLE001 - one clone's request must not be the end of the others
             print(f"pager: dropped a clone: {e!r}", file=sys.stderr, flush=True)
             self.drop(clone)
         finally:

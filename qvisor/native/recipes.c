@@ -1,5 +1,6 @@
 /* Recipes: what a snapshot keeps of the files that the guest has open on the host. They are reopened at their first use in a clone. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,6 +12,17 @@ struct recipe {
 	uint32_t writable, name_len, reserved;
 	struct qk_stat identity;
 };
+
+/* What a handle can have been opened with (qfile.c, open_file). A recipe may come from elsewhere: it gets nothing that the guest could not have. */
+static bool is_possible(const struct qv *vm, const struct recipe *r)
+{
+	bool writes = (r->flags & O_ACCMODE) != O_RDONLY;
+	if (r->index < 3 || r->index >= QV_MAX_HANDLES || r->root >= (uint32_t)vm->config.nroots)
+		return false;
+	if ((r->flags & ~(O_ACCMODE | O_DIRECTORY)) || (r->flags & O_ACCMODE) == O_ACCMODE || r->writable != writes)
+		return false;
+	return !writes || (r->root != 0 && !(vm->config.root_flags[r->root] & QK_MOUNT_RO));
+}
 
 int64_t qv_recipes_save(struct qv *vm, void *buf, size_t max)
 {
@@ -47,8 +59,8 @@ int qv_recipes_load(struct qv *vm, const void *buf, size_t n)
 		if (n < sizeof(r))
 			return -EINVAL;
 		memcpy(&r, p, sizeof(r));
-		if (n - sizeof(r) < r.name_len || r.index < 3 || r.index >= QV_MAX_HANDLES || r.root >= (uint32_t)vm->config.nroots ||
-		    vm->handles[r.index].kind != QV_H_FREE || memchr(p + sizeof(r), 0, r.name_len))
+		if (n - sizeof(r) < r.name_len || !is_possible(vm, &r) || vm->handles[r.index].kind != QV_H_FREE ||
+		    memchr(p + sizeof(r), 0, r.name_len))
 			return -EINVAL;
 		char *name = memcpy(at, p + sizeof(r), r.name_len);
 		name[r.name_len] = 0;

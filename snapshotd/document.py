@@ -1,0 +1,85 @@
+"""The checks of a snapshot's document. It may come from elsewhere, by an import: data, of which nothing is believed."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any
+
+from quark.store_errors import CorruptBlobError
+from qvisor.spec import MEMORY_MAX, MOUNTS_MAX, SLOT, SandboxSpec
+
+ID_MAX = 1 << 32
+COUNT_MAX = 1 << 63
+RINGS = ("auto", "ring0", "ring3")
+
+
+def _require(good: bool, what: str) -> None:
+    if not good:
+        raise CorruptBlobError(f"the snapshot's document is malformed: {what}; it can only be deleted")
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and "\0" not in value
+
+
+def _is_number(value: object, end: int, first: int = 0) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and first <= value < end
+
+
+def _is_memory(value: object) -> bool:
+    return _is_number(value, MEMORY_MAX + 1, SLOT) and value % SLOT == 0  # type: ignore[operator]  # a number, then
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+def check_spec(spec: Any) -> None:
+    """Check the sandbox that a document describes.
+
+    Raises:
+        CorruptBlobError: it is none, or has more than one.
+    """
+    _require(isinstance(spec, dict) and set(spec) == set(SandboxSpec.__slots__), "spec")
+    for key in ("cwd", "rootfs", "hostname"):
+        _require(_is_text(spec[key]), f"spec.{key}")
+    _require(spec["ring"] in RINGS, "spec.ring")
+    _require(_is_texts(spec["argv"]), "spec.argv")
+    env = spec["env"]
+    _require(isinstance(env, dict) and _is_texts([*env, *env.values()]), "spec.env")
+    _require(_is_memory(spec["memory"]), "spec.memory")
+    for key in ("uid", "gid"):
+        _require(_is_number(spec[key], ID_MAX), f"spec.{key}")
+    volumes = spec["volumes"]
+    _require(isinstance(volumes, list) and len(volumes) <= MOUNTS_MAX, "spec.volumes")
+    for volume in volumes:
+        _require(
+            isinstance(volume, list) and len(volume) == 3 and _is_texts(volume[:2]) and isinstance(volume[2], bool),
+            "spec.volumes",
+        )
+
+
+def check_document(data: Any, keys: set[str]) -> None:
+    """Check a document that has to have just these keys; its binary parts become bytes.
+
+    Raises:
+        CorruptBlobError: naming the first part that is not as it has to be.
+    """
+    _require(isinstance(data, dict), "it is no object")
+    for key in sorted(set(data) ^ keys):
+        _require(False, f"{key} is {'missing' if key in keys else 'unknown'}")
+    for key in ("cpu_state", "recipes"):
+        try:
+            data[key] = base64.b64decode(data[key], validate=True)
+        except (TypeError, ValueError, binascii.Error):
+            _require(False, key)
+    for key in ("kernel", "trigger"):
+        _require(_is_text(data[key]), key)
+    _require(_is_number(data["ring"], 3, 1), "ring")
+    _require(_is_texts(data["cpu_flags"]), "cpu_flags")
+    _require(_is_memory(data["ram_bytes"]), "ram_bytes")
+    stats = data["stats"]
+    _require(isinstance(stats, dict) and {"ram_used", "pause_us"} <= set(stats), "stats")
+    _require(all(_is_number(value, COUNT_MAX) for value in stats.values()), "stats")
+    check_spec(data["spec"])
