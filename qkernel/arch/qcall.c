@@ -10,8 +10,6 @@
 
 static struct qk_seg *const segs = (struct qk_seg *)(QK_COMM_BASE + QK_OFF_SEGS);
 static u32 nseg;
-static int closing[64];
-static u32 nclosing;
 bool capture_requested;
 
 void seg_begin(void)
@@ -56,14 +54,6 @@ static s64 issue(enum qk_op op, u32 data_len, u32 n, const u64 a[6])
 	return q->ret;
 }
 
-static void flush_closes(void)
-{
-	while (nclosing) {
-		u64 a[6] = {(u64)closing[--nclosing]};
-		issue(QC_CLOSE, 0, 0, a);
-	}
-}
-
 s64 qcall(enum qk_op op, u32 data_len, u64 a0, u64 a1, u64 a2, u64 a3, u64 a4, u64 a5)
 {
 	u64 a[6] = {a0, a1, a2, a3, a4, a5};
@@ -82,16 +72,27 @@ u64 qcall_out(int i)
 	return comm()->call.out[i];
 }
 
+void qcall_flush_closes(void)
+{
+	static const u64 none[6];
+	if (((struct qk_closes *)(QK_COMM_BASE + QK_OFF_CLOSE))->count)
+		issue(QC_NONE, 0, 0, none);
+}
+
 void qcall_close_later(int handle)
 {
-	if (nclosing == ARRAY_SIZE(closing))
-		flush_closes();
-	closing[nclosing++] = handle;
+	struct qk_closes *c = (struct qk_closes *)(QK_COMM_BASE + QK_OFF_CLOSE);
+	if (c->count >= QK_CLOSE_MAX)
+		qcall_flush_closes();
+	c->handle[c->count] = (u32)handle;
+	__atomic_store_n(&c->count, c->count + 1, __ATOMIC_RELEASE);
 }
 
 void events_poll(void)
 {
 	struct qk_comm *c = comm();
+	if (events_pending())
+		host_contact();
 	const struct qk_event *ring = (const struct qk_event *)(QK_COMM_BASE + QK_OFF_EVENTS);
 	while (__atomic_load_n(&c->event_head, __ATOMIC_ACQUIRE) != c->event_tail) {
 		struct qk_event e = ring[c->event_tail % QK_EVENT_MAX];

@@ -1,12 +1,57 @@
-/* Directory trees of the host. The rootfs never changes (what a lookup found is kept, also that a name is missing); volumes may change at
- * any time and are asked every time. One QC_LOOKUP resolves as much of a path as has no links. */
+/* Directory trees of the host: names and attributes, and how long the host's word on them holds. One QC_LOOKUP resolves as much of a path as has
+ * no links; a directory that is used much is fetched whole. Opening a file always finds it as it is (close-to-open). */
 #include "hostfs.h"
 #include "qcall.h"
 #include <linux/fcntl.h>
 #include <linux/stat.h>
 
-static const struct inode_ops host_ops, volume_ops;
+#define KIDS_MAX 16384u /* names kept of a directory */
+#define LINES_MAX 20u   /* lines on stderr about changed files */
+
+static const struct inode_ops host_ops;
 static u64 devs[33];
+u64 host_contacts = 1;
+
+void host_contact(void)
+{
+	host_contacts++;
+}
+
+/* A clone: whatever is known is from another time. */
+static u64 first_valid;
+void host_forget_all(void)
+{
+	host_contacts++;
+	first_valid = mono_ns();
+}
+
+bool host_recent(u64 checked, u64 contact)
+{
+	return checked > first_valid && contact == host_contacts && mono_ns() - checked < VOLUME_VALID_NS;
+}
+
+bool host_fresh(const struct inode *i, u64 checked, u64 contact)
+{
+	return i->iflags & I_VOLATILE ? host_recent(checked, contact) : checked > first_valid && mono_ns() - checked < ROOTFS_VALID_NS;
+}
+
+void host_checked(struct hostnode *n)
+{
+	n->checked = mono_ns();
+	n->contact = host_contacts;
+}
+
+static bool fresh(const struct inode *i)
+{
+	const struct hostnode *n = hostnode_of(i);
+	return host_fresh(i, n->checked, n->contact);
+}
+
+void host_doubt(struct inode *i)
+{
+	hostnode_of(i)->checked = 0;
+	host_drop_list(hostnode_of(i));
+}
 
 bool host_path(const struct inode *i, char *buf, size_t size)
 {
@@ -31,12 +76,43 @@ bool host_path(const struct inode *i, char *buf, size_t size)
 	return true;
 }
 
-void host_set_stat(struct inode *i, const struct qk_stat *st)
+void host_say(const struct inode *i, const char *what)
 {
-	if ((i->iflags & I_VOLATILE) && i->cache && (st->size != i->size || st->mtime_ns != i->mtime_ns)) {
-		pagecache_free(i->cache); /* changed on the host: mappings keep what they have */
-		i->cache = NULL;
+	static u32 lines;
+	static char path[PATH_MAX];
+	if (lines++ >= LINES_MAX || !host_path(i, path, sizeof(path)))
+		return;
+	int n = snprintf(comm_data(), QK_DATA_SIZE, "quark: /%s %s", path, what);
+	qcall(QC_LOG, (u32)n, 1, 0, 0, 0, 0, 0);
+}
+
+/* Content has changed, or may have. Nobody uses the old pages: they go. Somebody does: the inode keeps what it has and gets nothing more. */
+static int changed(struct inode *i, bool surely)
+{
+	struct hostnode *n = hostnode_of(i);
+	n->pages_until = 0;
+	if (i->iflags & I_VOLATILE) {
+		if (i->cache)
+			pagecache_truncate(i, 0); /* mappings keep what they have */
+		return 0;
 	}
+	if (!n->copies && (!i->cache || pagecache_drop_unused(i)))
+		return 0;
+	if (!surely || n->stale)
+		return surely ? -ESTALE : 0;
+	n->stale = true;
+	host_say(i, "changed on the host while the sandbox uses its old content: what is not in memory yet cannot be read any more");
+	return -ESTALE;
+}
+
+int host_set_stat(struct inode *i, const struct qk_stat *st)
+{
+	bool other = st->size != i->size || st->mtime_ns != i->mtime_ns, touched = st->ctime_ns != i->ctime_ns;
+	int r = S_ISREG(i->mode) && (other || touched) ? changed(i, other) : 0;
+	if (!S_ISREG(i->mode) && (other || touched))
+		host_drop_list(hostnode_of(i));
+	if (r || hostnode_of(i)->stale)
+		return -ESTALE;
 	i->mode = st->mode;
 	i->nlink = st->nlink;
 	i->uid = st->uid;
@@ -48,6 +124,19 @@ void host_set_stat(struct inode *i, const struct qk_stat *st)
 	i->atime_ns = st->atime_ns;
 	i->mtime_ns = st->mtime_ns;
 	i->ctime_ns = st->ctime_ns;
+	host_checked(hostnode_of(i));
+	return 0;
+}
+
+int host_set_tail(struct inode *i)
+{
+	struct qk_stat st;
+	inode_stat(i, &st);
+	st.size = qcall_out(0);
+	st.mtime_ns = (s64)qcall_out(1);
+	st.ctime_ns = (s64)qcall_out(2);
+	st.blocks = qcall_out(3);
+	return host_set_stat(i, &st);
 }
 
 static struct inode *node_new(u32 root, bool is_volatile, const struct qk_stat *st)
@@ -75,137 +164,192 @@ static struct inode *node_new(u32 root, bool is_volatile, const struct qk_stat *
 	return i;
 }
 
-static void evict(struct inode *i)
+void host_evict(struct inode *i)
 {
 	struct hostnode *n = hostnode_of(i);
 	host_close(n);
+	host_drop_list(n);
 	names_free(&n->kids);
 	kfree(n->link);
 	kfree(n);
 }
 
-/* Puts what the host says about `name` into the directory; the inode, not referenced for the caller, or NULL: out of memory. */
-static struct inode *learn(struct inode *dir, const char *name, const struct qk_stat *st)
+struct inode *host_learn(struct inode *dir, const char *name, const struct qk_stat *st, const char *link)
 {
 	struct hostnode *d = hostnode_of(dir);
 	struct entry *e = names_find(&d->kids, name);
-	if (e && e->inode && e->inode->ino == st->ino && !((e->inode->mode ^ st->mode) & S_IFMT)) {
-		if (dir->iflags & I_VOLATILE)
-			host_set_stat(e->inode, st);
-		return e->inode;
+	struct inode *i = e ? e->inode : NULL;
+	bool same = i && i->ino == st->ino && !((i->mode ^ st->mode) & S_IFMT) && host_set_stat(i, st) == 0;
+	if (!same) {
+		i = node_new(d->root, dir->iflags & I_VOLATILE, st);
+		if (!i)
+			return NULL;
+		i->name = kstrdup(name);
+		if (!i->name || !names_set(&d->kids, name, i)) {
+			if (!i->name)
+				inode_put(i);
+			return NULL;
+		}
+		i->parent = dir;
+		inode_get(dir);
 	}
-	struct inode *i = node_new(d->root, dir->iflags & I_VOLATILE, st);
-	if (!i)
-		return NULL;
-	i->name = kstrdup(name);
-	if (!i->name || !names_set(&d->kids, name, i)) {
-		if (!i->name)
-			inode_put(i);
-		return NULL;
+	if (link && S_ISLNK(st->mode)) {
+		struct hostnode *n = hostnode_of(i);
+		kfree(n->link);
+		n->link = kstrdup(link);
+		if (!n->link)
+			return NULL;
 	}
-	i->parent = dir;
-	inode_get(dir);
 	return i;
 }
 
-/* Asks the host for `rest` (its first component is the one wanted) below dir and keeps all that comes back. */
-static int ask(struct inode *dir, const char *rest)
+static void learn_missing(struct inode *dir, const char *name)
 {
-	char *path = kmalloc(PATH_MAX);
-	if (!path)
-		return -ENOMEM;
-	int r = host_path(dir, path, PATH_MAX) ? 0 : -ENAMETOOLONG;
-	size_t len = r ? 0 : strlen(path);
-	unsigned prefix = len ? 1 : 0, parts = 0;
-	for (size_t k = 0; k < len; k++)
-		prefix += path[k] == '/';
-	size_t start = len ? len + 1 : 0, end = len;
-	while (!r && *rest) {
+	struct entry *e = names_set(&hostnode_of(dir)->kids, name, NULL);
+	if (e) {
+		e->ino = mono_ns();
+		e->cookie = host_contacts;
+	}
+}
+
+void host_forget(struct inode *dir, const char *name)
+{
+	struct entry *e = names_find(&hostnode_of(dir)->kids, name);
+	if (e)
+		names_del(&hostnode_of(dir)->kids, e);
+	host_doubt(dir);
+}
+
+/* Appends as many plain components of rest to path (of len bytes) as fit; how many. */
+static unsigned add_parts(char *path, size_t len, const char *rest)
+{
+	unsigned parts = 0;
+	while (*rest) {
 		size_t n = 0;
 		while (rest[n] && rest[n] != '/')
 			n++;
-		if ((n == 1 && rest[0] == '.') || (n == 2 && rest[0] == '.' && rest[1] == '.'))
+		bool dots = (n == 1 && rest[0] == '.') || (n == 2 && rest[0] == '.' && rest[1] == '.');
+		if (dots || len + n + 2 > PATH_MAX)
 			break;
-		if (end + n + 2 > PATH_MAX) {
-			r = parts ? 0 : -ENAMETOOLONG;
-			break;
-		}
-		if (end)
-			path[end++] = '/';
-		memcpy(path + end, rest, n);
-		end += n;
-		path[end] = 0;
+		if (len)
+			path[len++] = '/';
+		memcpy(path + len, rest, n);
+		len += n;
+		path[len] = 0;
 		parts++;
 		rest += n;
 		while (*rest == '/')
 			rest++;
-		if (dir->iflags & I_VOLATILE)
-			break; /* every component is asked for when its turn comes */
 	}
-	if (r || !parts) {
-		kfree(path);
-		return r ? r : -EINVAL;
+	return parts;
+}
+
+/* Takes in the answer about the directories above `dir`, itself the depth-th of them. */
+static int learn_above(struct inode *dir, const struct qk_stat *st, unsigned depth)
+{
+	for (struct inode *at = dir; depth; at = at->parent) {
+		const struct qk_stat *s = &st[--depth];
+		if (s->ino != at->ino || ((s->mode ^ at->mode) & S_IFMT))
+			return -ESTALE; /* another directory has that name now */
+		host_set_stat(at, s);
 	}
-	memcpy(comm_data(), path, end + 1);
+	return 0;
+}
+
+/* Asks the host for `rest` (its first component is the one wanted) below dir and keeps all that comes back. path: PATH_MAX bytes. */
+static int ask(struct inode *dir, const char *rest, char *path)
+{
+	if (!host_path(dir, path, PATH_MAX))
+		return -ENAMETOOLONG;
+	size_t len = strlen(path);
+	unsigned above = len ? 1 : 0;
+	for (size_t k = 0; k < len; k++)
+		above += path[k] == '/';
+	unsigned parts = add_parts(path, len, rest);
+	if (!parts)
+		return -ENAMETOOLONG;
+	strlcpy(comm_data(), path, PATH_MAX);
 	seg_begin();
-	s64 count = qcall(QC_LOOKUP, (u32)end + 1, hostnode_of(dir)->root, 0, 0, 0, 0, 0);
+	s64 count = qcall(QC_LOOKUP, (u32)strlen(path) + 1, hostnode_of(dir)->root, 0, 0, 0, 0, 0);
 	int why = (int)qcall_out(0);
-	r = count < 0 ? (int)count : 0;
-	struct qk_stat st;
+	if (count < 0)
+		return (int)count;
+	u32 bytes = MIN(qcall_data_len(), QK_DATA_SIZE);
+	if (count < (s64)above || (u64)count * sizeof(struct qk_stat) > bytes)
+		return why == ENOENT || !why ? -ESTALE : -why;
+	/* What follows may ask the host again: a copy. */
+	struct qk_stat *st = kmalloc(bytes + sizeof(*st) + 1);
+	if (!st)
+		return -ENOMEM;
+	memcpy(st, comm_data(), bytes);
+	((char *)st)[bytes] = 0;
+	int r = learn_above(dir, st, above);
 	struct inode *at = dir;
-	char *name = path + start;
-	for (unsigned k = prefix; !r && k < prefix + parts; k++) {
+	char *name = path + (len ? len + 1 : 0);
+	for (unsigned k = above; !r && k < above + parts; k++) {
 		char *slash = strchr(name, '/');
 		if (slash)
 			*slash = 0;
 		if (k >= count) {
-			if (why == ENOENT && k == count && S_ISDIR(at->mode) && !(at->iflags & I_VOLATILE))
-				names_set(&hostnode_of(at)->kids, name, NULL);
-			else if (k == prefix && why)
-				r = -why;
+			if (why == ENOENT && k == count && S_ISDIR(at->mode))
+				learn_missing(at, name);
+			if (k == above)
+				r = why ? -why : -ENOTDIR;
 			break;
 		}
-		memcpy(&st, comm_data() + k * sizeof(st), sizeof(st));
-		at = learn(at, name, &st);
-		if (!at) {
+		at = host_learn(at, name, &st[k], (char *)&st[count]);
+		if (!at)
 			r = -ENOMEM;
+		else if (!S_ISDIR(at->mode))
 			break;
-		}
-		struct hostnode *n = hostnode_of(at);
-		if (S_ISLNK(st.mode)) {
-			kfree(n->link);
-			n->link = kstrdup(comm_data() + (u64)count * sizeof(st));
-			break;
-		}
 		name = slash ? slash + 1 : name;
-		if (!S_ISDIR(st.mode))
-			break;
 	}
-	if (!r && count <= (s64)prefix && why != ENOENT)
-		r = why ? -why : -ENOTDIR;
-	kfree(path);
+	kfree(st);
 	return r;
 }
 
-static struct inode *lookup_path(struct inode *dir, const char *name, const char *rest, int *err)
+/* Whether it is time to fetch the whole directory: names are asked for one after the other. The larger it is the later. */
+static bool worth_listing(struct inode *dir)
+{
+	struct hostnode *d = hostnode_of(dir);
+	u64 now = mono_ns();
+	if (now - d->misses_since > VOLUME_VALID_NS) {
+		d->misses_since = now;
+		d->misses = 0;
+	}
+	d->misses++;
+	return d->misses == (dir->size <= PAGE_SIZE ? 2u : dir->size <= 16 * PAGE_SIZE ? 8u : 64u);
+}
+
+struct inode *host_lookup_path(struct inode *dir, const char *name, const char *rest, int *err)
 {
 	struct hostnode *d = hostnode_of(dir);
 	struct entry *e = names_find(&d->kids, name);
-	bool known = e && !(dir->iflags & I_VOLATILE);
+	bool known = e && (e->inode ? fresh(e->inode) && !hostnode_of(e->inode)->stale : host_fresh(dir, e->ino, e->cookie));
 	*err = 0;
 	if (!known) {
-		if (d->kids.count > 16384)
+		const struct qk_entry *q = NULL;
+		int found = host_find(dir, name, &q);
+		if (found < 0 && worth_listing(dir) && host_list(dir) == 0)
+			found = host_find(dir, name, &q);
+		if (d->kids.count > KIDS_MAX)
 			names_free(&d->kids); /* a program that tries names without end */
-		*err = ask(dir, rest);
+		if (found > 0) {
+			*err = host_learn(dir, name, &q->st, q->name + strlen(q->name) + 1) ? 0 : -ENOMEM;
+		} else if (found == 0) {
+			*err = -ENOENT;
+		} else {
+			char *path = kmalloc(PATH_MAX);
+			*err = path ? ask(dir, rest, path) : -ENOMEM;
+			kfree(path);
+		}
 		e = names_find(&d->kids, name);
-		if (*err == -ENOENT && e)
+		if (*err == -ENOENT && e && e->inode) {
 			names_del(&d->kids, e);
+			learn_missing(dir, name);
+		}
 		if (*err)
 			return NULL;
-		if (e && (dir->iflags & I_VOLATILE) && qcall_out(0) == ENOENT) {
-			names_del(&d->kids, e);
-			e = NULL;
-		}
 	}
 	if (!e || !e->inode) {
 		*err = -ENOENT;
@@ -215,12 +359,12 @@ static struct inode *lookup_path(struct inode *dir, const char *name, const char
 	return e->inode;
 }
 
-static struct inode *lookup(struct inode *dir, const char *name, int *err)
+struct inode *host_lookup(struct inode *dir, const char *name, int *err)
 {
-	return lookup_path(dir, name, name, err);
+	return host_lookup_path(dir, name, name, err);
 }
 
-static long readlink(struct inode *i, char *buf, size_t size)
+long host_readlink(struct inode *i, char *buf, size_t size)
 {
 	struct hostnode *n = hostnode_of(i);
 	if (!n->link)
@@ -228,7 +372,7 @@ static long readlink(struct inode *i, char *buf, size_t size)
 	return (long)MIN(strlcpy(buf, n->link, size), size - 1);
 }
 
-static int statfs(struct inode *i, void *out)
+int host_statfs(struct inode *i, void *out)
 {
 	if (!host_path(i, comm_data(), PATH_MAX))
 		return -ENAMETOOLONG;
@@ -239,232 +383,63 @@ static int statfs(struct inode *i, void *out)
 	return (int)r;
 }
 
-static const struct inode_ops host_ops = {
-	.lookup = lookup,
-	.lookup_path = lookup_path,
-	.readdir = host_readdir,
-	.readlink = readlink,
-	.statfs = statfs,
-	.open = host_file_open,
-	.readpages = host_readpages,
-	.getpage = host_getpage,
-	.getpages_around = pagecache_around,
-	.evict = evict,
-};
-
-/* ---- changes in volumes go to the host */
-static int named(struct inode *dir, const char *name, size_t *len)
-{
-	size_t n;
-	if (!host_path(dir, comm_data(), PATH_MAX))
-		return -ENAMETOOLONG;
-	n = strlen(comm_data());
-	if (n + strlen(name) + 2 > PATH_MAX)
-		return -ENAMETOOLONG;
-	if (n)
-		comm_data()[n++] = '/';
-	strlcpy(comm_data() + n, name, PATH_MAX - n);
-	*len = n + strlen(name) + 1;
-	seg_begin();
-	return 0;
-}
-
-static void forget(struct inode *dir, const char *name)
-{
-	struct entry *e = names_find(&hostnode_of(dir)->kids, name);
-	if (e)
-		names_del(&hostnode_of(dir)->kids, e);
-}
-
-static int create(struct inode *dir, const char *name, u32 mode, u64 rdev, struct inode **out)
-{
-	size_t n;
-	int r = S_ISREG(mode) ? named(dir, name, &n) : -EPERM;
-	if (r)
-		return r;
-	s64 h = qcall(QC_OPEN, (u32)n, hostnode_of(dir)->root, O_RDWR | O_CREAT | O_EXCL, mode & 07777, 0, 0, 0);
-	if (h < 0)
-		return (int)h;
-	struct qk_stat st;
-	memcpy(&st, comm_data(), sizeof(st));
-	qcall_close_later((int)h);
-	*out = learn(dir, name, &st);
-	if (!*out)
-		return -ENOMEM;
-	inode_get(*out);
-	return 0;
-}
-
-static int mkdir(struct inode *dir, const char *name, u32 mode)
-{
-	size_t n;
-	int r = named(dir, name, &n);
-	return r ? r : (int)qcall(QC_MKDIR, (u32)n, hostnode_of(dir)->root, mode, 0, 0, 0, 0);
-}
-
-static int remove(struct inode *dir, const char *name, u32 flags)
-{
-	size_t n;
-	int r = named(dir, name, &n);
-	if (!r)
-		r = (int)qcall(QC_UNLINK, (u32)n, hostnode_of(dir)->root, flags, 0, 0, 0, 0);
-	if (!r) {
-		struct entry *e = names_find(&hostnode_of(dir)->kids, name);
-		if (e && e->inode && e->inode->nlink)
-			e->inode->nlink--;
-		forget(dir, name);
-	}
-	return r;
-}
-
-static int unlink(struct inode *dir, const char *name)
-{
-	return remove(dir, name, 0);
-}
-
-static int rmdir(struct inode *dir, const char *name)
-{
-	return remove(dir, name, AT_REMOVEDIR);
-}
-
-/* Old and new path one behind the other in the data area. */
-static int two_names(enum qk_op op, struct inode *a, const char *an, struct inode *b, const char *bn, u64 flags)
-{
-	size_t n, m;
-	char *first;
-	int r = named(b, bn, &m);
-	first = r ? NULL : kmalloc(m);
-	if (!first)
-		return r ? r : -ENOMEM;
-	memcpy(first, comm_data(), m);
-	r = named(a, an, &n);
-	if (!r) {
-		memcpy(comm_data() + n, first, m);
-		r = (int)qcall(op, (u32)(n + m), hostnode_of(a)->root, flags, 0, 0, 0, 0);
-	}
-	kfree(first);
-	return r;
-}
-
-static int rename(struct inode *od, const char *on, struct inode *nd, const char *nn, u32 flags)
-{
-	int r = two_names(QC_RENAME, od, on, nd, nn, flags);
-	if (r)
-		return r;
-	struct entry *e = names_find(&hostnode_of(od)->kids, on);
-	struct inode *i = e ? e->inode : NULL;
-	if (!i || (flags & 2)) { /* exchanged: both are looked up again */
-		forget(od, on);
-		forget(nd, nn);
-		return 0;
-	}
-	inode_get(i);
-	forget(od, on);
-	/* The path of its host handle goes by name and parent. The VFS does this for directories after us. */
-	if (!S_ISDIR(i->mode)) {
-		struct inode *old = i->parent;
-		char *name = kstrdup(nn);
-		if (name) {
-			kfree(i->name);
-			i->name = name;
-		}
-		inode_get(nd);
-		i->parent = nd;
-		inode_put(old);
-	}
-	if (hostnode_of(i)->opens == 0)
-		host_close(hostnode_of(i));
-	names_set(&hostnode_of(nd)->kids, nn, i);
-	return 0;
-}
-
-static int link(struct inode *target, struct inode *dir, const char *name)
-{
-	return two_names(QC_LINK, target->parent, target->name, dir, name, 0);
-}
-
-static int symlink(struct inode *dir, const char *name, const char *target)
-{
-	size_t n, m = strlen(target) + 1;
-	int r = named(dir, name, &n);
-	if (r)
-		return r;
-	memcpy(comm_data() + n, target, m);
-	return (int)qcall(QC_SYMLINK, (u32)(n + m), hostnode_of(dir)->root, 0, 0, 0, 0, 0);
-}
-
-static int refetch(struct inode *i)
+int host_refetch(struct inode *i)
 {
 	struct hostnode *n = hostnode_of(i);
+	struct qk_stat st;
 	seg_begin();
-	s64 r;
-	if (n->opens && n->handle >= 0) {
-		r = qcall(QC_FSTAT, 0, (u64)n->handle, 0, 0, 0, 0, 0);
-		if (!r)
-			host_set_stat(i, (const struct qk_stat *)comm_data());
-		return (int)r;
+	if (n->handle >= 0 && n->opens) {
+		s64 r = qcall(QC_FSTAT, 0, (u64)n->handle, 0, 0, 0, 0, 0);
+		if (r)
+			return (int)r;
+		memcpy(&st, comm_data(), sizeof(st));
+		return host_set_stat(i, &st);
 	}
 	if (!host_path(i, comm_data(), PATH_MAX))
 		return -ENAMETOOLONG;
 	unsigned depth = 0;
 	for (const struct inode *at = i; at->name; at = at->parent)
 		depth++;
-	r = qcall(QC_LOOKUP, (u32)strlen(comm_data()) + 1, n->root, 0, 0, 0, 0, 0);
+	s64 r = qcall(QC_LOOKUP, (u32)strlen(comm_data()) + 1, n->root, 0, 0, 0, 0, 0);
 	if (r < 0 || r < (s64)MAX(depth, 1u))
 		return r < 0 ? (int)r : -ESTALE;
-	host_set_stat(i, (const struct qk_stat *)comm_data() + (r - 1));
+	memcpy(&st, (const struct qk_stat *)comm_data() + (r - 1), sizeof(st));
+	return st.ino != i->ino || ((st.mode ^ i->mode) & S_IFMT) ? -ESTALE : host_set_stat(i, &st);
+}
+
+int host_getattr(struct inode *i, struct qk_stat *st)
+{
+	/* One whose name is gone or another's by now stays as it was last seen, as long as somebody has it. */
+	if (i->nlink && !fresh(i) && !hostnode_of(i)->stale)
+		host_refetch(i);
+	inode_stat(i, st);
 	return 0;
 }
 
-static int getattr(struct inode *i, struct qk_stat *st)
+static void copied(struct inode *i, int change)
 {
-	int r = i->nlink ? refetch(i) : 0;
-	inode_stat(i, st);
-	return r;
+	hostnode_of(i)->copies += (u32)change;
 }
 
-static int setattr(struct inode *i, u32 mask, const struct qk_stat *st)
+static int hold(struct inode *i)
 {
-	struct hostnode *n = hostnode_of(i);
-	s64 r = 0;
-	if ((mask & QK_ATTR_SIZE) && n->opens && n->writable) {
-		seg_begin();
-		r = qcall(QC_FTRUNCATE, 0, (u64)n->handle, st->size, 0, 0, 0, 0);
-		mask &= ~QK_ATTR_SIZE;
-		pagecache_truncate(i, st->size);
-		i->size = st->size;
-	}
-	if (!r && mask) {
-		if (!host_path(i, comm_data(), PATH_MAX))
-			return -ENAMETOOLONG;
-		seg_begin();
-		r = qcall(QC_SETATTR, (u32)strlen(comm_data()) + 1, n->root, mask, mask & QK_ATTR_SIZE ? st->size : st->mode,
-			  (u64)st->uid << 32 | st->gid, (u64)st->atime_ns, (u64)st->mtime_ns);
-	}
-	if (!r && i->nlink)
-		r = refetch(i);
-	return (int)r;
+	return S_ISREG(i->mode) ? host_hold(i, O_RDONLY) : 0;
 }
 
-static const struct inode_ops volume_ops = {
-	.lookup = lookup,
-	.create = create,
-	.mkdir = mkdir,
-	.unlink = unlink,
-	.rmdir = rmdir,
-	.rename = rename,
-	.link = link,
-	.symlink = symlink,
+static const struct inode_ops host_ops = {
+	.lookup = host_lookup,
+	.lookup_path = host_lookup_path,
 	.readdir = host_readdir,
-	.readlink = readlink,
-	.getattr = getattr,
-	.setattr = setattr,
-	.statfs = statfs,
-	.open = host_file_open,
+	.readlink = host_readlink,
+	.getattr = host_getattr,
+	.statfs = host_statfs,
+	.hold = hold,
+	.unhold = host_unhold,
+	.copied = copied,
 	.readpages = host_readpages,
 	.getpage = host_getpage,
 	.getpages_around = pagecache_around,
-	.evict = evict,
+	.evict = host_evict,
 };
 
 struct inode *hostfs_root(u32 root)

@@ -19,8 +19,14 @@ int memfs_copy_up(struct inode *i, u64 valid)
 {
 	if (!inode_is_lower(i))
 		return 0;
-	memnode_of(i)->lower_valid = valid;
+	struct memnode *m = memnode_of(i);
+	m->lower_valid = valid;
+	m->own = true;
 	i->ops = &memfs_copied_ops;
+	if (valid && m->lower->ops->copied) {
+		m->lower->ops->copied(m->lower, 1);
+		m->counted = true;
+	}
 	return 0;
 }
 
@@ -63,8 +69,9 @@ static int getpage(struct inode *i, u64 index, bool write, paddr_t *out)
 	if (index << PAGE_SHIFT >= i->size)
 		return -EIO;
 	if (inode_is_lower(i)) {
+		struct inode *l = memnode_of(i)->lower;
 		if (!write)
-			return pagecache_get(memnode_of(i)->lower, index, false, out);
+			return l->ops->getpage(l, index, false, out);
 		memfs_copy_up(i, i->size);
 	}
 	return pagecache_get(i, index, true, out);
@@ -95,6 +102,7 @@ static int truncate(struct inode *i, u64 size)
 
 int memfs_setattr(struct inode *i, u32 mask, const struct qk_stat *st)
 {
+	memnode_of(i)->own = true;
 	if (mask & QK_ATTR_SIZE) {
 		int r = truncate(i, st->size);
 		if (r)
@@ -144,13 +152,41 @@ static int mmap(struct file *f, struct vma *v)
 
 static int getattr(struct inode *i, struct qk_stat *st)
 {
+	bool lower = inode_is_lower(i);
+	int r = lower ? inode_getattr(memnode_of(i)->lower, st) : 0;
+	memfs_sync(i);
 	inode_stat(i, st);
-	if (!inode_is_lower(i))
+	if (!lower)
 		st->blocks = pagecache_pages(i) * 8;
+	return r;
+}
+
+/* A lower file is held open: it is what it is now, and stays that when its name goes to another. */
+static int open(struct inode *i, struct file *f)
+{
+	struct inode *l = inode_is_lower(i) ? memnode_of(i)->lower : NULL;
+	if (!l || !l->ops->hold)
+		return 0;
+	int r = l->ops->hold(l);
+	if (r)
+		return r;
+	inode_get(l);
+	f->priv = l;
+	memfs_sync(i);
 	return 0;
 }
 
+static void release(struct file *f)
+{
+	struct inode *l = f->priv;
+	if (!l)
+		return;
+	l->ops->unhold(l);
+	inode_put(l);
+}
+
 const struct inode_ops memfs_file_ops = {.getattr = getattr,
+					 .open = open,
 					 .setattr = memfs_setattr,
 					 .statfs = memfs_statfs,
 					 .getpage = getpage,
@@ -163,7 +199,8 @@ const struct inode_ops memfs_copied_ops = {.getattr = getattr,
 					   .getpages_around = getpages_around,
 					   .evict = memfs_evict,
 					   .readpages = readpages};
-const struct file_ops memfs_file_fops = {.read = read, .write = write, .lseek = generic_lseek, .mmap = mmap, .fallocate = fallocate};
+const struct file_ops memfs_file_fops = {
+	.read = read, .write = write, .lseek = generic_lseek, .mmap = mmap, .fallocate = fallocate, .release = release};
 
 /* ---- memory without a name */
 static struct inode *shmem_inode(u64 size)

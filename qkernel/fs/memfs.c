@@ -30,10 +30,35 @@ void memfs_evict(struct inode *i)
 {
 	struct memnode *m = memnode_of(i);
 	names_free(&m->kids);
+	if (m->counted)
+		m->lower->ops->copied(m->lower, -1);
 	if (m->lower)
 		inode_put(m->lower);
 	kfree(m->link);
 	kfree(m);
+}
+
+void memfs_sync(struct inode *i)
+{
+	const struct memnode *m = memnode_of(i);
+	const struct inode *l = m->lower;
+	if (!l)
+		return;
+	if (inode_is_lower(i)) {
+		i->size = l->size;
+		i->blocks = l->blocks;
+	}
+	if (m->own)
+		return;
+	i->mode = l->mode;
+	i->nlink = l->nlink;
+	i->uid = l->uid;
+	i->gid = l->gid;
+	i->size = l->size;
+	i->blocks = l->blocks;
+	i->atime_ns = l->atime_ns;
+	i->mtime_ns = l->mtime_ns;
+	i->ctime_ns = l->ctime_ns;
 }
 
 /* The inode over a lower one; takes its reference over. */
@@ -46,15 +71,38 @@ static struct inode *wrap(struct memsuper *s, struct inode *lower)
 	}
 	memnode_of(i)->lower = lower;
 	i->ino = lower->ino;
-	i->nlink = lower->nlink;
-	i->uid = lower->uid;
-	i->gid = lower->gid;
-	i->size = lower->size;
-	i->blocks = lower->blocks;
-	i->atime_ns = lower->atime_ns;
-	i->mtime_ns = lower->mtime_ns;
-	i->ctime_ns = lower->ctime_ns;
+	memfs_sync(i);
 	return i;
+}
+
+/* Whether the entry shows what lies below at the same place, unchanged: then it follows when that is replaced or removed. */
+static bool shows_lower(const struct inode *dir, const struct entry *e)
+{
+	const struct memnode *d = memnode_of(dir), *m = e->state == ENTRY_INODE ? memnode_of(e->inode) : NULL;
+	return m && d->lower && m->lower && m->lower->parent == d->lower && m->lower->name && !strcmp(m->lower->name, e->name);
+}
+
+/* What shows through at e is now `l` (referenced; NULL: nothing). True: the entry goes. */
+static bool follow_lower(struct entry *e, struct inode *l)
+{
+	struct inode *i = e->inode;
+	struct memnode *m = memnode_of(i);
+	if (l == m->lower) {
+		memfs_sync(i);
+		return false;
+	}
+	if (S_ISREG(i->mode) && !inode_is_lower(i))
+		return false; /* written here: it stays, with what it has */
+	if (!S_ISDIR(i->mode) || (!m->own && !(i->iflags & I_MOUNTPOINT) && !(l && S_ISDIR(l->mode))))
+		return true;
+	if (l && S_ISDIR(l->mode)) { /* what was changed in it lies over the new one */
+		inode_get(l);
+		inode_put(m->lower);
+		m->lower = l;
+		m->complete = false;
+		memfs_sync(i);
+	}
+	return false;
 }
 
 static struct inode *lookup_path(struct inode *dir, const char *name, const char *rest, int *err)
@@ -62,15 +110,26 @@ static struct inode *lookup_path(struct inode *dir, const char *name, const char
 	struct memnode *d = memnode_of(dir);
 	struct entry *e = names_find(&d->kids, name);
 	*err = 0;
-	if (e && e->state == ENTRY_INODE) {
+	if (e && e->state == ENTRY_INODE && !shows_lower(dir, e)) {
 		inode_get(e->inode);
 		return e->inode;
 	}
-	if ((e && e->state == ENTRY_GONE) || !d->lower || (!e && d->complete)) {
+	if ((e && e->state == ENTRY_GONE) || !d->lower) {
 		*err = -ENOENT;
 		return NULL;
 	}
 	struct inode *l = d->lower->ops->lookup_path(d->lower, name, rest, err);
+	if (!l && *err != -ENOENT)
+		return NULL;
+	if (e && e->state == ENTRY_INODE && !follow_lower(e, l)) {
+		if (l)
+			inode_put(l);
+		*err = 0;
+		inode_get(e->inode);
+		return e->inode;
+	}
+	if (e && !l)
+		names_del(&d->kids, e);
 	if (!l)
 		return NULL;
 	struct inode *i = wrap(d->super, l);
@@ -89,6 +148,7 @@ static struct inode *lookup(struct inode *dir, const char *name, int *err)
 
 static void touch(struct inode *dir)
 {
+	memnode_of(dir)->own = true;
 	dir->mtime_ns = dir->ctime_ns = (s64)real_ns();
 }
 
@@ -161,29 +221,52 @@ static int unlink(struct inode *dir, const char *name)
 	if (i->nlink)
 		i->nlink--;
 	i->ctime_ns = (s64)real_ns();
+	memnode_of(i)->own = true;
 	take_away(dir, name);
 	inode_put(i);
 	return 0;
 }
 
+struct merge {
+	struct names *names;
+	u32 pass;
+};
+
 static bool merge_one(void *ctx, const char *name, u64 ino, u8 type, u64 next_pos)
 {
-	struct names *t = ctx;
-	if (strcmp(name, ".") && strcmp(name, "..") && !names_find(t, name))
-		names_set_named(t, name, ino, type);
+	struct merge *m = ctx;
+	if (!strcmp(name, ".") || !strcmp(name, ".."))
+		return true;
+	struct entry *e = names_find(m->names, name);
+	if (!e || e->state == ENTRY_NAMED)
+		e = names_set_named(m->names, name, ino, type);
+	if (e)
+		e->pass = m->pass;
 	return true;
 }
 
-/* Brings in all names of the lower directory. */
+/* Brings in all names of the lower directory, and takes away those that it has no more. */
 static int merge(struct inode *dir)
 {
 	struct memnode *d = memnode_of(dir);
+	struct qk_stat st;
 	u64 pos = 0;
-	if (!d->lower || d->complete)
-		return 0;
-	int r = d->lower->ops->readdir(d->lower, &pos, merge_one, &d->kids);
-	d->complete = r == 0;
-	return r;
+	int r = d->lower ? inode_getattr(d->lower, &st) : 0;
+	if (r || !d->lower || (d->complete && st.mtime_ns == d->listed_mtime && st.ctime_ns == d->listed_ctime))
+		return r;
+	struct merge m = {&d->kids, ++d->pass};
+	r = d->lower->ops->readdir(d->lower, &pos, merge_one, &m);
+	if (r)
+		return r;
+	struct entry *e, *next;
+	list_for_each_safe (e, next, &d->kids.order, order)
+		if (e->pass != d->pass && (e->state == ENTRY_NAMED || (shows_lower(dir, e) && follow_lower(e, NULL))))
+			names_del(&d->kids, e);
+	d->complete = true;
+	d->listed_mtime = d->lower->mtime_ns;
+	d->listed_ctime = d->lower->ctime_ns;
+	memfs_sync(dir);
+	return 0;
 }
 
 static int empty(struct inode *dir)
@@ -245,8 +328,10 @@ static int rename(struct inode *od, const char *on, struct inode *nd, const char
 				target->nlink = 0;
 			else if (target->nlink)
 				target->nlink--;
+			memnode_of(target)->own = true;
 			take_away(nd, nn);
 		}
+		memnode_of(i)->own = true;
 		inode_get(i);
 		take_away(od, on);
 		r = add(nd, nn, i);
@@ -266,6 +351,7 @@ static int link(struct inode *target, struct inode *dir, const char *name)
 	int r = add(dir, name, target);
 	if (!r)
 		target->nlink++;
+	memnode_of(target)->own = true;
 	target->ctime_ns = (s64)real_ns();
 	return r;
 }
@@ -339,7 +425,17 @@ int memfs_statfs(struct inode *i, void *out)
 	return 0;
 }
 
+static int getattr(struct inode *i, struct qk_stat *st)
+{
+	const struct memnode *m = memnode_of(i);
+	int r = m->lower && !m->own ? inode_getattr(m->lower, st) : 0;
+	memfs_sync(i);
+	inode_stat(i, st);
+	return r;
+}
+
 static const struct inode_ops dir_ops = {
+	.getattr = getattr,
 	.lookup = lookup,
 	.lookup_path = lookup_path,
 	.create = create,

@@ -12,7 +12,11 @@ struct memnode {
 	struct memsuper *super;
 	struct inode *lower; /* directory: its entries show through. File: its content, until `copied`. Symlink: its text. Referenced */
 	u64 lower_valid;     /* of a copied file: bytes whose content is the lower file's until a page is in the own cache */
-	bool complete;       /* directory: all names of `lower` are among `kids` */
+	bool complete;       /* directory: all names that `lower` had at listed_mtime and listed_ctime are among `kids` */
+	bool own;            /* the attributes are: of others those of `lower`, whatever they are by now */
+	bool counted;        /* `lower` knows that its content is in use here */
+	u32 pass;
+	s64 listed_mtime, listed_ctime;
 	struct names kids;
 	char *link;
 };
@@ -21,6 +25,7 @@ static inline struct memnode *memnode_of(const struct inode *i)
 	return i->priv;
 }
 struct inode *memfs_new(struct memsuper *s, u32 mode, u64 rdev);
+void memfs_sync(struct inode *i); /* takes the attributes of the lower inode over, where they are not its own yet */
 int memfs_copy_up(struct inode *i, u64 valid);
 int memfs_setattr(struct inode *i, u32 mask, const struct qk_stat *st);
 int memfs_statfs(struct inode *i, void *out);

@@ -15,7 +15,8 @@ struct entry {
 	enum entry_state state;
 	struct inode *inode; /* referenced */
 	u64 ino;
-	u8 type; /* DT_* */
+	u8 type;  /* DT_* */
+	u32 pass; /* of memfs: the last one over the lower directory that found it there */
 	char name[];
 };
 #define NAMES_FIRST 3u

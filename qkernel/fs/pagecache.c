@@ -4,14 +4,17 @@
 #include <linux/fcntl.h>
 #include <asm/signal.h>
 
-#define PER_CHUNK 512u /* page pointers in one frame */
-#define CLUSTER 64u    /* pages read around a missing one */
-#define RUN_MAX 256u   /* pages of one host read at most */
-#define WHOLE_FILE 64u /* pages: a file this small is read at once */
+#define PER_CHUNK 512u            /* page pointers in one frame */
+#define CLUSTER 64u               /* pages read around a missing one */
+#define RUN_MAX 256u              /* pages of one host read at most */
+#define SHRINK_MIN (4u * RUN_MAX) /* pages given back at a time, so that the search for them is not made for each */
+#define WHOLE_FILE 64u            /* pages: a file this small is read at once */
 
 struct pagecache {
 	paddr_t *chunk; /* frames of PER_CHUNK page addresses; 0 = none */
 	u64 chunks, pages;
+	u64 next;   /* page behind the last read: the next one, when reading goes on in order */
+	u32 window; /* pages of that read */
 	struct inode *inode;
 	struct list all;
 };
@@ -131,19 +134,45 @@ static int fill(struct inode *i, u64 index, u64 n)
 	return r;
 }
 
-/* Reads page `index` and neighbours that are missing too. */
+/* Drops the unused pages [from, to). */
+static void drop_range(struct pagecache *c, u64 from, u64 to)
+{
+	for (u64 k = from; k < to; k++) {
+		paddr_t *s = slot(c, k, false);
+		if (s && *s && frame_refs(*s) == 1)
+			drop(c, s);
+	}
+}
+
+/* Reads page `index` and neighbours that are missing too: those around it, or more and more of what follows when reading goes on in order. */
 static int fill_around(struct inode *i, u64 index, unsigned want)
 {
+	struct pagecache *c = i->cache;
 	u64 pages = (i->size + PAGE_SIZE - 1) >> PAGE_SHIFT, from = index, to;
 	u64 low = pages <= WHOLE_FILE ? 0 : index & ~(u64)(CLUSTER - 1);
-	while (from > low && !find(i, from - 1))
+	bool in_order = index && index == c->next;
+	if (frames_available() < 4 * RUN_MAX)
+		pagecache_shrink(SHRINK_MIN);
+	c->window = in_order ? MIN(c->window * 2, RUN_MAX) : CLUSTER;
+	while (!in_order && from > low && !find(i, from - 1))
 		from--;
-	to = pages <= WHOLE_FILE ? pages : MIN(pages, MAX((index & ~(u64)(CLUSTER - 1)) + CLUSTER, index + want));
-	if (frames_free() < 4 * RUN_MAX) { /* short of memory: only what is asked for */
+	if (in_order)
+		to = index + MAX(c->window, want);
+	else
+		to = MAX((index & ~(u64)(CLUSTER - 1)) + CLUSTER, index + want);
+	to = pages <= WHOLE_FILE ? pages : MIN(pages, to);
+	if (frames_available() < 2 * RUN_MAX) { /* short of memory: only what is asked for */
 		from = index;
 		to = index + 1;
 	}
-	return fill(i, from, to > from ? to - from : 1);
+	/* A file that memory cannot hold would only push others out: what has been read in order is not kept. */
+	if (in_order && ((i->iflags & I_VOLATILE) || ((i->iflags & I_CLEAN) && pages > frames_limit() / 4)))
+		drop_range(c, index > 2 * RUN_MAX ? index - 2 * RUN_MAX : 0, index);
+	u64 n = to > from ? MIN(to - from, RUN_MAX) : 1;
+	if (from + n <= index)
+		from = index;
+	c->next = from + n;
+	return fill(i, from, n);
 }
 
 static int get(struct inode *i, u64 index, unsigned want, bool create, paddr_t *out)
@@ -172,6 +201,30 @@ static int get(struct inode *i, u64 index, unsigned want, bool create, paddr_t *
 	frame_get(p);
 	*out = p;
 	return 0;
+}
+
+bool pagecache_drop_unused(struct inode *i)
+{
+	struct pagecache *c = i->cache;
+	for (u64 k = 0; k < c->chunks; k++) {
+		const paddr_t *s = c->chunk[k] ? phys_to_virt(c->chunk[k]) : NULL;
+		for (u64 j = 0; s && j < PER_CHUNK; j++)
+			if (s[j] && frame_refs(s[j]) > 1)
+				return false;
+	}
+	drop_from(c, 0);
+	return true;
+}
+
+void pagecache_put(struct inode *i, u64 index, paddr_t frame)
+{
+	paddr_t *s = use(i) ? NULL : slot(i->cache, index, true);
+	if (s && !*s) {
+		*s = frame;
+		i->cache->pages++;
+	} else {
+		frame_put(frame);
+	}
 }
 
 int pagecache_get(struct inode *i, u64 index, bool create, paddr_t *out)
@@ -231,21 +284,27 @@ void pagecache_truncate(struct inode *i, u64 size)
 
 u64 pagecache_shrink(u64 want)
 {
-	struct pagecache *c;
+	struct pagecache *c, *next;
 	u64 freed = 0;
-	list_for_each (c, &caches, all) {
-		if (!(c->inode->iflags & I_CLEAN))
-			continue;
-		for (u64 k = 0; k < c->chunks && freed < want; k++) {
-			paddr_t *s = c->chunk[k] ? phys_to_virt(c->chunk[k]) : NULL;
-			for (u64 j = 0; s && j < PER_CHUNK && freed < want; j++)
-				if (s[j] && frame_refs(s[j]) == 1) {
-					drop(c, &s[j]);
-					freed++;
-				}
+	want = MAX(want, SHRINK_MIN);
+	/* Whose turn it was goes to the end: the next search does not begin with those that have nothing left. */
+	struct list *last = caches.prev;
+	list_for_each_safe (c, next, &caches, all) {
+		bool end = &c->all == last;
+		if (c->inode->iflags & I_CLEAN) {
+			for (u64 k = 0; k < c->chunks && c->pages && freed < want; k++) {
+				paddr_t *s = c->chunk[k] ? phys_to_virt(c->chunk[k]) : NULL;
+				for (u64 j = 0; s && j < PER_CHUNK && freed < want; j++)
+					if (s[j] && frame_refs(s[j]) == 1) {
+						drop(c, &s[j]);
+						freed++;
+					}
+			}
 		}
-		if (freed >= want)
+		if (freed >= want || end)
 			break;
+		list_del(&c->all);
+		list_add_tail(&c->all, &caches);
 	}
 	return freed;
 }
@@ -254,12 +313,14 @@ ssize_t pagecache_read_inode(struct inode *i, struct uio *u, u64 *pos)
 {
 	ssize_t done = 0;
 	while (u->resid && *pos < i->size) {
-		u64 in = *pos & (PAGE_SIZE - 1), part = MIN(MIN(u->resid, PAGE_SIZE - in), i->size - *pos);
+		u64 in = *pos & (PAGE_SIZE - 1);
 		u64 left = (MIN(u->resid, i->size - *pos) + in + PAGE_SIZE - 1) >> PAGE_SHIFT;
 		paddr_t p;
 		int r = pagecache_get_run(i, *pos >> PAGE_SHIFT, (unsigned)MIN(left, RUN_MAX), &p);
 		if (r && r != -ENOENT)
 			return done ? done : r;
+		/* A host file may have turned out to be shorter by now. */
+		u64 part = MIN(MIN(u->resid, PAGE_SIZE - in), *pos < i->size ? i->size - *pos : 0);
 		ssize_t n = r ? uio_zero(u, part) : uio_write(u, (char *)phys_to_virt(p) + in, part);
 		if (!r)
 			frame_put(p);

@@ -272,7 +272,7 @@ static int step(struct walk *w, u32 flags, bool *stop)
 	return 0;
 }
 
-int path_walk(int dirfd, const char *path, u32 flags, struct path *out, char *last)
+static int walk_once(int dirfd, const char *path, u32 flags, struct path *out, char *last)
 {
 	struct walk w = {.rest = path, .resolve = flags >> WALK_RESOLVE_SHIFT};
 	*out = (struct path){0};
@@ -308,6 +308,16 @@ int path_walk(int dirfd, const char *path, u32 flags, struct path *out, char *la
 		inode_put(w.dir);
 	kfree(w.text);
 	return r;
+}
+
+/* A name that was known from before may be another file's on the host by now: then everything is asked for anew, once. */
+int path_walk(int dirfd, const char *path, u32 flags, struct path *out, char *last)
+{
+	int r = walk_once(dirfd, path, flags, out, last);
+	if (r != -ESTALE)
+		return r;
+	host_forget_all();
+	return walk_once(dirfd, path, flags, out, last);
 }
 
 int path_walk_user(int dirfd, u64 upath, u64 at, struct path *p)
@@ -454,7 +464,7 @@ static struct file *open_create(int dirfd, const char *path, u32 oflags, u32 mod
 	return f;
 }
 
-struct file *file_open(int dirfd, const char *path, u32 oflags, u32 mode, int *err)
+static struct file *open_once(int dirfd, const char *path, u32 oflags, u32 mode, int *err)
 {
 	struct path p;
 	u32 resolve = oflags & ~((1u << WALK_RESOLVE_SHIFT) - 1);
@@ -467,6 +477,15 @@ struct file *file_open(int dirfd, const char *path, u32 oflags, u32 mode, int *e
 		return open_create(dirfd, path, oflags, mode, err, resolve);
 	*err = path_walk(dirfd, path, (oflags & O_NOFOLLOW ? 0 : WALK_FOLLOW) | resolve, &p, NULL);
 	return *err ? NULL : open_path(&p, oflags, err);
+}
+
+struct file *file_open(int dirfd, const char *path, u32 oflags, u32 mode, int *err)
+{
+	struct file *f = open_once(dirfd, path, oflags, mode, err);
+	if (f || *err != -ESTALE)
+		return f;
+	host_forget_all();
+	return open_once(dirfd, path, oflags, mode, err);
 }
 
 int vfs_mknod(int dirfd, const char *path, u32 mode, u64 rdev, struct inode **out)

@@ -35,6 +35,11 @@ struct inode_ops {
 	int (*setattr)(struct inode *i, u32 mask, const struct qk_stat *st); /* QK_ATTR_* | size truncates */
 	int (*statfs)(struct inode *i, void *statfs64);
 	int (*open)(struct inode *i, struct file *f); /* sets f->ops/f->priv when they differ from i->fops */
+	/* A lower tree that others may change. hold: an open, finds the file as it is now or -ESTALE (look the name up again); kept until unhold.
+	 * copied: one more (change 1) or less (-1) keeps using the content. NULL: it never changes. */
+	int (*hold)(struct inode *i);
+	void (*unhold)(struct inode *i);
+	void (*copied)(struct inode *i, int change);
 	/* Page cache back end: read pages [index, index+n) into frames (zero beyond the end). */
 	int (*readpages)(struct inode *i, u64 index, unsigned n, const paddr_t *frames);
 	/* The frame for a mapping of page `index` (below the size), referenced. write: of a shared writable mapping. */
@@ -199,8 +204,11 @@ struct mount {
 extern struct list all_mounts;
 void vfs_init(void); /* after mm, before start_init */
 int mount_add(const char *point, struct inode *root, const char *fstype, const char *source, u32 flags);
-struct inode *tmpfs_root(u32 mode);              /* fs/memfs.c */
-struct inode *hostfs_root(u32 root);             /* host root number */
+struct inode *tmpfs_root(u32 mode);  /* fs/memfs.c */
+struct inode *hostfs_root(u32 root); /* host root number */
+void host_contact(void);             /* something came from the host or went there, or time was let pass: what it said before may be old */
+void host_forget_all(void);          /* everything that the host said may be old: a clone */
+void hostfiles_before_park(void);
 struct inode *overlay_root(struct inode *lower); /* changes stay in memory, over `lower`, which never changes; takes the reference over */
 bool inode_is_lower(const struct inode *i);      /* of the overlay, and its content still that of the tree below, which never changes */
 struct file *shmem_file_new(u64 size);           /* unnamed tmpfs file, open O_RDWR: MAP_SHARED|MAP_ANONYMOUS and memfd; NULL: out of memory */
@@ -219,6 +227,8 @@ unsigned pagecache_around(struct inode *i, u64 index, unsigned max, paddr_t *out
 void pagecache_truncate(struct inode *i, u64 size);     /* drops pages beyond, clears the rest of the last one; i->size is the caller's */
 void pagecache_zero(struct inode *i, u64 off, u64 len); /* a hole; keeps the size */
 u64 pagecache_pages(struct inode *i);
+bool pagecache_drop_unused(struct inode *i);                   /* drops all pages; false, and none: some are in use beside the cache */
+void pagecache_put(struct inode *i, u64 index, paddr_t frame); /* takes the frame over as page `index`, if that is missing */
 ssize_t pagecache_read_inode(struct inode *i, struct uio *u, u64 *pos);
 ssize_t pagecache_read(struct file *f, struct uio *u, u64 *pos);  /* file_ops.read for cached files */
 ssize_t pagecache_write(struct file *f, struct uio *u, u64 *pos); /* tmpfs */

@@ -17,8 +17,9 @@ s64 qcall(enum qk_op op, u32 data_len, u64 a0, u64 a1, u64 a2, u64 a3, u64 a4, u
 /* Length of valid output in comm_data() and out[] of the last call. */
 u32 qcall_data_len(void);
 u64 qcall_out(int i);
-/* Queues a close: nobody waits for its result, so they are made many at a time. */
+/* Notes a close: nobody waits for its result, so it goes with the next request, or when this vCPU waits. */
 void qcall_close_later(int handle);
+void qcall_flush_closes(void); /* now: the notes are not part of a snapshot */
 
 /* Reads the event ring and hands events out: host_event() in fs/hoststream.c for handles, signals, capture, tick. */
 void events_poll(void);

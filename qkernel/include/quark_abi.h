@@ -59,6 +59,7 @@ enum qk_ring { QK_RING_AUTO = 0, QK_RING_0 = 1, QK_RING_3 = 2 };
 
 /* ---- Comm area -------------------------------------------------------------------------------- */
 #define QK_OFF_HEAD 0x00000u   /* struct qk_comm */
+#define QK_OFF_CLOSE 0x03000u  /* struct qk_closes */
 #define QK_OFF_SEGS 0x04000u   /* struct qk_seg[QK_SEG_MAX] */
 #define QK_OFF_EVENTS 0x08000u /* struct qk_event[QK_EVENT_MAX] */
 #define QK_OFF_DATA 0x10000u   /* names, directory entries, stat arrays, reports: QK_DATA_SIZE bytes */
@@ -76,6 +77,13 @@ enum qk_ring { QK_RING_AUTO = 0, QK_RING_0 = 1, QK_RING_3 = 2 };
 struct qk_seg {
 	uint64_t gpa;
 	uint64_t len;
+};
+
+/* Handles that the guest is done with. QVisor closes them with the next request or when the guest waits, and sets count to 0. */
+#define QK_CLOSE_MAX 1023u
+struct qk_closes {
+	uint32_t count; /* guest */
+	uint32_t handle[QK_CLOSE_MAX];
 };
 
 /* Host to guest: host handle `handle` became ready for `events` (poll(2) bits), or a control event with handle < 0. */
@@ -184,10 +192,11 @@ enum qk_op {
 	QC_LOOKUP, /* arg0 root, data name: walks it; data out = struct qk_stat[ret], one for each component that exists (walk ends after a non-directory
 	             * or at the first missing one); out0 = 0 or the errno that ended the walk early; when the last one is a symlink its target follows
 	             * the array as a NUL-terminated string. Name "": the root's own stat, ret 1 */
-	QC_OPEN,      /* arg0 root, arg1 flags (O_*), arg2 mode, data name: ret handle; data out = one struct qk_stat */
+	QC_OPEN,      /* arg0 root, arg1 flags (O_*), arg2 mode, data name: ret handle; data out = one struct qk_stat; segs (may be none): filled with
+	               * the first bytes of a regular file, out0 = how many */
 	QC_CLOSE,     /* arg0 handle */
-	QC_PREAD,     /* arg0 handle, arg1 offset, segs: ret bytes */
-	QC_PWRITE,    /* arg0 handle, arg1 offset, segs: ret bytes */
+	QC_PREAD,     /* arg0 handle, arg1 offset, segs: ret bytes. This and PWRITE, of files: out = size, mtime ns, ctime ns, blocks afterwards */
+	QC_PWRITE,    /* arg0 handle, arg1 offset (QK_APPEND: at the end, out0 then tells where it ended), segs: ret bytes */
 	QC_READDIR,   /* arg0 handle, arg1 cookie (0 = start): data out = struct linux_dirent64[], ret bytes (0 = end), out0 = next cookie */
 	QC_FSTAT,     /* arg0 handle: data out = struct qk_stat */
 	QC_STATFS,    /* arg0 root, data name: data out = struct statfs64 of the host ABI */
@@ -208,8 +217,12 @@ enum qk_op {
 	QC_POLL,  /* arg0 handle, arg1 events: ret = bits ready now. One struct qk_event comes when a bit that is not becomes ready; what earlier
 	           * requests wait for stays asked for until that event comes */
 	QC_IOCTL, /* arg0 handle, arg1 request (TCGETS, TCSETS*, TIOCGWINSZ, TIOCSWINSZ, FIONREAD), data in/out = the argument struct */
+	/* more of files */
+	QC_LIST, /* arg0 root, arg1 cookie (0 = start), data name: a directory with attributes; data out = struct qk_entry[], ret bytes; at cookie 0 the
+	          * first is the directory itself, with no name; out0 = 1: that was all, else the next cookie is the last entry's */
 	QC_OP_COUNT
 };
+#define QK_APPEND UINT64_MAX
 #define QK_ATTR_MODE 1u
 #define QK_ATTR_OWNER 2u
 #define QK_ATTR_ATIME 4u
@@ -220,6 +233,15 @@ struct qk_stat {
 	uint64_t dev, ino, size, blocks, rdev;
 	uint32_t mode, nlink, uid, gid;
 	int64_t atime_ns, mtime_ns, ctime_ns;
+};
+
+/* One of QC_LIST. The next begins len bytes further on, at a multiple of 8. */
+struct qk_entry {
+	struct qk_stat st;
+	uint64_t cookie; /* behind this entry */
+	uint32_t len;
+	uint32_t chain; /* for the guest's use: 0 */
+	char name[];    /* NUL-terminated; of a symlink the target follows, NUL-terminated */
 };
 
 #endif

@@ -233,6 +233,11 @@ u64 frames_free(void)
 	return nfree;
 }
 
+u64 frames_available(void)
+{
+	return nfree + (ram_limit > ram_bytes ? ram_limit - ram_bytes : 0) / PAGE_SIZE;
+}
+
 u64 frames_limit(void)
 {
 	return ram_limit / PAGE_SIZE;

@@ -13,6 +13,8 @@ void park_now(void)
 	memcpy(generation, comm()->generation, sizeof(generation));
 	/* Cached file content that nothing maps can be read again; stored, it would be a sixth of a snapshot. */
 	comm()->cache_dropped = pagecache_shrink(~0ul) * PAGE_SIZE;
+	hostfiles_before_park();
+	qcall_flush_closes();
 	time_freeze();
 	arch_park();
 	after_park();
@@ -23,6 +25,7 @@ void after_park(void)
 	bool restored = memcmp(generation, comm()->generation, sizeof(generation)) != 0;
 	capture_requested = false;
 	time_resync(restored);
+	host_forget_all();
 	if (restored) {
 		random_reseed();
 		struct process *p;

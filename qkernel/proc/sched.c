@@ -1,5 +1,6 @@
 /* Scheduler: round robin on one vCPU, sleepers by deadline, idle in arch_wait. */
 #include "arch.h"
+#include "fs.h"
 #include "proc.h"
 #include "qcall.h"
 
@@ -73,6 +74,7 @@ static void idle(void)
 		u64 next = timers_next(), now = mono_ns();
 		if (events_pending() || capture_requested)
 			continue;
+		host_contact();
 		if (next > now)
 			arch_wait(next == UINT64_MAX ? UINT64_MAX : next - now);
 	}

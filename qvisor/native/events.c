@@ -151,6 +151,9 @@ int events_collect(struct qv *vm, int64_t timeout_ns)
 void events_wait(struct qv *vm, uint64_t ns)
 {
 	uint64_t end = ns > (1ull << 62) ? UINT64_MAX : now_ns() + ns;
+	pthread_mutex_lock(&vm->call_lock);
+	qfile_close_pending(vm);
+	pthread_mutex_unlock(&vm->call_lock);
 	atomic_store(&vm->waiting, 1);
 	while (!events_undrained(vm) && !atomic_load(&vm->stop)) {
 		uint64_t now = now_ns();

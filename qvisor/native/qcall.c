@@ -71,7 +71,7 @@ static int64_t serve(struct qv *vm, struct qk_call *call)
 	case QC_IOCTL:
 		return qstream_call(vm, call);
 	default:
-		if (call->op > QC_CLOCK && call->op < QC_READ)
+		if ((call->op > QC_CLOCK && call->op < QC_READ) || (call->op > QC_IOCTL && call->op < QC_OP_COUNT))
 			return qfile_call(vm, call);
 		return -ENOSYS;
 	}
@@ -95,6 +95,7 @@ static bool take(struct qv *vm, struct qk_call *call)
 static void answer(struct qv *vm, struct qk_call *call)
 {
 	struct qk_call *shared = &vm->comm->call;
+	qfile_close_pending(vm);
 	call->ret = serve(vm, call);
 	memcpy(shared->out, call->out, sizeof(call->out));
 	shared->data_len = call->data_len;

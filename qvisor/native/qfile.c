@@ -13,7 +13,6 @@
 
 #include "vm.h"
 
-#define NAME_LIMIT 4096
 /* The permissions that a guest can give on the host: none that lend whoever runs the file another's identity. */
 #define MODE_BITS 01777
 #define SET_ID_BITS 06000
@@ -23,7 +22,7 @@ static char *data(struct qv *vm)
 	return vm->comm_area + QK_OFF_DATA;
 }
 
-static int root_of(struct qv *vm, uint64_t root, bool write)
+int qfile_root(struct qv *vm, uint64_t root, bool write)
 {
 	if (root >= (uint64_t)vm->config.nroots)
 		return -EINVAL;
@@ -46,7 +45,7 @@ static int64_t nanoseconds(struct timespec t)
 	return ns;
 }
 
-static void fill(struct qk_stat *q, const struct stat *s)
+void qfile_stat(struct qk_stat *q, const struct stat *s)
 {
 	*q = (struct qk_stat){
 		.dev = s->st_dev,
@@ -65,7 +64,7 @@ static void fill(struct qk_stat *q, const struct stat *s)
 }
 
 /* Copies the index-th NUL-terminated name of the data area out of the guest's reach. */
-static int take_name(struct qv *vm, const struct qk_call *call, int index, char name[NAME_LIMIT])
+int qfile_name(struct qv *vm, const struct qk_call *call, int index, char name[NAME_LIMIT])
 {
 	const char *p = data(vm), *end = p + call->data_len;
 	for (; index; index--) {
@@ -87,7 +86,7 @@ static int64_t lookup(struct qv *vm, struct qk_call *call)
 	char name[NAME_LIMIT];
 	struct qk_stat *out = (struct qk_stat *)data(vm);
 	struct stat st;
-	int root = root_of(vm, call->arg[0], false), r = take_name(vm, call, 0, name);
+	int root = qfile_root(vm, call->arg[0], false), r = qfile_name(vm, call, 0, name);
 	int64_t count = 0;
 	call->data_len = 0;
 	if (root < 0 || r)
@@ -95,7 +94,7 @@ static int64_t lookup(struct qv *vm, struct qk_call *call)
 	if (!*name) {
 		if (fstat(root, &st))
 			return -errno;
-		fill(out, &st);
+		qfile_stat(out, &st);
 		call->data_len = sizeof(*out);
 		return 1;
 	}
@@ -117,7 +116,7 @@ static int64_t lookup(struct qv *vm, struct qk_call *call)
 			call->out[0] = ENOENT;
 			break;
 		}
-		fill(&out[count++], &st);
+		qfile_stat(&out[count++], &st);
 		if (hidden && next)
 			call->out[0] = ENOENT;
 		if (hidden)
@@ -144,12 +143,16 @@ static int64_t lookup(struct qv *vm, struct qk_call *call)
 	return count;
 }
 
+#define MAX(a, b) ((a) > (b) ? (a) : (b))
+
 static int new_handle(struct qv *vm, struct qv_handle h)
 {
-	for (int i = 3; h.name && i < QV_MAX_HANDLES; i++) {
-		if (vm->handles[i].kind != QV_H_FREE)
+	for (int i = MAX(vm->handles_free, 3); h.name && i < QV_MAX_HANDLES; i++) {
+		if (i < vm->handles_top && vm->handles[i].kind != QV_H_FREE)
 			continue;
 		vm->handles[i] = h;
+		vm->handles_free = i + 1;
+		vm->handles_top = MAX(vm->handles_top, i + 1);
 		return i;
 	}
 	close(h.fd);
@@ -197,7 +200,7 @@ static int64_t open_file(struct qv *vm, struct qk_call *call)
 	struct stat st;
 	int flags = (int)call->arg[1] & (O_ACCMODE | O_CREAT | O_EXCL | O_TRUNC | O_DIRECTORY | O_APPEND);
 	bool write = (flags & O_ACCMODE) != O_RDONLY || (flags & (O_CREAT | O_TRUNC));
-	int root = root_of(vm, call->arg[0], write), r = take_name(vm, call, 0, name);
+	int root = qfile_root(vm, call->arg[0], write), r = qfile_name(vm, call, 0, name);
 	call->data_len = 0;
 	if (root < 0 || r)
 		return root < 0 ? root : r;
@@ -224,9 +227,15 @@ static int64_t open_file(struct qv *vm, struct qk_call *call)
 			      .root = (uint32_t)call->arg[0],
 			      .flags = flags & ~(O_CREAT | O_EXCL | O_TRUNC),
 			      .name = strdup(name)};
-	fill(&h.identity, &st);
+	qfile_stat(&h.identity, &st);
 	memcpy(data(vm), &h.identity, sizeof(h.identity));
 	call->data_len = sizeof(h.identity);
+	if (call->nseg && S_ISREG(st.st_mode)) {
+		struct iovec iov[QK_SEG_MAX];
+		int n = segs_to_iov(vm, call, iov);
+		ssize_t got = n < 0 ? 0 : preadv(fd, iov, n, 0);
+		call->out[0] = got < 0 ? 0 : (uint64_t)got;
+	}
 	return new_handle(vm, h);
 }
 
@@ -236,12 +245,12 @@ int qfile_reopen(struct qv *vm, struct qv_handle *h)
 	int fd = open_existing(vm, vm->config.roots[h->root], h->name, is_file_root(vm, h->root), h->flags);
 	if (fd < 0)
 		return -ESTALE;
-	if (fstat(fd, &st) || st.st_ino != h->identity.ino || st.st_dev != h->identity.dev || st.st_mode != h->identity.mode) {
+	if (fstat(fd, &st) || st.st_ino != h->identity.ino || st.st_dev != h->identity.dev || ((st.st_mode ^ h->identity.mode) & S_IFMT)) {
 		close(fd);
 		return -ESTALE;
 	}
-	/* The guest has pages of a read-only file in its cache: it must still be that file's content. */
-	if (S_ISREG(st.st_mode) && !h->writable && ((uint64_t)st.st_size != h->identity.size || nanoseconds(st.st_mtim) != h->identity.mtime_ns)) {
+	/* A volume's file goes on as it is. Of a file of the rootfs the guest has pages in its cache: it must still be that content. */
+	if (S_ISREG(st.st_mode) && h->root == 0 && ((uint64_t)st.st_size != h->identity.size || nanoseconds(st.st_mtim) != h->identity.mtime_ns)) {
 		close(fd);
 		return -ESTALE;
 	}
@@ -264,6 +273,8 @@ static int64_t close_handle(struct qv *vm, uint64_t handle)
 		return -EBADF;
 	struct qv_handle h = vm->handles[handle];
 	vm->handles[handle] = (struct qv_handle){.kind = QV_H_FREE};
+	if ((int)handle < vm->handles_free)
+		vm->handles_free = (int)handle;
 	if (h.name < vm->restored_names || h.name >= vm->restored_names + vm->restored_names_size)
 		free(h.name);
 	if (h.fd >= 0)
@@ -271,24 +282,52 @@ static int64_t close_handle(struct qv *vm, uint64_t handle)
 	return 0;
 }
 
+void qfile_close_pending(struct qv *vm)
+{
+	struct qk_closes *c = (struct qk_closes *)(vm->comm_area + QK_OFF_CLOSE);
+	uint32_t n = __atomic_load_n(&c->count, __ATOMIC_ACQUIRE);
+	if (!n)
+		return;
+	for (uint32_t i = 0; i < n && i < QK_CLOSE_MAX; i++)
+		close_handle(vm, __atomic_load_n(&c->handle[i], __ATOMIC_RELAXED));
+	__atomic_store_n(&c->count, 0, __ATOMIC_RELEASE);
+}
+
 void qfile_close_all(struct qv *vm)
 {
-	for (uint64_t i = 3; i < QV_MAX_HANDLES; i++)
+	for (int i = 3; i < vm->handles_top; i++)
 		if (vm->handles[i].kind == QV_H_FILE)
-			close_handle(vm, i);
+			close_handle(vm, (uint64_t)i);
 	free(vm->restored_names);
 	vm->restored_names = NULL;
 	vm->restored_names_size = 0;
 }
 
-static int64_t transfer(struct qv *vm, const struct qk_call *call, int fd)
+/* What a guest needs to notice that others change the file, too. */
+static void tell(struct qk_call *call, int fd)
+{
+	struct stat st;
+	if (fstat(fd, &st))
+		return;
+	call->out[0] = (uint64_t)st.st_size;
+	call->out[1] = (uint64_t)nanoseconds(st.st_mtim);
+	call->out[2] = (uint64_t)nanoseconds(st.st_ctim);
+	call->out[3] = (uint64_t)st.st_blocks;
+}
+
+static int64_t transfer(struct qv *vm, struct qk_call *call, int fd)
 {
 	struct iovec iov[QK_SEG_MAX];
 	int n = segs_to_iov(vm, call, iov);
 	if (n < 0)
 		return n;
-	ssize_t r = call->op == QC_PREAD ? preadv(fd, iov, n, (off_t)call->arg[1]) : pwritev(fd, iov, n, (off_t)call->arg[1]);
-	return r < 0 ? -errno : r;
+	off_t at = (off_t)call->arg[1];
+	bool append = call->op == QC_PWRITE && call->arg[1] == QK_APPEND;
+	ssize_t r = call->op == QC_PREAD ? preadv(fd, iov, n, at) : pwritev2(fd, iov, n, append ? 0 : at, append ? RWF_APPEND : 0);
+	if (r < 0)
+		return -errno;
+	tell(call, fd);
+	return r;
 }
 
 static int64_t read_directory(struct qv *vm, struct qk_call *call, int fd)
@@ -377,9 +416,9 @@ static int64_t change(struct qv *vm, struct qk_call *call)
 	char name[NAME_LIMIT], other[NAME_LIMIT];
 	const char *last;
 	bool two = call->op == QC_RENAME || call->op == QC_LINK || call->op == QC_SYMLINK;
-	int root = root_of(vm, call->arg[0], true), r = take_name(vm, call, 0, name);
+	int root = qfile_root(vm, call->arg[0], true), r = qfile_name(vm, call, 0, name);
 	if (!r && two)
-		r = take_name(vm, call, 1, other);
+		r = qfile_name(vm, call, 1, other);
 	call->data_len = 0;
 	if (root < 0 || r)
 		return root < 0 ? root : r;
@@ -416,7 +455,7 @@ static int64_t stat_filesystem(struct qv *vm, struct qk_call *call)
 {
 	char name[NAME_LIMIT];
 	struct statfs s;
-	int root = root_of(vm, call->arg[0], false), r = take_name(vm, call, 0, name);
+	int root = qfile_root(vm, call->arg[0], false), r = qfile_name(vm, call, 0, name);
 	call->data_len = 0;
 	if (root < 0 || r)
 		return root < 0 ? root : r;
@@ -444,7 +483,7 @@ static int64_t on_handle(struct qv *vm, struct qk_call *call)
 	if (writes && !vm->handles[call->arg[0]].writable)
 		return -EBADF;
 	/* A lock stops others on the host: it is a change, too. */
-	if (op == QC_FLOCK && root_of(vm, vm->handles[call->arg[0]].root, true) < 0)
+	if (op == QC_FLOCK && qfile_root(vm, vm->handles[call->arg[0]].root, true) < 0)
 		return -EROFS;
 	switch (op) {
 	case QC_PREAD:
@@ -455,11 +494,14 @@ static int64_t on_handle(struct qv *vm, struct qk_call *call)
 	case QC_FSTAT:
 		if (fstat(fd, &st))
 			return -errno;
-		fill((struct qk_stat *)data(vm), &st);
+		qfile_stat((struct qk_stat *)data(vm), &st);
 		call->data_len = sizeof(struct qk_stat);
 		return 0;
 	case QC_FTRUNCATE:
-		return ftruncate(fd, (off_t)call->arg[1]) ? -errno : 0;
+		if (ftruncate(fd, (off_t)call->arg[1]))
+			return -errno;
+		tell(call, fd);
+		return 0;
 	case QC_FSYNC:
 		return (call->arg[1] ? fdatasync(fd) : fsync(fd)) ? -errno : 0;
 	case QC_FALLOCATE:
@@ -482,6 +524,8 @@ int64_t qfile_call(struct qv *vm, struct qk_call *call)
 		return close_handle(vm, call->arg[0]);
 	case QC_STATFS:
 		return stat_filesystem(vm, call);
+	case QC_LIST:
+		return qdir_list(vm, call);
 	case QC_MKDIR:
 	case QC_UNLINK:
 	case QC_RENAME:

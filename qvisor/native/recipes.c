@@ -27,7 +27,7 @@ static bool is_possible(const struct qv *vm, const struct recipe *r)
 int64_t qv_recipes_save(struct qv *vm, void *buf, size_t max)
 {
 	size_t at = 0;
-	for (uint32_t i = 3; i < QV_MAX_HANDLES; i++) {
+	for (uint32_t i = 3; i < (uint32_t)vm->handles_top; i++) {
 		const struct qv_handle *h = &vm->handles[i];
 		if (h->kind != QV_H_FILE)
 			continue;
@@ -67,6 +67,8 @@ int qv_recipes_load(struct qv *vm, const void *buf, size_t n)
 		at += r.name_len + 1;
 		vm->handles[r.index] = (struct qv_handle){
 			.fd = -1, .kind = QV_H_FILE, .writable = r.writable, .root = r.root, .flags = r.flags, .name = name, .identity = r.identity};
+		if ((int)r.index >= vm->handles_top)
+			vm->handles_top = (int)r.index + 1;
 		p += sizeof(r) + r.name_len;
 		n -= sizeof(r) + r.name_len;
 	}

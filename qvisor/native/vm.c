@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -87,6 +88,17 @@ static int create(struct qv *vm)
 	return r ? r : events_init(vm);
 }
 
+/* Every file that the guest has open is a descriptor here: as many as this process may have. */
+static void raise_files(void)
+{
+	struct rlimit l;
+	if (getrlimit(RLIMIT_NOFILE, &l) == 0 && l.rlim_cur < l.rlim_max) {
+		rlim_t most = QV_MAX_HANDLES + 64; /* those of QVisor itself */
+		l.rlim_cur = l.rlim_max < most ? l.rlim_max : most;
+		setrlimit(RLIMIT_NOFILE, &l);
+	}
+}
+
 int qv_create(int kvm_fd, uint64_t ram_max, struct qv **out)
 {
 	if (ram_max < QK_SLOT_SIZE || ram_max % QK_SLOT_SIZE || ram_max > (32ull << 30))
@@ -102,6 +114,7 @@ int qv_create(int kvm_fd, uint64_t ram_max, struct qv **out)
 	vm->ram = vm->comm_area = MAP_FAILED;
 	pthread_mutex_init(&vm->event_lock, NULL);
 	pthread_mutex_init(&vm->call_lock, NULL);
+	raise_files();
 	int r = create(vm);
 	if (r) {
 		qv_destroy(vm);

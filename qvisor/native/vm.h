@@ -11,7 +11,7 @@
 
 #include "qvisor_api.h"
 
-#define QV_MAX_HANDLES 1024
+#define QV_MAX_HANDLES 65536
 
 /* A host descriptor that the guest knows by its index. */
 struct qv_handle {
@@ -55,7 +55,8 @@ struct qv {
 	struct qv_system systems[QV_SYSTEMS];
 	unsigned next_system;
 	struct qv_handle handles[QV_MAX_HANDLES];
-	char *restored_names; /* of all handles that came from recipes */
+	int handles_top, handles_free; /* all from the first on have never been used; all below the second (and from 3 on) are in use */
+	char *restored_names;          /* of all handles that came from recipes */
 	size_t restored_names_size;
 
 	pthread_t vcpu_thread;
@@ -127,7 +128,15 @@ void poller_destroy(struct qv *vm);
 int64_t qfile_call(struct qv *vm, struct qk_call *call);
 int64_t qstream_call(struct qv *vm, struct qk_call *call);
 void qfile_close_all(struct qv *vm);
-int qfile_reopen(struct qv *vm, struct qv_handle *h); /* descriptor of a handle restored from a recipe; -ESTALE: not the same file */
+/* For the other files that serve names. root: its descriptor or -errno. name: the index-th NUL-terminated name of the data area, copied out of the guest's
+ * reach; 0 or -errno. */
+#define NAME_LIMIT 4096
+int qfile_root(struct qv *vm, uint64_t root, bool write);
+int qfile_name(struct qv *vm, const struct qk_call *call, int index, char name[NAME_LIMIT]);
+void qfile_stat(struct qk_stat *q, const struct stat *s);
+int64_t qdir_list(struct qv *vm, struct qk_call *call); /* qdir.c */
+void qfile_close_pending(struct qv *vm);                /* what the guest said it is done with */
+int qfile_reopen(struct qv *vm, struct qv_handle *h);   /* descriptor of a handle restored from a recipe; -ESTALE: not the same file */
 /* walk.c: names of a host root. Descriptors or -errno; -ENOENT: below something hidden.
  * parent: O_PATH descriptor of the directory that holds the last component, which `last` then points to. open: the last component may be hidden. */
 int walk_parent(struct qv *vm, int root, const char *name, const char **last);
