@@ -71,7 +71,7 @@ static int getpage(struct inode *i, u64 index, bool write, paddr_t *out)
 	if (inode_is_lower(i)) {
 		struct inode *l = memnode_of(i)->lower;
 		if (!write)
-			return l->ops->getpage(l, index, false, out);
+			return l->ops->getpage ? l->ops->getpage(l, index, false, out) : pagecache_get(l, index, false, out);
 		memfs_copy_up(i, i->size);
 	}
 	return pagecache_get(i, index, true, out);
