@@ -119,7 +119,7 @@ class UserfaultfdError(QuarkError):
 
 
 class PathDeniedError(QuarkError):
-    """A caller of the daemon named a host directory that is not one of its domain's."""
+    """A host path was named that the sandbox may not have."""
 
     exit_code = 75
     grpc_code = "PERMISSION_DENIED"

@@ -16,7 +16,7 @@ RINGS = ("auto", "ring0", "ring3")
 
 def _require(good: bool, what: str) -> None:
     if not good:
-        raise CorruptBlobError(f"the snapshot's document is malformed: {what}; it can only be deleted")
+        raise CorruptBlobError(f"the snapshot's document is malformed: {what}")
 
 
 def _is_text(value: object) -> bool:

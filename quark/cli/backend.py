@@ -52,7 +52,7 @@ class Backend(Protocol):
     def export(self, name: str, file: BinaryIO) -> None:
         """Write it with its chain."""
 
-    def import_(self, file: BinaryIO, name: str | None) -> Fields:
+    def import_(self, file: BinaryIO, name: str | None, *, host_paths: bool) -> Fields:
         """Read what `export` wrote; SHOWN."""
 
     def warm(self, name: str, progress: Callable[[int], None]) -> int:

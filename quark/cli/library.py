@@ -96,9 +96,14 @@ class Library:
         store, _ = self._find(name)
         store.export(name, file)
 
-    def import_(self, file: BinaryIO, name: str | None) -> Fields:
+    def import_(self, file: BinaryIO, name: str | None, *, host_paths: bool) -> Fields:
         """See Backend."""
-        return self.show(self._open(create=True).import_(file, name).name)
+        from functools import partial
+
+        from snapshotd.metadata import check_import
+
+        check = partial(check_import, host_paths=host_paths)
+        return self.show(self._open(create=True).import_(file, name, check).name)
 
     def warm(self, name: str, progress: Callable[[int], None]) -> int:
         """See Backend."""

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from quark.cli.backend import LISTED, SHOWN, STATS
+from quark.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,8 +52,12 @@ class Service:
         """See Backend."""
         self._client.export_snapshot(name, file)
 
-    def import_(self, file: BinaryIO, name: str | None) -> Fields:
+    def import_(self, file: BinaryIO, name: str | None, *, host_paths: bool) -> Fields:
         """See Backend."""
+        if host_paths:
+            raise UsageError(
+                "--host-paths is for work without a daemon; list what it may have in `paths` of the daemon's domain"
+            )
         return _fields(self._client.import_snapshot(file, name), SHOWN)
 
     def warm(self, name: str, progress: Callable[[int], None]) -> int:

@@ -185,7 +185,9 @@ def import_(context: Context, parsed: Parsed) -> int:
         size = os.fstat(file.fileno()).st_size
         backend = stack.enter_context(context.backend())
         progress = stack.enter_context(Progress(f"importing {path}", quiet=context.json))
-        snapshot = backend.import_(cast("BinaryIO", Counted(path, file, progress, size)), name)
+        snapshot = backend.import_(
+            cast("BinaryIO", Counted(path, file, progress, size)), name, host_paths=parsed.flag("--host-paths")
+        )
     if context.json:
         print_json(snapshot)
     else:

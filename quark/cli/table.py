@@ -156,8 +156,9 @@ exit status: the program's own, as of `quark run`"""),
     Command("snapshot flatten", "snapshot:flatten", "make snapshots independent of their parents", ("NAME...",), words=("snapshot",)),
     Command("snapshot export", "snapshot:export", "write a snapshot with its chain to a file", ("NAME FILE|-",), words=("snapshot", "file"),
             text="FILE appears when it is complete."),
-    Command("snapshot import", "snapshot:import_", "read what export wrote", ("FILE|- [--name NAME]",), (
+    Command("snapshot import", "snapshot:import_", "read what export wrote", ("FILE|- [--name NAME] [--host-paths]",), (
         Option("--name", "NAME", "for the snapshot, instead of the one in the file"),
+        Option("--host-paths", "", "it may have the rootfs and the volumes of this host that it names"),
     ), words=("file",)),
     Command("snapshot warm", "snapshot:warm", "bring images into memory and keep them there", ("NAME...",), words=("snapshot",),
             text="Without a daemon they stay until a minute has passed in which no clone ran."),

@@ -18,7 +18,7 @@ from snapshotd.daemon.pipe import Abandoned, Pipe, Steps, in_thread
 from snapshotd.daemon.rpc import Service, stream, unary
 from snapshotd.daemon.sandbox import Capture
 from snapshotd.daemon.waiting import first_of
-from snapshotd.metadata import Metadata
+from snapshotd.metadata import Metadata, check_import
 from snapshotd.trigger import compile_pattern
 
 if TYPE_CHECKING:
@@ -181,7 +181,9 @@ class SnapshotService(Service, SnapshotServiceServicer):
 
         def take(name: str | None) -> SnapshotInfo:
             try:
-                return store.import_(cast("BinaryIO", pipe), name)
+                # Where a domain has `paths`, they are asked at every start of a sandbox.
+                check = functools.partial(check_import, host_paths=domain.paths is not None)
+                return store.import_(cast("BinaryIO", pipe), name, check)
             finally:
                 pipe.abandon()
 

@@ -19,7 +19,7 @@ from snapshotd.store.pagemap import FRAMES_LIMIT
 from snapshotd.store.records import END, LAYER, LAYER_END, META, PAGES, WORKING_SET, ZEROS, RecordReader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import BinaryIO
 
     from snapshotd.store.domain import Domain
@@ -37,8 +37,8 @@ class Import:
         self._domain = domain
         self._incoming: list[SnapshotRow] = []
 
-    def run(self, file: BinaryIO, name: str | None) -> SnapshotRow:
-        """Read the whole stream and publish it; if that fails nothing is visible, and gc removes what was written."""
+    def run(self, file: BinaryIO, name: str | None, check: Callable[[bytes], None] | None = None) -> SnapshotRow:
+        """Read the whole stream and publish it, if `check` lets the documents of what is new pass; if that fails nothing is visible, and gc removes what was written."""
         reader = RecordReader(file, self._domain.key)
         self._domain.cipher.seal_blob(b"", b"")
         parent: SnapshotRow | None = None
@@ -54,6 +54,9 @@ class Import:
         if head is None or not head.last:
             raise reader.fail("the stream holds no snapshot")
         reader.end()
+        if check is not None:
+            for row in self._incoming:
+                check(rows.get_meta(self._domain.catalogue, self._domain.cipher, row))
         return self._publish(name)
 
     def _layer(self, reader: RecordReader, head: Head, parent: SnapshotRow | None) -> SnapshotRow:

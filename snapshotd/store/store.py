@@ -289,12 +289,15 @@ class Store:
 
         export(self._domain, name, fileobj)
 
-    def import_(self, fileobj: BinaryIO, name: str | None = None) -> SnapshotInfo:
+    def import_(
+        self, fileobj: BinaryIO, name: str | None = None, check: Callable[[bytes], None] | None = None
+    ) -> SnapshotInfo:
         """Read a snapshot with its chain from a stream; all of it is there when this returns, or none.
 
         Args:
             fileobj: what export() wrote.
             name: for the snapshot, instead of the one in the stream. Parents keep theirs, with a suffix if they are taken.
+            check: gets the document of each snapshot that is new here before any of them is visible, and refuses it by an exception.
 
         Raises:
             NameTakenError, BadNameError: the name.
@@ -307,7 +310,7 @@ class Store:
         if name is not None:
             self.check_name(name)
         with self._domain.share(WAIT):
-            return self._info(Import(self._domain).run(fileobj, name))
+            return self._info(Import(self._domain).run(fileobj, name, check))
 
     def set_working_set(self, name: str, blob: bytes) -> None:
         """Replace the working set of a snapshot.

@@ -2,6 +2,7 @@
 
 import json
 import struct
+import subprocess
 
 import pytest
 
@@ -12,6 +13,7 @@ PYTHON = "/usr/bin/python3.11"
 CODE = "import os; f = os.open('/dev/quark', os.O_RDWR); g = open('/etc/hostname'); os.write(f, b'ready\\n'); print('on', len(g.read()) > 0)"
 RECIPE = struct.Struct("<IIiIII")  # recipes.c, struct recipe, up to the identity
 IDENTITY_BYTES = 80
+READY = b'#include <fcntl.h>\n#include <unistd.h>\nint main(void) { return write(open("/dev/quark", O_RDWR), "ready\\n", 6) != 6; }'
 
 
 @pytest.fixture
@@ -105,3 +107,27 @@ def test_recipes_that_no_guest_could_have(good, changes):
     done = good("run", "--from-snapshot", "bad")
     assert "could not take over the open files" in done.err, done
     assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("option", ["--rootfs", "-v"])
+def test_what_an_import_may_have_is_decided_here(quark, tmp_path, option):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    if option == "--rootfs":
+        program = ("/true",)
+        subprocess.run(["gcc", "-static", "-xc", "-", "-o", folder / "true"], input=READY, check=True)
+        options = (option, folder)
+    else:
+        program = (PYTHON, "-c", CODE)
+        options = (option, f"{folder}:/x")
+    done = quark("snapshot", "create", "mine", "--ready-file", *options, "--", *program)
+    assert done.status == 0, done
+    file = tmp_path / "file"
+    assert quark("snapshot", "export", "mine", file).status == 0
+    done = quark("snapshot", "import", file, "--name", "other")
+    assert (done.status, done.err.count("\n")) == (75, 1), done
+    assert str(folder) in done.err
+    assert "--host-paths" in done.err
+    assert "other" not in quark("snapshot", "list").out
+    assert quark("snapshot", "import", file, "--name", "other", "--host-paths").status == 0
+    assert quark("run", "--from-snapshot", "other").status == 0
