@@ -1,5 +1,5 @@
 /* Open files: life cycle, kernel-side reading, pages for mappings. */
-#include "fs.h"
+#include "inotify.h"
 #include "lock.h"
 #include <linux/fcntl.h>
 #include <linux/mman.h>
@@ -34,6 +34,8 @@ void file_put(struct file *f)
 {
 	if (--f->refs)
 		return;
+	if (f->inode && f->ops != &no_ops)
+		notify(f->inode, (f->flags & O_ACCMODE) == O_RDONLY ? IN_CLOSE_NOWRITE : IN_CLOSE_WRITE);
 	if (!list_empty(&f->epoll_links))
 		epoll_forget(f);
 	locks_release_file(f);
@@ -67,6 +69,7 @@ struct file *inode_open(const struct path *p, u32 oflags, int *err)
 		file_put(f);
 		return NULL;
 	}
+	notify(i, IN_OPEN);
 	return f;
 }
 

@@ -1,5 +1,5 @@
 /* Inodes and places in the tree: reference counts, attributes, permission. */
-#include "fs.h"
+#include "inotify.h"
 #include <linux/stat.h>
 
 static u64 last_dev = 1, last_ino = 1;
@@ -36,6 +36,11 @@ void inode_get(struct inode *i)
 
 void inode_put(struct inode *i)
 {
+	if (i && unlikely(i->watches) && !i->nlink && i->refs - 1 == i->nwatches) {
+		i->refs--;
+		inotify_gone(i, 0);
+		return;
+	}
 	while (i && --i->refs == 0) {
 		struct inode *parent = i->parent;
 		if (i->ops && i->ops->evict)

@@ -312,7 +312,7 @@ static int rename(struct inode *od, const char *on, struct inode *nd, const char
 		inode_get(target);
 		names_set(&memnode_of(nd)->kids, nn, i);
 		names_set(&memnode_of(od)->kids, on, target);
-		if (S_ISDIR(target->mode) && target->parent) {
+		if (target->parent) {
 			struct inode *old = target->parent;
 			kfree(target->name);
 			target->name = kstrdup(on);
@@ -451,6 +451,16 @@ static const struct inode_ops dir_ops = {
 	.statfs = memfs_statfs,
 	.evict = memfs_evict,
 };
+void memfs_each_child(struct inode *dir, void (*fn)(struct inode *dir, const char *name, struct inode *child))
+{
+	struct entry *e;
+	if (dir->ops != &dir_ops)
+		return;
+	list_for_each (e, &memnode_of(dir)->kids.order, order)
+		if (e->state == ENTRY_INODE)
+			fn(dir, e->name, e->inode);
+}
+
 static const struct inode_ops link_ops = {.readlink = readlink, .setattr = memfs_setattr, .statfs = memfs_statfs, .evict = memfs_evict};
 static const struct inode_ops special_ops = {.setattr = memfs_setattr, .statfs = memfs_statfs, .evict = memfs_evict};
 

@@ -30,6 +30,8 @@ int memfs_copy_up(struct inode *i, u64 valid);
 int memfs_setattr(struct inode *i, u32 mask, const struct qk_stat *st);
 int memfs_statfs(struct inode *i, void *out);
 void memfs_evict(struct inode *i);
+/* Each child of directory `dir` that is in memory; nothing where dir is not of this file system. */
+void memfs_each_child(struct inode *dir, void (*fn)(struct inode *dir, const char *name, struct inode *child));
 void reseed_add(struct inode *dev); /* fs/reseed.c */
 extern const struct inode_ops memfs_file_ops, memfs_copied_ops;
 extern const struct file_ops memfs_file_fops;

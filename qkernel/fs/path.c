@@ -1,5 +1,5 @@
 /* The path walk, and opening files by name. */
-#include "fs.h"
+#include "inotify.h"
 #include <linux/fcntl.h>
 #include <linux/openat2.h>
 #include <linux/stat.h>
@@ -123,6 +123,8 @@ static int lookup(const struct path *dir, const char *name, const char *rest, st
 		i->name = kstrdup(name);
 		i->parent = d;
 		inode_get(d);
+	} else if (unlikely(d->watches)) {
+		inotify_adopt(d, name, i);
 	}
 	*out = (struct path){.mnt = dir->mnt, .inode = i};
 	cross(out);
@@ -361,6 +363,8 @@ static struct file *open_path(struct path *p, u32 oflags, int *err)
 		if (*err) {
 			file_put(f);
 			f = NULL;
+		} else {
+			notify(p->inode, IN_MODIFY);
 		}
 	}
 	path_put(p);
@@ -403,6 +407,8 @@ static int create(struct path *dir, const char *name, u32 mode, struct path *out
 	if (!r) {
 		out->mnt = dir->mnt;
 		out->str = path_of(dir->inode, dir->mnt, name);
+		inotify_adopt(dir->inode, name, out->inode);
+		notify_entry(dir->inode, IN_CREATE, name, out->inode, 0);
 	}
 	return r;
 }
@@ -508,6 +514,10 @@ int vfs_mknod(int dirfd, const char *path, u32 mode, u64 rdev, struct inode **ou
 	if (!r)
 		r = dir.inode->ops->create ? dir.inode->ops->create(dir.inode, last, (mode & S_IFMT) | (mode & 07777 & ~current->fs->umask), rdev, &i)
 					   : -EPERM;
+	if (!r) {
+		inotify_adopt(dir.inode, last, i);
+		notify_entry(dir.inode, IN_CREATE, last, i, 0);
+	}
 	path_put(&dir);
 	if (r)
 		return r;

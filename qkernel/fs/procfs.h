@@ -22,10 +22,13 @@ struct proc_text {
 	void (*fn)(struct text *, const struct subject *);
 };
 extern const struct proc_text system_texts[], process_texts[]; /* ended by name NULL; a name may hold slashes in system_texts */
-/* Texts that other parts of the kernel make: ipc/ */
+/* Texts that other parts of the kernel make: ipc/, fs/inotify.c */
 void proc_sysvipc_msg(struct text *t, const struct subject *s);
 void proc_sysvipc_sem(struct text *t, const struct subject *s);
 void proc_sysvipc_shm(struct text *t, const struct subject *s);
+void proc_inotify_events(struct text *t, const struct subject *s);
+void proc_inotify_instances(struct text *t, const struct subject *s);
+void proc_inotify_watches(struct text *t, const struct subject *s);
 void proc_limits_sem(struct text *t, const struct subject *s);
 void proc_limits_shmmax(struct text *t, const struct subject *s);
 void proc_limits_shmmni(struct text *t, const struct subject *s);

@@ -1,5 +1,5 @@
 /* What the files of /proc say. */
-#include "procfs.h"
+#include "inotify.h"
 #include "../proc/proc.h"
 #include "qcall.h"
 #include <linux/fcntl.h>
@@ -258,6 +258,9 @@ const struct proc_text system_texts[] = {
 	{"sys/vm/max_map_count", n65530},
 	{"sys/vm/mmap_min_addr", n65536},
 	{"sys/vm/swappiness", n0},
+	{"sys/fs/inotify/max_queued_events", proc_inotify_events},
+	{"sys/fs/inotify/max_user_instances", proc_inotify_instances},
+	{"sys/fs/inotify/max_user_watches", proc_inotify_watches},
 	{"sys/fs/file-max", n1048576},
 	{"sys/fs/nr_open", n1048576},
 	{"sys/fs/pipe-max-size", n1048576},
@@ -432,6 +435,7 @@ void text_fdinfo(struct text *t, const struct subject *s)
 		return;
 	const struct file *f = fs->fd[s->fd];
 	text_add(t, "pos:\t%lu\nflags:\t0%o\nmnt_id:\t20\nino:\t%lu\n", f->pos, f->flags, f->inode->ino);
+	inotify_fdinfo(f, t);
 }
 
 const struct proc_text process_texts[] = {

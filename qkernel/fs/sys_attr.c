@@ -1,5 +1,5 @@
 /* System calls that change attributes and sizes, and those that ask for writing back. */
-#include "fs.h"
+#include "inotify.h"
 #include <asm/signal.h>
 #include <linux/fcntl.h>
 #include <linux/stat.h>
@@ -11,7 +11,10 @@ static long set(struct inode *i, const struct mount *m, u32 mask, const struct q
 {
 	if (m && (m->flags & QK_MOUNT_RO))
 		return -EROFS;
-	return i->ops->setattr ? i->ops->setattr(i, mask, st) : -EPERM;
+	int r = i->ops->setattr ? i->ops->setattr(i, mask, st) : -EPERM;
+	if (!r)
+		notify(i, mask & QK_ATTR_SIZE ? IN_MODIFY : IN_ATTRIB);
+	return r;
 }
 
 static bool owner_or_root(const struct inode *i)
@@ -126,6 +129,16 @@ long sys_ftruncate(u64 fd, u64 size)
 	return ON_FD(fd, (f->flags & O_ACCMODE) == O_RDONLY || !S_ISREG(i->mode) ? -EINVAL : truncate_to(i, m, size));
 }
 
+static long allocate(struct file *f, u64 mode, u64 off, u64 len)
+{
+	if (!f->ops->fallocate)
+		return -EOPNOTSUPP;
+	long r = f->ops->fallocate(f, (int)mode, off, len);
+	if (!r)
+		notify(f->inode, IN_MODIFY);
+	return r;
+}
+
 long sys_fallocate(u64 fd, u64 mode, u64 off, u64 len)
 {
 	if ((s64)off < 0 || (s64)len <= 0)
@@ -135,8 +148,7 @@ long sys_fallocate(u64 fd, u64 mode, u64 off, u64 len)
 	return ON_FD(fd, (f->flags & O_ACCMODE) == O_RDONLY ? -EBADF
 			 : S_ISFIFO(i->mode)                ? -ESPIPE
 			 : !S_ISREG(i->mode)                ? -ENODEV
-			 : f->ops->fallocate                ? f->ops->fallocate(f, (int)mode, off, len)
-							    : -EOPNOTSUPP);
+							    : allocate(f, mode, off, len));
 }
 
 /* ---- Times */

@@ -1,5 +1,5 @@
 /* System calls on directories and names. */
-#include "fs.h"
+#include "inotify.h"
 #include <linux/fcntl.h>
 #include <linux/stat.h>
 
@@ -86,6 +86,8 @@ long sys_mkdirat(u64 dirfd, u64 upath, u64 mode)
 	r = may_create(&dir, last);
 	if (!r)
 		r = dir.inode->ops->mkdir ? dir.inode->ops->mkdir(dir.inode, last, (u32)mode & 01777 & ~current->fs->umask) : -EPERM;
+	if (!r)
+		notify_entry(dir.inode, IN_CREATE | IN_ISDIR, last, NULL, 0);
 	path_put(&dir);
 	return r;
 }
@@ -128,6 +130,14 @@ long sys_unlinkat(u64 dirfd, u64 upath, u64 flags)
 			r = may_remove(&dir, i);
 		if (!r)
 			r = rmdir ? (o->rmdir ? o->rmdir(dir.inode, last) : -EPERM) : (o->unlink ? o->unlink(dir.inode, last) : -EPERM);
+		if (!r) {
+			if (rmdir)
+				i->nlink = 0;
+			else
+				notify_self(i, IN_ATTRIB);
+			inotify_gone(i, 1);
+			notify_entry(dir.inode, IN_DELETE, last, i, 0);
+		}
 		inode_put(i);
 	}
 	path_put(&dir);
@@ -153,6 +163,23 @@ static bool is_below(const struct inode *i, const struct inode *dir)
 			break;
 	}
 	return false;
+}
+
+static void notify_move(struct inode *od, const char *on, struct inode *nd, const char *nn, struct inode *i, struct inode *target, bool exchange)
+{
+	u32 cookie = inotify_cookie();
+	inotify_adopt(nd, nn, i);
+	notify_entry(od, IN_MOVED_FROM, on, i, cookie);
+	notify_entry(nd, IN_MOVED_TO, nn, i, cookie);
+	if (target && !exchange)
+		notify_self(target, IN_ATTRIB);
+	notify_self(i, IN_MOVE_SELF);
+	if (!exchange)
+		return;
+	cookie = inotify_cookie();
+	notify_entry(nd, IN_MOVED_FROM, nn, target, cookie);
+	notify_entry(od, IN_MOVED_TO, on, target, cookie);
+	notify_self(target, IN_MOVE_SELF);
 }
 
 static long rename_in(struct path *od, const char *on, struct path *nd, const char *nn, u32 flags)
@@ -183,8 +210,8 @@ static long rename_in(struct path *od, const char *on, struct path *nd, const ch
 		r = S_ISDIR(i->mode) ? -ENOTDIR : -EISDIR;
 	if (!r && target != i)
 		r = od->inode->ops->rename ? od->inode->ops->rename(od->inode, on, nd->inode, nn, flags) : -EPERM;
-	if (!r && target != i && S_ISDIR(i->mode) && i->parent) {
-		/* The directory knows its place by itself. */
+	if (!r && target != i && i->parent) {
+		/* It knows its place by itself. */
 		struct inode *old = i->parent;
 		char *name = kstrdup(nn);
 		if (name) {
@@ -195,6 +222,8 @@ static long rename_in(struct path *od, const char *on, struct path *nd, const ch
 		inode_get(nd->inode);
 		inode_put(old);
 	}
+	if (!r && target != i)
+		notify_move(od->inode, on, nd->inode, nn, i, target, flags & 2);
 	if (target)
 		inode_put(target);
 	inode_put(i);
@@ -255,6 +284,11 @@ long sys_linkat(u64 olddir, u64 uold, u64 newdir, u64 unew, u64 flags)
 			r = -EPERM;
 		if (!r)
 			r = dir.inode->ops->link ? dir.inode->ops->link(from.inode, dir.inode, last) : -EPERM;
+		if (!r) {
+			inotify_adopt(dir.inode, last, from.inode);
+			notify_self(from.inode, IN_ATTRIB);
+			notify_entry(dir.inode, IN_CREATE, last, from.inode, 0);
+		}
 		path_put(&dir);
 	}
 	path_put(&from);
@@ -280,6 +314,8 @@ long sys_symlinkat(u64 utarget, u64 dirfd, u64 upath)
 		r = may_create(&dir, last);
 		if (!r)
 			r = dir.inode->ops->symlink ? dir.inode->ops->symlink(dir.inode, last, target) : -EPERM;
+		if (!r)
+			notify_entry(dir.inode, IN_CREATE, last, NULL, 0);
 		path_put(&dir);
 	}
 	kfree(target);
@@ -366,6 +402,8 @@ static long getdents(u64 fd, u64 ubuf, u64 size, bool old)
 		r = d.err; /* the buffer is too small for one entry, or bad */
 	else if (!r)
 		r = (long)(room - d.left);
+	if (r >= 0)
+		notify(f->inode, IN_ACCESS);
 	return r;
 }
 

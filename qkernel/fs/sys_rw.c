@@ -1,5 +1,5 @@
 /* System calls that move data: read, write and their vectors, lseek, sendfile, copy_file_range. */
-#include "fs.h"
+#include "inotify.h"
 #include <asm/signal.h>
 #include <linux/fcntl.h>
 #include <linux/stat.h>
@@ -9,12 +9,14 @@
 
 static long transfer(struct file *f, struct uio *u, u64 *pos, bool write)
 {
-	if (write) {
-		if (!f->ops->write)
-			return -EINVAL;
-		return f->ops->write(f, u, pos);
-	}
-	return f->ops->read ? f->ops->read(f, u, pos) : S_ISDIR(f->inode->mode) ? -EISDIR : -EINVAL;
+	long r;
+	if (write)
+		r = f->ops->write ? f->ops->write(f, u, pos) : -EINVAL;
+	else
+		r = f->ops->read ? f->ops->read(f, u, pos) : S_ISDIR(f->inode->mode) ? -EISDIR : -EINVAL;
+	if (r > 0)
+		notify(f->inode, write ? IN_MODIFY : IN_ACCESS);
+	return r;
 }
 
 static long simple(u64 fd, u64 buf, u64 n, bool write)

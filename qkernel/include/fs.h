@@ -60,11 +60,15 @@ struct inode {
 	void *priv;              /* of the filesystem */
 	struct pagecache *cache; /* fs/pagecache.c; NULL until used */
 	struct flock_state *locks;
-	struct inode *parent; /* directories: referenced "..", root: itself (then not counted). The path walk sets it where lookup left NULL */
-	char *name;           /* directories: own name in parent (getcwd, /proc); owned. Set like parent */
-	u32 iflags;           /* I_* */
-	u32 seals;            /* F_SEAL_* of memfd and shmem files (memfs honours them; fcntl F_ADD_SEALS sets them) */
-	void *ipc;            /* fs/pipe.c: the pipe of a FIFO, the bound socket of a S_IFSOCK; its owner clears it */
+	struct inode *
+		parent; /* directories: referenced "..", root: itself (then not counted). The path walk sets it where lookup left NULL. Others: where a
+	                       * watched directory has them (fs/inotify.c), and on the host (fs/hostfs.c) */
+	char *name;     /* directories: own name in parent (getcwd, /proc); owned. Set like parent */
+	u32 iflags;     /* I_* */
+	u32 seals;      /* F_SEAL_* of memfd and shmem files (memfs honours them; fcntl F_ADD_SEALS sets them) */
+	struct list *watches; /* fs/inotify.c: NULL while there are none */
+	u32 nwatches;
+	void *ipc; /* fs/pipe.c: the pipe of a FIFO, the bound socket of a S_IFSOCK; its owner clears it */
 };
 #define I_MOUNTPOINT 1u /* a mount covers it */
 #define I_VOLATILE 2u   /* of a -v mount: the host may change it at any time */

@@ -111,7 +111,7 @@ EVENTS = [
         *("pipe_basic", "pipe_atomic", "pipe_pingpong"),
         *("event_epoll", "event_epoll_many", "event_poll", "event_fds"),
         *("unix_stream", "unix_dgram", "unix_rights"),
-        *("sysv_shm", "sysv_sem", "sysv_msg"),
+        *("inotify_events", "sysv_shm", "sysv_sem", "sysv_msg"),
         *("nest_epoll", "nest_sockets", "pipe_packets"),
     )
     for case in program(name)
