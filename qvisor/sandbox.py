@@ -113,6 +113,7 @@ class Sandbox:
         boot.ring = RINGS[self.spec.ring]
         boot.flags = (lib.QK_BOOT_TRACE if trace else 0) | (lib.QK_BOOT_TTY if os.isatty(0) else 0)
         boot.uid, boot.gid = self.spec.uid, self.spec.gid
+        boot.ignored_signals = self.spec.ignored_signals
         env = [f"{k}={v}" for k, v in self.spec.env.items()]
         targets = [v.target for v in self.spec.volumes]
         boot.argc, boot.envc, boot.nmounts = len(self.spec.argv), len(env), len(targets)

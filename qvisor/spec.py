@@ -41,7 +41,19 @@ class SandboxSpec:
     (A plain class: importing dataclasses would be a third of a clone's start.)
     """
 
-    __slots__ = ("argv", "cwd", "env", "gid", "hostname", "memory", "ring", "rootfs", "uid", "volumes")
+    __slots__ = (
+        "argv",
+        "cwd",
+        "env",
+        "gid",
+        "hostname",
+        "ignored_signals",
+        "memory",
+        "ring",
+        "rootfs",
+        "uid",
+        "volumes",
+    )
 
     def __init__(
         self,
@@ -56,6 +68,7 @@ class SandboxSpec:
         hostname: str = "quark",
         uid: int = 0,
         gid: int = 0,
+        ignored_signals: int = 0,
     ) -> None:
         self.argv = argv
         self.env = env or {}
@@ -67,6 +80,7 @@ class SandboxSpec:
         self.hostname = hostname
         self.uid = uid
         self.gid = gid
+        self.ignored_signals = ignored_signals  # bit n-1: the program starts with signal n ignored
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types, for a snapshot's metadata."""
@@ -78,7 +92,7 @@ class SandboxSpec:
     def to_strings(self) -> list[str]:
         """As a flat list, for the layout that clones read."""
         out = [self.cwd, self.rootfs, str(self.memory), self.ring, self.hostname, str(self.uid), str(self.gid)]
-        out += [str(len(self.argv)), *self.argv, str(len(self.env))]
+        out += [str(self.ignored_signals), str(len(self.argv)), *self.argv, str(len(self.env))]
         for k, v in self.env.items():
             out += [k, v]
         for volume in self.volumes:
@@ -88,12 +102,12 @@ class SandboxSpec:
     @staticmethod
     def from_strings(strings: list[str]) -> SandboxSpec:
         """Reverse `to_strings`."""
-        cwd, rootfs, memory, ring, hostname, uid, gid, argc = strings[:8]
-        rest = strings[8 + int(argc) :]
+        cwd, rootfs, memory, ring, hostname, uid, gid, ignored, argc = strings[:9]
+        rest = strings[9 + int(argc) :]
         envc = int(rest[0])
         pairs, volumes = rest[1 : 1 + 2 * envc], rest[1 + 2 * envc :]
         return SandboxSpec(
-            tuple(strings[8 : 8 + int(argc)]),
+            tuple(strings[9 : 9 + int(argc)]),
             env=dict(zip(pairs[::2], pairs[1::2], strict=True)),
             cwd=cwd,
             rootfs=rootfs,
@@ -105,6 +119,7 @@ class SandboxSpec:
             hostname=hostname,
             uid=int(uid),
             gid=int(gid),
+            ignored_signals=int(ignored),
         )
 
     @staticmethod

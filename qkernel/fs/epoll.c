@@ -3,6 +3,7 @@
 #include "../proc/proc.h"
 #include <linux/eventpoll.h>
 #include <linux/fcntl.h>
+#include <linux/stat.h>
 
 #define ALWAYS (POLL_ERR | POLL_HUP)
 #define NESTS_MAX 4 /* epolls above an epoll, as Linux */
@@ -279,7 +280,7 @@ static long control(struct file *epf, int op, int fd, struct file *f, const stru
 {
 	struct epoll *ep = epf->priv;
 	struct item *it = find(ep, f, fd);
-	if (!f->ops->poll)
+	if (!f->ops->poll || S_ISREG(f->inode->mode))
 		return -EPERM; /* regular files and directories */
 	if (f == epf)
 		return -EINVAL;

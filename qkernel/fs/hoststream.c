@@ -1,4 +1,4 @@
-/* Standard streams and terminals of the host: never blocking there; a task waits for the event that QC_POLL asks for. */
+/* The standard streams, which the host opened: pipes, terminals, sockets, files. Never blocking there; a task waits for the event that QC_POLL asks for. */
 #include "fs.h"
 #include "qcall.h"
 #include <asm/ioctls.h>
@@ -8,10 +8,12 @@
 #include <linux/stat.h>
 
 #define STREAMS 3
+#define PTS_MAJOR 136u
 
 struct winsize_abi {
 	u16 row, col, x, y;
 };
+/* What a stream is may change at a restore: a clone has other streams. */
 static struct stream {
 	struct inode *inode;
 	struct waitq wait;
@@ -22,6 +24,12 @@ static s32 foreground; /* process group of the terminal */
 static int handle_of(const struct file *f)
 {
 	return (int)((struct stream *)f->priv - streams);
+}
+
+/* A file has an offset, which its other users on the host share. */
+static bool is_file(const struct file *f)
+{
+	return S_ISREG(f->inode->mode) || S_ISBLK(f->inode->mode);
 }
 
 /* What is ready now of `events`; of what is not, the host will tell. */
@@ -43,8 +51,18 @@ static int wait_for(struct stream *s, u32 events)
 	return r;
 }
 
+static ssize_t at_offset(enum qk_op op, struct file *f, struct uio *u, u64 off)
+{
+	if (!is_file(f))
+		return -ESPIPE;
+	ssize_t want = uio_segs(u, u->resid, op == QC_PREAD);
+	return want <= 0 ? want : qcall(op, 0, (u64)handle_of(f), off, 0, 0, 0, 0);
+}
+
 static ssize_t read(struct file *f, struct uio *u, u64 *pos)
 {
+	if (pos != &f->pos)
+		return at_offset(QC_PREAD, f, u, *pos);
 	for (;;) {
 		ssize_t want = uio_segs(u, u->resid, true);
 		if (want <= 0)
@@ -67,6 +85,8 @@ static ssize_t read(struct file *f, struct uio *u, u64 *pos)
 static ssize_t write(struct file *f, struct uio *u, u64 *pos)
 {
 	ssize_t done = 0;
+	if (pos != &f->pos)
+		return at_offset(QC_PWRITE, f, u, *pos);
 	while (u->resid) {
 		ssize_t want = uio_segs(u, u->resid, false);
 		if (want <= 0)
@@ -90,10 +110,24 @@ static ssize_t write(struct file *f, struct uio *u, u64 *pos)
 	return done;
 }
 
+static s64 seek(struct file *f, s64 off, int whence)
+{
+	seg_begin();
+	return is_file(f) ? qcall(QC_LSEEK, 0, (u64)handle_of(f), (u64)off, (u64)whence, 0, 0, 0) : -ESPIPE;
+}
+
+static int sync(struct file *f, bool data)
+{
+	seg_begin();
+	return (int)qcall(QC_FSYNC, 0, (u64)handle_of(f), data, 0, 0, 0, 0);
+}
+
 static u32 poll(struct file *f, struct poll_table *pt)
 {
 	struct stream *s = f->priv;
 	u32 want = POLL_IN | POLL_OUT;
+	if (is_file(f))
+		return want;
 	if ((f->flags & O_ACCMODE) == O_RDONLY)
 		want = POLL_IN;
 	else if ((f->flags & O_ACCMODE) == O_WRONLY)
@@ -159,7 +193,7 @@ static long ioctl(struct file *f, u32 cmd, u64 arg)
 	}
 }
 
-static const struct file_ops ops = {.read = read, .write = write, .poll = poll, .ioctl = ioctl};
+static const struct file_ops ops = {.read = read, .write = write, .lseek = seek, .poll = poll, .ioctl = ioctl, .fsync = sync};
 
 static int reopen(struct inode *i, struct file *f)
 {
@@ -168,35 +202,78 @@ static int reopen(struct inode *i, struct file *f)
 	return 0;
 }
 
-static const struct inode_ops inode_ops = {.open = reopen};
+static s64 host_stat(const struct stream *s, struct qk_stat *st)
+{
+	seg_begin();
+	s64 r = qcall(QC_FSTAT, 0, (u64)(s - streams), 0, 0, 0, 0, 0);
+	if (r == 0)
+		memcpy(st, comm_data(), sizeof(*st));
+	return r;
+}
+
+/* A file is as the host says; of anything else only the kind is the host's. */
+static int getattr(struct inode *i, struct qk_stat *st)
+{
+	if (!S_ISREG(i->mode))
+		inode_stat(i, st);
+	return S_ISREG(i->mode) ? (int)host_stat(i->priv, st) : 0;
+}
+
+static int setattr(struct inode *i, u32 mask, const struct qk_stat *st)
+{
+	const struct stream *s = i->priv;
+	if (mask != QK_ATTR_SIZE || !S_ISREG(i->mode))
+		return mask & QK_ATTR_SIZE ? -EINVAL : -EPERM;
+	seg_begin();
+	return (int)qcall(QC_FTRUNCATE, 0, (u64)(s - streams), st->size, 0, 0, 0, 0);
+}
+
+static const struct inode_ops inode_ops = {.open = reopen, .getattr = getattr, .setattr = setattr};
+
+/* Asks the host what the stream is. */
+static void identify(struct stream *s)
+{
+	struct qk_stat st = {.mode = S_IFIFO | 0600};
+	(void)host_stat(s, &st);
+	seg_begin();
+	s->tty = S_ISCHR(st.mode) && qcall(QC_IOCTL, 0, (u64)(s - streams), TCGETS, 0, 0, 0, 0) >= 0;
+	if (S_ISDIR(st.mode))
+		st.mode = S_IFIFO | 0600; /* nothing can be looked up in it */
+	s->inode->mode = (st.mode & S_IFMT) | (s->tty ? 0620 : st.mode & 0777);
+	s->inode->rdev = s->tty ? PTS_MAJOR << 8 : S_ISCHR(st.mode) ? st.rdev : 0;
+}
 
 struct file *hoststream_open(int handle, u32 oflags)
 {
 	struct stream *s = &streams[handle];
 	if (!s->inode) {
-		struct qk_stat st = {.mode = S_IFIFO | 0600};
 		waitq_init(&s->wait);
-		seg_begin();
-		if (qcall(QC_FSTAT, 0, (u64)handle, 0, 0, 0, 0, 0) == 0)
-			memcpy(&st, comm_data(), sizeof(st));
-		seg_begin();
-		s->tty = S_ISCHR(st.mode) && qcall(QC_IOCTL, 0, (u64)handle, TCGETS, 0, 0, 0, 0) >= 0;
-		/* A stream has no offset of its own here: a redirected file looks like a pipe. */
-		if (!S_ISCHR(st.mode) && !S_ISSOCK(st.mode))
-			st.mode = S_IFIFO | 0600;
-		s->inode = anon_inode((st.mode & S_IFMT) | (s->tty ? 0620 : st.mode & 0777));
+		s->inode = anon_inode(S_IFIFO | 0600);
 		if (!s->inode)
 			return NULL;
 		s->inode->ops = &inode_ops;
 		s->inode->priv = s;
-		if (S_ISCHR(st.mode))
-			s->inode->rdev = s->tty ? 136u << 8 : st.rdev;
+		identify(s);
 	}
 	inode_get(s->inode);
 	struct file *f = file_new(&ops, s->inode, oflags, s);
 	if (f && s->tty)
 		f->path.str = kstrdup("/dev/pts/0");
 	return f;
+}
+
+int hoststreams_install(void)
+{
+	for (int h = 0; h < STREAMS; h++) {
+		seg_begin();
+		s64 flags = qcall(QC_FLAGS, 0, (u64)h, 0, 0, 0, 0, 0);
+		if (flags < 0)
+			continue; /* the caller closed it */
+		struct file *f = hoststream_open(h, (u32)flags & (O_ACCMODE | O_APPEND | O_NONBLOCK));
+		if (!f || fd_replace(h, f, false) != h)
+			return -ENOMEM;
+	}
+	return 0;
 }
 
 static void signal_foreground(int sig)
@@ -228,6 +305,13 @@ void hoststreams_look_again(void)
 	for (int h = 0; h < STREAMS; h++)
 		if (streams[h].inode)
 			waitq_wake(&streams[h].wait, 0, 0);
+}
+
+void hoststreams_restored(void)
+{
+	for (int h = 0; h < STREAMS; h++)
+		if (streams[h].inode)
+			identify(&streams[h]);
 }
 
 /* ---- ioctl(2), for all files */

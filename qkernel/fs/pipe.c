@@ -18,6 +18,7 @@ struct pipe {
 	paddr_t *frame;
 	struct waitq wait;
 	struct inode *inode;
+	bool anonymous; /* of pipe(2): both ends were there from the beginning, so opening it through /proc/self/fd waits for nobody (fs/pipe.c of Linux) */
 	u64 *packet_end; /* O_DIRECT writes: a read gets one packet at most; a ring of PACKETS, NULL until there was one */
 	u32 packets, first_packet;
 };
@@ -280,7 +281,7 @@ int fifo_open(struct inode *i, struct file *f)
 		p->inode = i;
 		i->ipc = p;
 	}
-	if (acc == O_WRONLY && (f->flags & O_NONBLOCK) && !p->readers) {
+	if (acc == O_WRONLY && (f->flags & O_NONBLOCK) && !p->readers && !p->anonymous) {
 		if (!p->refs) {
 			i->ipc = NULL;
 			pipe_free(p);
@@ -290,6 +291,8 @@ int fifo_open(struct inode *i, struct file *f)
 	u32 seen_r = p->opened_r, seen_w = p->opened_w;
 	attach(p, f);
 	int r = 0;
+	if (p->anonymous)
+		return 0;
 	if (acc == O_RDONLY && !(f->flags & O_NONBLOCK) && !p->writers)
 		r = wait_event(&p->wait, p->opened_w != seen_w, UINT64_MAX);
 	else if (acc == O_WRONLY && !p->readers)
@@ -321,6 +324,7 @@ static long make(u64 ufds, u32 flags)
 		return -ENOMEM;
 	}
 	p->inode = i;
+	p->anonymous = true;
 	i->ipc = p;
 	struct file *r = end(i, p, O_RDONLY | (flags & O_NONBLOCK)), *w = r ? end(i, p, O_WRONLY | (flags & (O_NONBLOCK | O_DIRECT))) : NULL;
 	if (!r)

@@ -252,6 +252,8 @@ struct inode *sysfs_root(void);                    /* mount at /sys */
 
 /* ---- host streams (fs/hoststream.c): standard streams and ttys of the host */
 struct file *hoststream_open(int handle, u32 oflags);
+int hoststreams_install(void);           /* descriptors 0 to 2 of the first process; -ENOMEM */
+void hoststreams_restored(void);         /* they may be of another kind now */
 void host_event(int handle, u32 events); /* from events_poll */
 void hoststreams_look_again(void);       /* whoever waits at one asks again: events may have been lost, or the host is another one */
 

@@ -137,6 +137,7 @@ struct qk_boot {
 	uint32_t blob_len;        /* QK_OFF_BOOT holds: cwd, hostname, argv[argc], envp[envc], mount points[nmounts], each NUL-terminated */
 	uint32_t mount_flags[32]; /* QK_MOUNT_*; mount i is host root i+1; root 0 is the rootfs */
 	uint32_t reserved;
+	uint64_t ignored_signals; /* bit n-1: the first program starts with signal n ignored, as nohup asks for */
 };
 #define QK_BOOT_TTY 1u   /* standard streams are a terminal: handle 0 speaks termios */
 #define QK_BOOT_TRACE 2u /* log every syscall (quark run --debug) */
@@ -220,6 +221,8 @@ enum qk_op {
 	/* more of files */
 	QC_LIST, /* arg0 root, arg1 cookie (0 = start), data name: a directory with attributes; data out = struct qk_entry[], ret bytes; at cookie 0 the
 	          * first is the directory itself, with no name; out0 = 1: that was all, else the next cookie is the last entry's */
+	QC_FLAGS, /* arg0 handle of a stream: ret = its O_* status flags; -EBADF: the program starts without it */
+	QC_LSEEK, /* arg0 handle of a stream, arg1 offset, arg2 whence: ret = position */
 	QC_OP_COUNT
 };
 #define QK_APPEND UINT64_MAX

@@ -28,6 +28,7 @@ void after_park(void)
 	host_forget_all();
 	if (restored) {
 		random_reseed();
+		hoststreams_restored();
 		struct process *p;
 		struct task *t;
 		struct mm *last = NULL;

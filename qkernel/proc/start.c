@@ -86,6 +86,8 @@ noreturn void start_init(void)
 	for (u32 i = 0; i < b->envc; i++)
 		envp[i] = (char *)next_string(&at);
 	sh->refs = 1;
+	for (int sig = 1; sig <= SIGNALS; sig++)
+		sh->action[sig - 1].handler = b->ignored_signals >> (sig - 1) & 1; /* SIG_IGN or SIG_DFL */
 	p->sighand = sh;
 	t->tid = pid_alloc();
 	if (t->tid < 0)
@@ -107,11 +109,8 @@ noreturn void start_init(void)
 	t->files = files_new();
 	if (!t->fs || !t->files)
 		panic("not enough memory for the first process");
-	for (int fd = 0; fd < 3; fd++) {
-		struct file *f = hoststream_open(fd, fd == 0 && !(b->flags & QK_BOOT_TTY) ? O_RDONLY : b->flags & QK_BOOT_TTY ? O_RDWR : O_WRONLY);
-		if (!f || fd_install(f, 0, 0) != fd)
-			panic("cannot open standard stream %d", fd);
-	}
+	if (hoststreams_install())
+		panic("cannot open the standard streams");
 	struct path dir;
 	int err = path_walk(AT_FDCWD, cwd, WALK_FOLLOW | WALK_DIRECTORY, &dir, NULL);
 	if (err)

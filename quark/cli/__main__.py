@@ -93,7 +93,8 @@ def main(argv: list[str] | None = None) -> int:
     context = Context()
     try:
         status = run(args, context)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed by the caller
+            sys.stdout.flush()
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import signal
+import stat
 import struct
 import sys
 import termios
@@ -71,6 +72,14 @@ def status_of(state: SandboxState) -> int:
     return state.exit_status
 
 
+def _nothing_to_say() -> bool:
+    """Standard input is /dev/null or not there (a service, a job in the background): whoever attaches like this only listens."""
+    try:
+        return stat.S_ISCHR(os.fstat(0).st_mode) and not os.isatty(0)
+    except OSError:
+        return True
+
+
 def _write(fd: int, data: bytes) -> None:
     while data:
         data = data[os.write(fd, data) :]
@@ -121,7 +130,8 @@ class Streams:
                 self._detach(attachment)
                 return
             if not data:
-                attachment.close_stdin()
+                if not _nothing_to_say():
+                    attachment.close_stdin()
                 return
             attachment.write(data)
 

@@ -64,6 +64,7 @@ def create_snapshot(
 ) -> int:
     """Run `spec`'s program until the trigger (an option and its value), store it as `name`; returns the exit status."""
     parsed = replace(Trigger.parse(trigger, value), timeout=timeout)
+    open_missing_streams()
     reporter = Reporter(name, quiet=context.json)
     if timeout:
         # With a daemon this process waits in Python. Without one the machine has a timer (CapturePoint), for the signal would wait for it.
@@ -93,7 +94,6 @@ def _embedded(
     *,
     debug: bool,
 ) -> int:
-    open_missing_streams()
     create.create_snapshot(
         name,
         spec,

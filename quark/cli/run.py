@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 def main(context: Context, parsed: Parsed) -> int:
     """Run the command; returns the exit status."""
+    open_missing_streams()
     name = parsed.one("--from-snapshot")
     timing = parsed.flag("--timing") or parsed.flag("--timing-file")
     if parsed.flag("--from-snapshot"):
@@ -75,19 +76,21 @@ def in_daemon(
     if waits_in_background():
         sock.close()
         return None
-    open_missing_streams()
     session = Session(sock)
     session.request(["run", context.domain, "attached", *request], (0, 1, 2))
     return session.run(progress)
 
 
 def open_missing_streams() -> None:
-    """A standard stream that the caller closed is /dev/null."""
+    """A standard stream that the caller closed is a place holder, which nothing can be read from or written to (docs/abi.md, QC_FLAGS).
+
+    First of all, so that nothing that is opened later takes its number.
+    """
     for fd in range(3):
         try:
             os.fstat(fd)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest free number
+            os.open(os.devnull, os.O_PATH)  # the lowest free number
 
 
 def detach(context: Context, parsed: Parsed, request: list[str]) -> int:
@@ -113,7 +116,6 @@ def run_cold(spec: SandboxSpec, state: str, *, debug: bool) -> int:
     from qvisor._native import lib
     from qvisor.cold import boot
 
-    open_missing_streams()
     with boot(spec, signals=lib.qv_signals(), state=state, debug=debug) as sandbox:
         try:
             while (stop := sandbox.run()).reason == "parked":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from quark.cli.run import open_missing_streams, report
+from quark.cli.run import report
 from quark.outcome import Outcome
 from qvisor._native import lib
 from snapshotd.restore import Clone
@@ -16,7 +16,6 @@ def run_clone(context: Context, request: list[str], *, debug: bool) -> Outcome:
     """Restore what `request` (quark.cli.run.clone_request) asks for and run it to its end."""
     _, name, prefetch, payload, argc, *rest = request
     args, pairs = rest[: int(argc)], rest[int(argc) :]
-    open_missing_streams()
     clone = Clone(
         context.root,
         name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # has no stubs; `signal` would be a third of a clone's start
 import os
 
 from quark.errors import UsageError
@@ -33,6 +34,13 @@ def parse_env(values: list[str]) -> dict[str, str]:
     return env
 
 
+def ignored_signals() -> int:
+    """The signals that this process was started to ignore (nohup, a shell's `&`), bit n-1 for signal n; those that Python ignores by itself are none."""
+    own = {_signal.SIGPIPE, _signal.SIGXFSZ}
+    numbers = [n for n in range(1, _signal.NSIG) if n not in own and _signal.getsignal(n) == _signal.SIG_IGN]
+    return sum(1 << (n - 1) for n in numbers)
+
+
 def build_spec(parsed: Parsed) -> SandboxSpec:
     """The sandbox that the options describe.
 
@@ -59,4 +67,5 @@ def build_spec(parsed: Parsed) -> SandboxSpec:
         volumes=tuple(parse_volume(v) for v in parsed.many("--volume")),
         memory=parse_memory(parsed.one("--memory")) if parsed.flag("--memory") else MEMORY_DEFAULT,
         ring=ring,
+        ignored_signals=ignored_signals(),
     )

@@ -22,6 +22,7 @@ struct qk_boot {
 	uint32_t uid, gid;
 	uint32_t blob_len;
 	uint32_t mount_flags[32];
+	uint64_t ignored_signals;
 	...;
 };
 struct qk_comm {

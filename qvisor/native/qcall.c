@@ -69,6 +69,8 @@ static int64_t serve(struct qv *vm, struct qk_call *call)
 	case QC_WRITE:
 	case QC_POLL:
 	case QC_IOCTL:
+	case QC_FLAGS:
+	case QC_LSEEK:
 		return qstream_call(vm, call);
 	default:
 		if ((call->op > QC_CLOCK && call->op < QC_READ) || (call->op > QC_IOCTL && call->op < QC_OP_COUNT))

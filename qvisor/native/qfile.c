@@ -475,7 +475,8 @@ static int64_t on_handle(struct qv *vm, struct qk_call *call)
 {
 	struct stat st;
 	uint32_t op = call->op;
-	int fd = file_of(vm, call->arg[0], op == QC_FSTAT);
+	bool stream = op == QC_FSTAT || op == QC_PREAD || op == QC_PWRITE || op == QC_FTRUNCATE || op == QC_FSYNC; /* one may be a file */
+	int fd = file_of(vm, call->arg[0], stream);
 	call->data_len = 0;
 	if (fd < 0)
 		return fd;

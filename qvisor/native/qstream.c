@@ -2,9 +2,12 @@
  * because other processes share the open file. */
 #include <asm/termbits.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 #include "vm.h"
 
@@ -35,15 +38,23 @@ static int64_t stream_read(int fd, const struct iovec *iov, int n)
 	return r < 0 ? -errno : r;
 }
 
+/* Does a write there end by itself, however much it is? A file, or a device that is no terminal (/dev/null, /dev/full). */
+static bool never_waits(int fd)
+{
+	struct stat st;
+	struct termios mode;
+	return fstat(fd, &st) == 0 && (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode) || (S_ISCHR(st.st_mode) && ioctl(fd, TCGETS, &mode)));
+}
+
 static int64_t stream_write(int fd, struct iovec *iov, int n)
 {
 	ssize_t r = pwritev2(fd, iov, n, -1, RWF_NOWAIT);
 	if (r >= 0 || (errno != EOPNOTSUPP && errno != EAGAIN && errno != ENOSYS && errno != EINVAL))
 		return r < 0 ? -errno : r;
-	int bits = ready(fd, POLLOUT);
-	if (bits <= 0)
+	bool whole = never_waits(fd);
+	if (!whole && ready(fd, POLLOUT) <= 0)
 		return -EAGAIN;
-	size_t left = BLOCKING_WRITE_MAX;
+	size_t left = whole ? SIZE_MAX : BLOCKING_WRITE_MAX;
 	for (int i = 0; i < n; i++) {
 		if (iov[i].iov_len > left)
 			iov[i].iov_len = left;
@@ -63,6 +74,18 @@ static int64_t stream_poll(struct qv *vm, int handle, uint32_t events)
 		return bits;
 	int r = events_arm(vm, handle, missing);
 	return r == -EPERM ? (int64_t)(events & (POLLIN | POLLOUT)) : r ? r : bits;
+}
+
+static int64_t stream_flags(int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+	return flags < 0 ? -errno : flags & O_PATH ? -EBADF : flags; /* O_PATH: in the place of one that the caller closed */
+}
+
+static int64_t stream_seek(int fd, const struct qk_call *call)
+{
+	off_t at = lseek(fd, (off_t)call->arg[1], (int)call->arg[2]);
+	return at < 0 ? -errno : at;
 }
 
 static int64_t stream_ioctl(int fd, uint64_t request, void *data, uint32_t *len)
@@ -117,6 +140,10 @@ int64_t qstream_call(struct qv *vm, struct qk_call *call)
 	}
 	case QC_POLL:
 		return stream_poll(vm, (int)call->arg[0], (uint32_t)call->arg[1]);
+	case QC_FLAGS:
+		return stream_flags(h->fd);
+	case QC_LSEEK:
+		return stream_seek(h->fd, call);
 	default:
 		call->data_len = len;
 		return stream_ioctl(h->fd, call->arg[1], vm->comm_area + QK_OFF_DATA, &call->data_len);

@@ -10,8 +10,8 @@ SIZES = {
     "qk_clock": 40,
     "qk_call": 104,
     "qk_vcpu": 24,
-    "qk_boot": 184,
-    "qk_comm": 2608,
+    "qk_boot": 192,
+    "qk_comm": 2616,
     "qk_stat": 80,
 }
 OFFSETS = {
@@ -21,16 +21,16 @@ OFFSETS = {
     "clone": 92,
     "clock": 96,
     "boot": 136,
-    "vcpu": 320,
-    "event_head": 344,
-    "event_tail": 348,
-    "poller_awake": 352,
-    "exited": 356,
-    "trace_pos": 360,
-    "free_bitmap_gpa": 416,
-    "call": 440,
-    "enosys_count": 544,
-    "missed_signals": 2592,
+    "vcpu": 328,
+    "event_head": 352,
+    "event_tail": 356,
+    "poller_awake": 360,
+    "exited": 364,
+    "trace_pos": 368,
+    "free_bitmap_gpa": 424,
+    "call": 448,
+    "enosys_count": 552,
+    "missed_signals": 2600,
 }
 
 
