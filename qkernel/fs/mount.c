@@ -114,6 +114,7 @@ void vfs_init(void)
 	must(mount_add("/dev/shm", tmpfs_root(01777), "tmpfs", "shm", 0), "/dev/shm");
 	must(mount_add("/proc", procfs_root(), "proc", "proc", 0), "/proc");
 	must(mount_add("/sys", sysfs_root(), "sysfs", "sys", QK_MOUNT_RO), "/sys");
+	must(mount_add("/sys/fs/cgroup", cgroup_root(), "cgroup2", "cgroup", QK_MOUNT_RO), "/sys/fs/cgroup");
 	const char *at = (const char *)(QK_COMM_BASE + QK_OFF_BOOT);
 	for (u32 i = 0; i < 2 + b->argc + b->envc; i++) /* cwd, hostname, argv, envp */
 		at += strlen(at) + 1;

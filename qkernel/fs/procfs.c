@@ -1,13 +1,13 @@
-/* The tree of /proc. Its inodes are made when they are looked up. */
+/* The directories of processes in /proc; what is about the whole system is a tree of texts (fs/texttree.c). Inodes are made when they are looked up. */
 #include "procfs.h"
+#include "../proc/proc.h"
 #include <asm/statfs.h>
 #include <linux/fcntl.h>
+#include <linux/magic.h>
 #include <linux/stat.h>
 
 enum kind {
 	ROOT,
-	SYSTEM_DIR, /* a prefix of names in system_texts */
-	SYSTEM_TEXT,
 	PROCESS_DIR, /* /proc/N, /proc/N/task/N */
 	PROCESS_TEXT,
 	TASK_DIR, /* /proc/N/task */
@@ -18,6 +18,8 @@ enum kind {
 	EXE_LINK,
 	CWD_LINK,
 	ROOT_LINK,
+	NS_DIR,
+	NS_LINK,
 	SELF_LINK, /* from here on: links with a text */
 	THREAD_SELF_LINK,
 	MOUNTS_LINK,
@@ -25,20 +27,23 @@ enum kind {
 struct node {
 	enum kind kind;
 	s32 pid, tid;
-	int fd;
+	int fd; /* NS_LINK: row of namespaces */
 	const struct proc_text *text;
-	char prefix[32]; /* SYSTEM_DIR, "sys/kernel/" */
 };
 static const struct inode_ops dir_ops, plain_link_ops, magic_link_ops, text_inode_ops;
 static const struct file_ops text_ops, dir_fops = {.lseek = dir_lseek};
-static u64 dev;
+/* Positions in directories, each kind of entry above the other (struct lister). */
+#define KEY_LINKS (TREE_KEYS + 3)
+#define KEY_NUMBERS (KEY_LINKS + 64)
 
 /* The process and thread of a node; those of the caller for nodes of the whole system. */
 static bool find_subject(const struct node *n, struct subject *s)
 {
+	s->self = n->text;
 	s->p = n->pid ? process_find(n->pid) : current->proc;
 	s->t = !s->p ? NULL : !n->pid ? current : n->tid ? task_find(n->tid) : s->p->leader;
 	s->fd = n->fd;
+	s->of_thread = n->tid != 0;
 	return s->p && s->t && s->t->proc == s->p;
 }
 
@@ -59,7 +64,7 @@ static struct inode *make(const struct node *like, enum kind kind, u32 mode)
 		kfree(n);
 		return NULL;
 	}
-	i->dev = dev;
+	i->dev = proc_tree.dev;
 	i->ino = hash_bytes(n, sizeof(*n)) | 1ul << 32;
 	i->uid = i->gid = 0;
 	if (n->pid && find_subject(n, &s)) {
@@ -99,39 +104,33 @@ static const struct {
 } process_nodes[] = {
 	{"fd", FD_DIR, S_IFDIR | 0500},    {"fdinfo", FDINFO_DIR, S_IFDIR | 0555}, {"task", TASK_DIR, S_IFDIR | 0555},
 	{"exe", EXE_LINK, S_IFLNK | 0777}, {"cwd", CWD_LINK, S_IFLNK | 0777},      {"root", ROOT_LINK, S_IFLNK | 0777},
+	{"ns", NS_DIR, S_IFDIR | 0511},
+};
+/* There is one of each; the numbers are those of Linux's first ones (linux/proc_ns.h), where it has fixed ones. */
+static const struct {
+	const char *name, *type;
+	u64 ino;
+} namespaces[] = {
+	{"cgroup", "cgroup", 0xeffffffb}, {"ipc", "ipc", 0xefffffff},
+	{"mnt", "mnt", 0xf0000000},       {"net", "net", 0xf0000001},
+	{"pid", "pid", 0xeffffffc},       {"pid_for_children", "pid", 0xeffffffc},
+	{"time", "time", 0xeffffffa},     {"time_for_children", "time", 0xeffffffa},
+	{"user", "user", 0xeffffffd},     {"uts", "uts", 0xeffffffe},
 };
 static const struct {
 	const char *name;
 	enum kind kind;
 } root_links[] = {{"self", SELF_LINK}, {"thread-self", THREAD_SELF_LINK}, {"mounts", MOUNTS_LINK}};
 
-/* A text, or a directory that is a prefix of texts. */
-static struct inode *system_lookup(const struct node *dir, const char *name)
-{
-	size_t plen = strlen(dir->prefix), nlen = strlen(name);
-	for (const struct proc_text *t = system_texts; t->name; t++) {
-		if (strncmp(t->name, dir->prefix, plen) || strncmp(t->name + plen, name, nlen))
-			continue;
-		struct node like = {.text = t};
-		char after = t->name[plen + nlen];
-		if (!after)
-			return make(&like, SYSTEM_TEXT, S_IFREG | 0444);
-		if (after == '/' && plen + nlen + 2 <= sizeof(like.prefix)) {
-			like.text = NULL;
-			memcpy(like.prefix, t->name, plen + nlen + 1);
-			return make(&like, SYSTEM_DIR, S_IFDIR | 0555);
-		}
-	}
-	return NULL;
-}
-
 static struct inode *process_lookup(const struct node *dir, const char *name)
 {
 	for (const struct proc_text *t = process_texts; t->name; t++)
 		if (!strcmp(t->name, name)) {
 			struct node like = {.pid = dir->pid, .tid = dir->tid, .text = t};
-			return make(&like, PROCESS_TEXT, S_IFREG | 0444);
+			return make(&like, PROCESS_TEXT, S_IFREG | (t->write ? 0644 : 0444));
 		}
+	if (!strcmp(name, "net"))
+		return text_tree_lookup(&proc_tree, "", "net");
 	for (unsigned k = 0; k < ARRAY_SIZE(process_nodes); k++)
 		if (!strcmp(process_nodes[k].name, name) && !(dir->tid && process_nodes[k].kind == TASK_DIR))
 			return make(dir, process_nodes[k].kind, process_nodes[k].mode);
@@ -156,10 +155,7 @@ static struct inode *lookup(struct inode *i, const char *name, int *err)
 		like.pid = n;
 		if (n > 0 && process_find(n))
 			return make(&like, PROCESS_DIR, S_IFDIR | 0555);
-		found = system_lookup(d, name);
-		break;
-	case SYSTEM_DIR:
-		found = system_lookup(d, name);
+		found = strcmp(name, "sys") ? text_tree_lookup(&proc_tree, "", name) : text_tree_root(&sysctl_tree);
 		break;
 	case PROCESS_DIR:
 		found = process_lookup(d, name);
@@ -177,96 +173,68 @@ static struct inode *lookup(struct inode *i, const char *name, int *err)
 		if (fd_open(&s, n))
 			found = d->kind == FD_DIR ? make(&like, FD_LINK, S_IFLNK | 0700) : make(&like, FDINFO_TEXT, S_IFREG | 0444);
 		break;
+	case NS_DIR:
+		for (unsigned k = 0; k < ARRAY_SIZE(namespaces); k++)
+			if (!strcmp(namespaces[k].name, name)) {
+				like.fd = (int)k;
+				return make(&like, NS_LINK, S_IFLNK | 0777);
+			}
+		break;
 	default:
 		*err = -ENOTDIR;
 	}
 	return found;
 }
 
-/* ---- reading directories: entry k has position k + 1 */
-struct lister {
-	u64 skip, at;
-	bool (*emit)(void *ctx, const char *name, u64 ino, u8 type, u64 next_pos);
-	void *ctx;
-	u64 *pos;
-	bool full;
-};
-
-static void list_name(struct lister *l, const char *name, u8 type)
+/* Numbers above the position, in ascending order, whatever comes and goes between two calls. */
+static void list_tasks(struct lister *l, const struct process *of)
 {
-	if (l->full || l->at++ < l->skip)
-		return;
-	if (l->emit(l->ctx, name, hash_bytes(name, strlen(name)), type, l->at))
-		*l->pos = l->at;
-	else
-		l->full = true;
-}
-
-static void list_number(struct lister *l, s32 n, u8 type)
-{
-	char name[16];
-	snprintf(name, sizeof(name), "%d", n);
-	list_name(l, name, type);
-}
-
-static void list_system(struct lister *l, const struct node *d)
-{
-	size_t plen = strlen(d->prefix);
-	char last[32] = "";
-	for (const struct proc_text *t = system_texts; t->name; t++) {
-		if (strncmp(t->name, d->prefix, plen))
-			continue;
-		const char *rest = t->name + plen, *slash = strchr(rest, '/');
-		if (!slash) {
-			list_name(l, rest, 8);
-			continue;
-		}
-		char dir[32] = "";
-		memcpy(dir, rest, MIN((size_t)(slash - rest), sizeof(dir) - 1));
-		if (strcmp(dir, last)) /* the table keeps a directory's names together */
-			list_name(l, dir, 4);
-		memcpy(last, dir, sizeof(last));
+	for (u64 n = MAX(*l->pos, KEY_NUMBERS) - KEY_NUMBERS + 1; n < PID_MAX && !l->full; n++) {
+		const struct task *t = of ? task_find((s32)n) : NULL;
+		if (of ? t && t->proc == of : process_find((s32)n) != NULL)
+			list_number(l, KEY_NUMBERS + n, (s32)n, 4);
 	}
 }
 
 static int readdir(struct inode *i, u64 *pos, bool (*emit)(void *ctx, const char *name, u64 ino, u8 type, u64 next_pos), void *ctx)
 {
 	const struct node *d = i->priv;
-	struct lister l = {.skip = *pos, .emit = emit, .ctx = ctx, .pos = pos};
+	struct lister l = {.pos = pos, .emit = emit, .ctx = ctx};
 	struct subject s;
-	struct process *p;
-	struct task *t;
+	u64 key = 3;
 	if (!find_subject(d, &s))
 		return -ENOENT;
-	list_name(&l, ".", 4);
-	list_name(&l, "..", 4);
-	switch (d->kind) {
-	case ROOT:
-		list_system(&l, d);
+	if (d->kind == ROOT) {
+		text_tree_list(&l, &proc_tree, "");
 		for (unsigned k = 0; k < ARRAY_SIZE(root_links); k++)
-			list_name(&l, root_links[k].name, 10);
-		list_for_each (p, &all_processes, all)
-			list_number(&l, p->pid, 4);
-		break;
-	case SYSTEM_DIR:
-		list_system(&l, d);
-		break;
+			list_name(&l, KEY_LINKS + k, root_links[k].name, 10);
+		list_name(&l, KEY_LINKS + ARRAY_SIZE(root_links), "sys", 4);
+		list_tasks(&l, NULL);
+		return 0;
+	}
+	list_name(&l, 1, ".", 4);
+	list_name(&l, 2, "..", 4);
+	switch (d->kind) {
 	case PROCESS_DIR:
 		for (const struct proc_text *x = process_texts; x->name; x++)
-			list_name(&l, x->name, 8);
-		for (unsigned k = 0; k < ARRAY_SIZE(process_nodes); k++)
+			list_name(&l, key++, x->name, 8);
+		list_name(&l, key++, "net", 4);
+		for (unsigned k = 0; k < ARRAY_SIZE(process_nodes); k++, key++)
 			if (!(d->tid && process_nodes[k].kind == TASK_DIR))
-				list_name(&l, process_nodes[k].name, (u8)(process_nodes[k].mode >> 12));
+				list_name(&l, key, process_nodes[k].name, (u8)(process_nodes[k].mode >> 12));
 		break;
 	case TASK_DIR:
-		list_for_each (t, &s.p->tasks, group)
-			list_number(&l, t->tid, 4);
+		list_tasks(&l, s.p);
+		break;
+	case NS_DIR:
+		for (unsigned k = 0; k < ARRAY_SIZE(namespaces); k++)
+			list_name(&l, key++, namespaces[k].name, 10);
 		break;
 	case FD_DIR:
 	case FDINFO_DIR:
-		for (u32 fd = 0; s.t->files && fd < s.t->files->cap; fd++)
+		for (u64 fd = MAX(*pos, KEY_NUMBERS - 1) - (KEY_NUMBERS - 1); s.t->files && fd < s.t->files->cap && !l.full; fd++)
 			if (s.t->files->fd[fd])
-				list_number(&l, (s32)fd, d->kind == FD_DIR ? 10 : 8);
+				list_number(&l, KEY_NUMBERS + fd, (s32)fd, d->kind == FD_DIR ? 10 : 8);
 		break;
 	default:
 		return -ENOTDIR;
@@ -295,6 +263,8 @@ static long readlink(struct inode *i, char *buf, size_t size)
 		return snprintf(buf, size, "%d/task/%d", current->proc->pid, current->tid);
 	if (n->kind == MOUNTS_LINK)
 		return snprintf(buf, size, "self/mounts");
+	if (n->kind == NS_LINK)
+		return snprintf(buf, size, "%s:[%lu]", namespaces[n->fd].type, namespaces[n->fd].ino);
 	if (n->kind == CWD_LINK || n->kind == ROOT_LINK) {
 		char *text = !s.t->fs ? NULL : path_string(n->kind == CWD_LINK ? &s.t->fs->cwd : &s.t->fs->root);
 		if (text)
@@ -320,6 +290,14 @@ static int follow(struct inode *i, struct path *out)
 		return -ENOENT;
 	if (n->kind == CWD_LINK || n->kind == ROOT_LINK)
 		return s.t->fs ? path_copy(out, n->kind == CWD_LINK ? &s.t->fs->cwd : &s.t->fs->root) : -ENOENT;
+	if (n->kind == NS_LINK) {
+		struct inode *ns = anon_inode(S_IFREG | 0444);
+		if (!ns)
+			return -ENOMEM;
+		ns->ino = namespaces[n->fd].ino;
+		*out = (struct path){.mnt = list_first(&all_mounts, struct mount, node), .inode = ns};
+		return 0;
+	}
 	const struct file *f = link_file(n, &s);
 	if (!f)
 		return -ENOENT;
@@ -330,7 +308,7 @@ static int follow(struct inode *i, struct path *out)
 
 static int statfs(struct inode *i, void *out)
 {
-	*(struct statfs *)out = (struct statfs){.f_type = 0x9fa0, .f_bsize = PAGE_SIZE, .f_frsize = PAGE_SIZE, .f_namelen = 255};
+	*(struct statfs *)out = (struct statfs){.f_type = PROC_SUPER_MAGIC, .f_bsize = PAGE_SIZE, .f_frsize = PAGE_SIZE, .f_namelen = 255};
 	return 0;
 }
 
@@ -340,56 +318,47 @@ static int create(struct inode *dir, const char *name, u32 mode, u64 rdev, struc
 	return -ENOENT;
 }
 
+/* Opened with O_TRUNC, as the shell's `>` does: there is nothing to cut. */
+static int setattr(struct inode *i, u32 mask, const struct qk_stat *st)
+{
+	return mask & ~QK_ATTR_SIZE ? -EPERM : 0;
+}
+
 static const struct inode_ops dir_ops = {.lookup = lookup, .create = create, .readdir = readdir, .statfs = statfs, .evict = evict};
-static const struct inode_ops text_inode_ops = {.statfs = statfs, .evict = evict};
+static const struct inode_ops text_inode_ops = {.setattr = setattr, .statfs = statfs, .evict = evict};
 static const struct inode_ops plain_link_ops = {.readlink = readlink, .evict = evict};
 static const struct inode_ops magic_link_ops = {.readlink = readlink, .follow = follow, .evict = evict};
 
-/* ---- texts: made at the first read, kept with the file */
+/* ---- texts of processes */
+static int fill(struct inode *i, struct text *t)
+{
+	const struct node *n = i->priv;
+	struct subject s;
+	if (!find_subject(n, &s))
+		return -ESRCH;
+	if (n->kind != FDINFO_TEXT)
+		return text_make(t, &s);
+	text_fdinfo(t, &s);
+	return 0;
+}
+
 static ssize_t read(struct file *f, struct uio *u, u64 *pos)
 {
-	const struct node *n = f->inode->priv;
-	struct text *t = f->priv;
-	struct subject s;
-	if (!t || *pos == 0) {
-		if (!find_subject(n, &s))
-			return -ESRCH;
-		struct text *fresh = kzalloc(sizeof(*fresh));
-		if (!fresh)
-			return -ENOMEM;
-		if (n->kind == FDINFO_TEXT)
-			text_fdinfo(fresh, &s);
-		else
-			n->text->fn(fresh, &s);
-		if (t)
-			kfree(t->buf);
-		kfree(t);
-		f->priv = t = fresh;
-		if (t->failed)
-			return -ENOMEM;
-	}
-	if (*pos >= t->len)
-		return 0;
-	ssize_t r = uio_write(u, t->buf + *pos, MIN(u->resid, t->len - *pos));
-	if (r > 0)
-		*pos += (u64)r;
-	return r;
+	return text_read(f, u, pos, fill);
 }
 
-static void release(struct file *f)
+static ssize_t write(struct file *f, struct uio *u, u64 *pos)
 {
-	struct text *t = f->priv;
-	if (t)
-		kfree(t->buf);
-	kfree(t);
+	struct subject s;
+	return find_subject(f->inode->priv, &s) ? text_write(u, s.self, &s) : -ESRCH;
 }
 
-static const struct file_ops text_ops = {.read = read, .lseek = dir_lseek, .release = release};
+static const struct file_ops text_ops = {.read = read, .write = write, .lseek = dir_lseek, .release = text_release};
 
 struct inode *procfs_root(void)
 {
 	struct node like = {.kind = ROOT};
-	dev = inode_new_dev();
+	proc_tree.dev = sysctl_tree.dev = inode_new_dev();
 	struct inode *i = make(&like, ROOT, S_IFDIR | 0555);
 	if (i)
 		i->parent = i;

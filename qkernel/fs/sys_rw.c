@@ -9,11 +9,17 @@
 
 static long transfer(struct file *f, struct uio *u, u64 *pos, bool write)
 {
+	struct process *p = current->proc;
 	long r;
-	if (write)
+	if (write) {
 		r = f->ops->write ? f->ops->write(f, u, pos) : -EINVAL;
-	else
+		p->syscw++;
+		p->wchar += (u64)MAX(r, 0l);
+	} else {
 		r = f->ops->read ? f->ops->read(f, u, pos) : S_ISDIR(f->inode->mode) ? -EISDIR : -EINVAL;
+		p->syscr++;
+		p->rchar += (u64)MAX(r, 0l);
+	}
 	if (r > 0)
 		notify(f->inode, write ? IN_MODIFY : IN_ACCESS);
 	return r;

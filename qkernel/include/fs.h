@@ -249,6 +249,7 @@ void epoll_forget(struct file *f); /* file_put calls it at the last reference, b
 int special_open(struct inode *i, struct file *f);
 long pipe_fcntl(struct file *f, u32 cmd, u64 arg); /* F_SETPIPE_SZ, F_GETPIPE_SZ; -EBADF: not a pipe */
 struct inode *sysfs_root(void);                    /* mount at /sys */
+struct inode *cgroup_root(void);                   /* mount at /sys/fs/cgroup */
 
 /* ---- host streams (fs/hoststream.c): standard streams and ttys of the host */
 struct file *hoststream_open(int handle, u32 oflags);

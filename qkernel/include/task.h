@@ -95,6 +95,8 @@ struct process {
 	s32 next_timer_id;
 	char comm[16];
 	u32 dumpable;
+	s32 oom_score_adj;
+	u64 rchar, wchar, syscr, syscw; /* /proc/PID/io */
 };
 
 struct task {

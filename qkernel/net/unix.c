@@ -13,6 +13,7 @@
 #define MSG_NOSIGNAL 0x4000u
 
 static struct list abstract = LIST_INIT(abstract);
+struct list all_usocks = LIST_INIT(all_usocks);
 
 struct usock *usock_new(int type)
 {
@@ -30,6 +31,7 @@ struct usock *usock_new(int type)
 	list_init(&s->flight);
 	list_init(&s->search);
 	waitq_init(&s->wait);
+	list_add_tail(&s->all, &all_usocks);
 	return s;
 }
 
@@ -48,6 +50,7 @@ void usock_put(struct usock *s)
 	if (--s->refs)
 		return;
 	usock_drop_inbox(s);
+	list_del(&s->all);
 	kfree(s);
 }
 

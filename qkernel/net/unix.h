@@ -45,6 +45,7 @@ struct usock {
 	u32 name_len;       /* 0: not bound; a name that begins with NUL is abstract */
 	struct inode *node; /* bound in the file system */
 	struct list bound;  /* of all abstract names */
+	struct list all;    /* of all sockets */
 	/* net/garbage.c */
 	struct file *file;  /* not referenced; NULL: not accepted yet */
 	u32 flying;         /* its descriptors inside queues */
@@ -53,6 +54,7 @@ struct usock {
 	u32 held_outside;   /* during it: by queues of sockets that are not suspects */
 	bool maybe_lost;
 };
+extern struct list all_usocks; /* usock.all */
 struct usock *usock_new(int type);
 void usock_put(struct usock *s);
 void usock_close(struct usock *s);

@@ -78,8 +78,11 @@ static void pid_set(s32 nr, struct task *t, struct process *p)
 	pids_used += (t || p) - was;
 }
 
+u64 forks_total;
+
 void pid_attach(struct task *t)
 {
+	forks_total++;
 	pid_set(t->tid, t, t->tid == t->proc->pid ? t->proc : process_find(t->tid));
 }
 

@@ -3,7 +3,6 @@
 #include "fs.h"
 #include "proc.h"
 
-#define KSTACK_ORDER 2 /* 16 KiB */
 
 struct list all_processes = LIST_INIT(all_processes);
 struct process *init_process;
