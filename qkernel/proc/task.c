@@ -3,7 +3,6 @@
 #include "fs.h"
 #include "proc.h"
 
-
 struct list all_processes = LIST_INIT(all_processes);
 struct process *init_process;
 u32 ntasks;
