@@ -92,7 +92,7 @@ void events_poll(void)
 {
 	struct qk_comm *c = comm();
 	if (events_pending())
-		host_contact();
+		host_contact(true);
 	const struct qk_event *ring = (const struct qk_event *)(QK_COMM_BASE + QK_OFF_EVENTS);
 	while (__atomic_load_n(&c->event_head, __ATOMIC_ACQUIRE) != c->event_tail) {
 		struct qk_event e = ring[c->event_tail % QK_EVENT_MAX];

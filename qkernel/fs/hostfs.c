@@ -12,16 +12,20 @@ static const struct inode_ops host_ops;
 static u64 devs[33];
 u64 host_contacts = 1;
 
-void host_contact(void)
+static u64 last_input = 1; /* the last of them that may have brought news */
+
+void host_contact(bool input)
 {
 	host_contacts++;
+	if (input)
+		last_input = host_contacts;
 }
 
 /* A clone: whatever is known is from another time. */
 static u64 first_valid;
 void host_forget_all(void)
 {
-	host_contacts++;
+	host_contact(true);
 	first_valid = mono_ns();
 }
 
@@ -32,7 +36,9 @@ bool host_recent(u64 checked, u64 contact)
 
 bool host_fresh(const struct inode *i, u64 checked, u64 contact)
 {
-	return i->iflags & I_VOLATILE ? host_recent(checked, contact) : checked > first_valid && mono_ns() - checked < ROOTFS_VALID_NS;
+	if (i->iflags & I_VOLATILE)
+		return host_recent(checked, contact);
+	return checked > first_valid && contact >= last_input && mono_ns() - checked < ROOTFS_VALID_NS;
 }
 
 void host_checked(struct hostnode *n)

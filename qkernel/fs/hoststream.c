@@ -67,7 +67,7 @@ static ssize_t read(struct file *f, struct uio *u, u64 *pos)
 		ssize_t want = uio_segs(u, u->resid, true);
 		if (want <= 0)
 			return want;
-		host_contact();
+		host_contact(true);
 		s64 r = qcall(QC_READ, 0, (u64)handle_of(f), 0, 0, 0, 0, 0);
 		if (r != -EAGAIN)
 			return r;
@@ -91,7 +91,7 @@ static ssize_t write(struct file *f, struct uio *u, u64 *pos)
 		ssize_t want = uio_segs(u, u->resid, false);
 		if (want <= 0)
 			return done ? done : want;
-		host_contact();
+		host_contact(false);
 		s64 r = qcall(QC_WRITE, 0, (u64)handle_of(f), 0, 0, 0, 0, 0);
 		if (r > 0) {
 			uio_advance(u, (u64)r);

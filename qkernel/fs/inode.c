@@ -48,7 +48,7 @@ void inode_put(struct inode *i)
 		if (i->cache)
 			pagecache_free(i->cache);
 		kfree(i->name);
-		kfree(i->locks);
+		locks_free(i->locks);
 		bool own = parent == i;
 		kfree(i);
 		i = own ? NULL : parent;

@@ -1,5 +1,7 @@
 /* Advisory locks: POSIX record locks, open-file-description locks, flock (fcntl(2), flock(2)). */
 #include "lock.h"
+#include "hostfs.h"
+#include "hostlock.h"
 
 enum kind { POSIX, OFD, FLOCK };
 struct lock {
@@ -13,7 +15,13 @@ struct lock {
 struct flock_state {
 	struct list locks;
 	struct waitq changed;
+	struct inode *inode;
+	struct list all;
 };
+static struct list states = LIST_INIT(states);
+/* How long to wait before a lock that somebody outside this sandbox has is asked for again: nothing tells when it is free. */
+#define RETRY_FIRST_NS 500000ul
+#define RETRY_LAST_NS 50000000ul
 
 static struct flock_state *state_of(struct inode *i)
 {
@@ -23,6 +31,8 @@ static struct flock_state *state_of(struct inode *i)
 			return NULL;
 		list_init(&i->locks->locks);
 		waitq_init(&i->locks->changed);
+		i->locks->inode = i;
+		list_add_tail(&i->locks->all, &states);
 	}
 	return i->locks;
 }
@@ -73,23 +83,66 @@ static int unlock(struct flock_state *s, enum kind kind, const void *owner, u64 
 	return 0;
 }
 
+static bool has_any(struct flock_state *s, enum kind kind, const void *owner)
+{
+	struct lock *l;
+	list_for_each (l, &s->locks, node)
+		if (l->kind == kind && l->owner == owner)
+			return true;
+	return false;
+}
+
+/* Here and on the host. */
+static int release(struct flock_state *s, enum kind kind, const void *owner, u64 start, u64 end)
+{
+	if (!has_any(s, kind, owner))
+		return 0;
+	int r = unlock(s, kind, owner, start, end);
+	if (!has_any(s, kind, owner))
+		hostlock_drop(s->inode, owner, kind == FLOCK);
+	else
+		(void)hostlock_set(s->inode, owner, kind == FLOCK, F_UNLCK, start, end);
+	return r;
+}
+
+/* Waits until neither a program of this guest nor anybody else has the lock, and takes it on the host. */
+static int obtain(struct flock_state *s, enum kind kind, void *owner, int type, u64 start, u64 end, bool wait)
+{
+	bool exclusive = type == F_WRLCK;
+	u64 pause = RETRY_FIRST_NS;
+	for (;;) {
+		if (conflict(s, kind, owner, exclusive, start, end)) {
+			if (!wait)
+				return -EAGAIN;
+			if (wait_event(&s->changed, !conflict(s, kind, owner, exclusive, start, end), UINT64_MAX))
+				return -ERESTARTSYS;
+		}
+		int r = hostlock_set(s->inode, owner, kind == FLOCK, type, start, end);
+		if (r != -EAGAIN || !wait)
+			return r;
+		r = wait_event(&s->changed, false, deadline_of_ns(pause));
+		if (r && r != -ETIMEDOUT)
+			return -ERESTARTSYS;
+		pause = MIN(pause * 2, RETRY_LAST_NS);
+	}
+}
+
 static long set(struct inode *i, enum kind kind, void *owner, s32 pid, int type, u64 start, u64 end, bool wait)
 {
 	struct flock_state *s = state_of(i);
 	if (!s)
 		return -ENOLCK;
 	if (type == F_UNLCK)
-		return unlock(s, kind, owner, start, end);
+		return release(s, kind, owner, start, end);
 	bool exclusive = type == F_WRLCK;
 	/* flock converts by letting go first, as Linux does. */
 	if (kind == FLOCK)
 		(void)unlock(s, kind, owner, start, end);
-	if (conflict(s, kind, owner, exclusive, start, end)) {
-		if (!wait)
-			return -EAGAIN;
-		int r = wait_event(&s->changed, !conflict(s, kind, owner, exclusive, start, end), UINT64_MAX);
-		if (r)
-			return -ERESTARTSYS;
+	int r = obtain(s, kind, owner, type, start, end, wait);
+	if (r) {
+		if (!has_any(s, kind, owner))
+			hostlock_drop(i, owner, kind == FLOCK);
+		return r;
 	}
 	/* What touches it and is like it becomes one lock with it: F_GETLK shows the whole. */
 	struct lock *o;
@@ -99,23 +152,46 @@ static long set(struct inode *i, enum kind kind, void *owner, s32 pid, int type,
 			end = MAX(end, o->end);
 		}
 	}
-	int r = unlock(s, kind, owner, start, end);
+	r = unlock(s, kind, owner, start, end);
 	struct lock l = {.kind = kind, .owner = owner, .pid = pid, .exclusive = exclusive};
 	return r ? r : add(s, &l, start, end) ? 0 : -ENOLCK;
+}
+
+/* Locks of the host do not come with a snapshot: a clone asks for them again, and loses what others have by now. */
+void locks_after_restore(void)
+{
+	struct flock_state *s;
+	struct lock *l, *next;
+	list_for_each (s, &states, all) {
+		list_for_each_safe (l, next, &s->locks, node) {
+			if (hostlock_set(s->inode, l->owner, l->kind == FLOCK, l->exclusive ? F_WRLCK : F_RDLCK, l->start, l->end) != -EAGAIN)
+				continue;
+			host_say(s->inode, "is locked by another since the capture: a program of this clone has lost its lock");
+			list_del(&l->node);
+			kfree(l);
+		}
+	}
+}
+
+void locks_free(struct flock_state *s)
+{
+	if (s)
+		list_del(&s->all);
+	kfree(s);
 }
 
 void locks_release_file(struct file *f)
 {
 	if (f->inode && f->inode->locks) {
-		(void)unlock(f->inode->locks, FLOCK, f, 0, UINT64_MAX);
-		(void)unlock(f->inode->locks, OFD, f, 0, UINT64_MAX);
+		(void)release(f->inode->locks, FLOCK, f, 0, UINT64_MAX);
+		(void)release(f->inode->locks, OFD, f, 0, UINT64_MAX);
 	}
 }
 
 void locks_release_process(struct file *f, void *who)
 {
 	if (f->inode && f->inode->locks)
-		(void)unlock(f->inode->locks, POSIX, who, 0, UINT64_MAX);
+		(void)release(f->inode->locks, POSIX, who, 0, UINT64_MAX);
 }
 
 /* The bytes that l names, as [*start, *end); up to the largest offset is up to UINT64_MAX. */
@@ -159,6 +235,11 @@ long lock_fcntl(struct file *f, u32 cmd, struct flock *l)
 	if (get) {
 		struct flock_state *s = state_of(f->inode);
 		struct lock *c = s ? conflict(s, ofd ? OFD : POSIX, owner, l->l_type == F_WRLCK, start, end) : NULL;
+		int type;
+		if (!c && hostlock_test(f->inode, l->l_type == F_WRLCK, start, end, &type, &start, &end)) {
+			*l = (struct flock){(short)type, 0, (s64)start, end == UINT64_MAX ? 0 : (s64)(end - start), -1};
+			return 0;
+		}
 		if (!c) {
 			l->l_type = F_UNLCK;
 			return 0;

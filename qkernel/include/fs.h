@@ -70,10 +70,12 @@ struct inode {
 	u32 nwatches;
 	void *ipc; /* fs/pipe.c: the pipe of a FIFO, the bound socket of a S_IFSOCK; its owner clears it */
 };
-#define I_MOUNTPOINT 1u /* a mount covers it */
-#define I_VOLATILE 2u   /* of a -v mount: the host may change it at any time */
-#define I_CLEAN 16u     /* the cached pages can be read again from the host: they may be dropped when memory runs short */
-#define I_SHMEM 8u      /* anonymous memory: seals apply, not counted against the file limit of tmpfs */
+#define I_MOUNTPOINT 1u                 /* a mount covers it */
+#define I_VOLATILE 2u                   /* of a -v mount: the host may change it at any time */
+#define I_CLEAN 16u                     /* the cached pages can be read again from the host: they may be dropped when memory runs short */
+#define I_SHMEM 8u                      /* anonymous memory: seals apply, not counted against the file limit of tmpfs */
+void locks_free(struct flock_state *s); /* fs/lock.c; NULL: nothing */
+void locks_after_restore(void);
 struct inode *inode_new(const struct inode_ops *ops, const struct file_ops *fops, u32 mode, void *priv); /* refs = 1 */
 void inode_get(struct inode *i);
 void inode_put(struct inode *i);
@@ -210,7 +212,7 @@ void vfs_init(void); /* after mm, before start_init */
 int mount_add(const char *point, struct inode *root, const char *fstype, const char *source, u32 flags);
 struct inode *tmpfs_root(u32 mode);  /* fs/memfs.c */
 struct inode *hostfs_root(u32 root); /* host root number */
-void host_contact(void);             /* something came from the host or went there, or time was let pass: what it said before may be old */
+void host_contact(bool input);       /* something went to the host, or (input) came from it or time was let pass: what it said before may be old */
 void host_forget_all(void);          /* everything that the host said may be old: a clone */
 void hostfiles_before_park(void);
 struct inode *overlay_root(struct inode *lower); /* changes stay in memory, over `lower`, which never changes; takes the reference over */

@@ -74,7 +74,7 @@ static void idle(void)
 		u64 next = timers_next(), now = mono_ns();
 		if (events_pending() || capture_requested)
 			continue;
-		host_contact();
+		host_contact(true);
 		if (next > now)
 			arch_wait(next == UINT64_MAX ? UINT64_MAX : next - now);
 	}

@@ -145,7 +145,7 @@ static int64_t lookup(struct qv *vm, struct qk_call *call)
 
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
 
-static int new_handle(struct qv *vm, struct qv_handle h)
+int qfile_new(struct qv *vm, struct qv_handle h)
 {
 	for (int i = MAX(vm->handles_free, 3); h.name && i < QV_MAX_HANDLES; i++) {
 		if (i < vm->handles_top && vm->handles[i].kind != QV_H_FREE)
@@ -236,7 +236,7 @@ static int64_t open_file(struct qv *vm, struct qk_call *call)
 		ssize_t got = n < 0 ? 0 : preadv(fd, iov, n, 0);
 		call->out[0] = got < 0 ? 0 : (uint64_t)got;
 	}
-	return new_handle(vm, h);
+	return qfile_new(vm, h);
 }
 
 int qfile_reopen(struct qv *vm, struct qv_handle *h)
@@ -259,7 +259,7 @@ int qfile_reopen(struct qv *vm, struct qv_handle *h)
 }
 
 /* Descriptor behind a handle, or -errno. stream: a stream will do, too. */
-static int file_of(struct qv *vm, uint64_t handle, bool stream)
+int qfile_of(struct qv *vm, uint64_t handle, bool stream)
 {
 	struct qv_handle *h = &vm->handles[handle < QV_MAX_HANDLES ? handle : 0];
 	if (handle >= QV_MAX_HANDLES || (h->kind != QV_H_FILE && !(stream && h->kind == QV_H_STREAM && h->fd >= 0)))
@@ -476,7 +476,7 @@ static int64_t on_handle(struct qv *vm, struct qk_call *call)
 	struct stat st;
 	uint32_t op = call->op;
 	bool stream = op == QC_FSTAT || op == QC_PREAD || op == QC_PWRITE || op == QC_FTRUNCATE || op == QC_FSYNC; /* one may be a file */
-	int fd = file_of(vm, call->arg[0], stream);
+	int fd = qfile_of(vm, call->arg[0], stream);
 	call->data_len = 0;
 	if (fd < 0)
 		return fd;
@@ -525,6 +525,10 @@ int64_t qfile_call(struct qv *vm, struct qk_call *call)
 		return close_handle(vm, call->arg[0]);
 	case QC_STATFS:
 		return stat_filesystem(vm, call);
+	case QC_REOPEN:
+		return qlock_reopen(vm, call);
+	case QC_LOCK:
+		return qlock_lock(vm, call);
 	case QC_LIST:
 		return qdir_list(vm, call);
 	case QC_MKDIR:

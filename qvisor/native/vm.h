@@ -134,6 +134,10 @@ void qfile_close_all(struct qv *vm);
 int qfile_root(struct qv *vm, uint64_t root, bool write);
 int qfile_name(struct qv *vm, const struct qk_call *call, int index, char name[NAME_LIMIT]);
 void qfile_stat(struct qk_stat *q, const struct stat *s);
+int qfile_of(struct qv *vm, uint64_t handle, bool stream); /* descriptor behind a handle, or -errno. stream: a stream will do, too */
+int qfile_new(struct qv *vm, struct qv_handle h);          /* takes fd and name over; the handle or -errno */
+int64_t qlock_reopen(struct qv *vm, struct qk_call *call); /* qlock.c */
+int64_t qlock_lock(struct qv *vm, struct qk_call *call);
 int64_t qdir_list(struct qv *vm, struct qk_call *call); /* qdir.c */
 void qfile_close_pending(struct qv *vm);                /* what the guest said it is done with */
 int qfile_reopen(struct qv *vm, struct qv_handle *h);   /* descriptor of a handle restored from a recipe; -ESTALE: not the same file */
