@@ -221,8 +221,8 @@ enum qk_op {
 	/* more of files */
 	QC_LIST, /* arg0 root, arg1 cookie (0 = start), data name: a directory with attributes; data out = struct qk_entry[], ret bytes; at cookie 0 the
 	          * first is the directory itself, with no name; out0 = 1: that was all, else the next cookie is the last entry's */
-	QC_FLAGS, /* arg0 handle of a stream: ret = its O_* status flags; -EBADF: the program starts without it */
-	QC_LSEEK, /* arg0 handle of a stream, arg1 offset, arg2 whence: ret = position */
+	QC_FLAGS,  /* arg0 handle of a stream: ret = its O_* status flags; -EBADF: the program starts without it */
+	QC_LSEEK,  /* arg0 handle of a stream, arg1 offset, arg2 whence: ret = position */
 	QC_REOPEN, /* arg0 handle, arg1 access mode (O_*): ret another handle of the same file, its locks are of another owner */
 	QC_LOCK,   /* arg0 handle, arg1 F_RDLCK, F_WRLCK or F_UNLCK | QK_LOCK_*, arg2 start, arg3 length (0: to the end): an open file description
 	            * lock; -EAGAIN: another has it. QK_LOCK_TEST: ret 1: somebody has out0 (type), out1 (start), out2 (length); 0: nobody */
