@@ -111,7 +111,7 @@ class Client:
             timeout: seconds; then nothing is stored.
             on_progress: called with (frames dealt with, all frames).
             on_output: called with what came on standard output and standard error.
-            spec: env, cwd, rootfs, volumes, memory, ring (quark.api.sandbox_spec).
+            spec: env, cwd, rootfs, volumes, volume_slots, memory, ring (quark.api.sandbox_spec).
         """
         request = api.create_request(name, api.sandbox_spec(argv, **spec), ready, value, reseed=reseed)
         with _errors():
@@ -196,7 +196,11 @@ class Client:
         timeout: float | None = None,
         **spec: Any,
     ) -> Result:
-        """Run a sandbox to its end: of the program `argv`, or a clone of `snapshot` with `args`, `env` and `payload`."""
+        """Run a sandbox to its end: of the program `argv`, or a clone of `snapshot` with `args`, `env` and `payload`.
+
+        A clone may have of its own: `cwd`, `memory` (bytes, or a text like "2G"), and `volumes`, which fill its snapshot's slots:
+        {"name": "/directory"} or {"name": ("/directory", "ro")}.
+        """
         request = api.run_request(
             argv, snapshot, args=args, env=env, payload=payload, prefetch=prefetch, wait=True, stdin=stdin, tty=False, spec=spec
         )  # fmt: skip

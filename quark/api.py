@@ -13,6 +13,7 @@ from quark.errors import DaemonLostError, QuarkError, UsageError, named_error
 from quark.paths import state_root
 from quark.snapshot.v1 import sandboxes_pb2 as sb
 from quark.snapshot.v1 import snapshots_pb2 as sn
+from qvisor.spec import parse_memory, parse_slot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -66,6 +67,7 @@ class Snapshot:
     kernel: str = ""
     ring: str = ""
     working_set: bool = False
+    volume_slots: tuple[str, ...] = ()
 
     @staticmethod
     def of(m: sn.Snapshot) -> Snapshot:
@@ -74,6 +76,7 @@ class Snapshot:
             m.name, m.id, m.parent, nanoseconds(m.create_time), m.pages_total, m.pages_zero, m.pages_same, m.pages_new,
             m.bytes_stored, m.memory_used_bytes, m.cache_dropped_bytes, m.ram_bytes, m.pause_us, tuple(m.spec.argv),
             m.spec.rootfs, m.trigger, m.kernel, m.ring, m.working_set,
+            tuple(v.slot for v in m.spec.volumes if v.slot),
         )  # fmt: skip
 
 
@@ -189,18 +192,32 @@ def sandbox_spec(
     cwd: str = "/",
     rootfs: str = "/",
     volumes: Sequence[tuple[str, str] | tuple[str, str, str]] = (),
-    memory: int = 0,
+    volume_slots: Sequence[str] = (),
+    memory: int | str = 0,
     ring: str = "auto",
 ) -> sb.SandboxSpec:
-    """The message. Volumes are (host path, guest path[, "ro"]), memory is in bytes."""
+    """The message. Volumes are (host path, guest path[, "ro"]), slots "NAME:GUEST[:ro][:optional]", memory is in bytes or a text like "2G"."""
     if isinstance(argv, (str, bytes)):
         raise UsageError("argv is one string; give a list: the program and its arguments")
-    message = sb.SandboxSpec(argv=argv, env=dict(env or {}), cwd=cwd, rootfs=rootfs, memory_bytes=memory, ring=ring)
+    message = sb.SandboxSpec(
+        argv=argv, env=dict(env or {}), cwd=cwd, rootfs=rootfs, memory_bytes=memory_bytes(memory), ring=ring
+    )
     for volume in volumes:
         message.volumes.add(source=volume[0], target=volume[1], read_only=len(volume) == 3 and volume[2] == "ro")
+    for slot in map(parse_slot, volume_slots):
+        message.volumes.add(slot=slot.slot, target=slot.target, read_only=slot.read_only, optional=slot.optional)
     if "PATH" not in message.env:
         message.env["PATH"] = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     return message
+
+
+def memory_bytes(memory: int | str) -> int:
+    """A number of bytes, or a text with K, M or G behind a number.
+
+    Raises:
+        MemorySizeError: no such text.
+    """
+    return parse_memory(memory) if isinstance(memory, str) else memory
 
 
 def create_request(
@@ -239,12 +256,23 @@ def run_request(
     if snapshot is None:
         request.spec.CopyFrom(sandbox_spec(argv or (), env=env, **spec))
         return request
-    if spec:
-        raise UsageError(f"{next(iter(spec))} belongs to the snapshot and cannot be changed for a clone")
-    clone = sb.CloneRequest(
-        snapshot=snapshot, args=args, env=dict(env or {}), payload=payload, no_prefetch=not prefetch
-    )
-    request.clone.CopyFrom(clone)
+    unwanted = [name for name in spec if name not in {"cwd", "memory", "volumes"}]
+    if unwanted:
+        raise UsageError(f"{unwanted[0]} belongs to the snapshot and cannot be changed for a clone")
+    clone = request.clone
+    clone.snapshot, clone.payload, clone.no_prefetch = snapshot, payload, not prefetch
+    clone.args.extend(args)
+    clone.env.update(env or {})
+    clone.cwd = spec.get("cwd", "")
+    clone.memory_bytes = memory_bytes(spec.get("memory", 0))
+    volumes = spec.get("volumes", {})
+    if not isinstance(volumes, dict):
+        raise UsageError(
+            "volumes of a clone are a mapping: name of a slot to a directory of the host, or to (directory, 'ro')"
+        )
+    for slot, volume in volumes.items():
+        source, *mode = (volume,) if isinstance(volume, str) else volume
+        clone.volumes.add(slot=slot, source=os.path.abspath(source), read_only=mode == ["ro"])
     return request
 
 

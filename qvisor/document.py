@@ -16,13 +16,16 @@ def new_generation() -> bytes:
     return bytes(raw)
 
 
-def document(generation: bytes, *, clone: bool, args: list[str], env: dict[str, str], payload: str = "") -> bytes:
+def document(
+    generation: bytes, *, clone: bool, args: list[str], env: dict[str, str], payload: str = "", cwd: str = ""
+) -> bytes:
     """One line of JSON in UTF-8; the format is fixed (docs/abi.md, "/dev/quark")."""
     h = generation.hex()
     name = f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
+    place = f', "cwd": {quote(cwd)}' if cwd else ""
     text = (
         f'{{"generation": "{name}", "clone": {"true" if clone else "false"}, "args": [{", ".join(map(quote, args))}], '
-        f'"env": {{{", ".join(f"{quote(k)}: {quote(v)}" for k, v in env.items())}}}, "payload": {quote(payload)}}}\n'
+        f'"env": {{{", ".join(f"{quote(k)}: {quote(v)}" for k, v in env.items())}}}, "payload": {quote(payload)}{place}}}\n'
     )
     # Bytes of the command line that are no UTF-8 are surrogates here, and \\udcXX in JSON, as Python's json writes them.
     return text.encode("utf-8", "backslashreplace")

@@ -73,11 +73,12 @@ class Sandbox:
         for i, volume in enumerate(self.spec.volumes, 1):
             fd, single = spec.open_volume(volume)
             self._fds.append(fd)
-            spec.check_beneath(fd, self._paths)
-            spec.check_files(fd, self._state)
+            if volume.source:
+                spec.check_beneath(fd, self._paths)
+                spec.check_files(fd, self._state)
             config.roots[i] = fd
             config.root_flags[i] = (lib.QK_MOUNT_RO if volume.read_only else 0) | (lib.QK_MOUNT_FILE if single else 0)
-            self._mount_flags.append(config.root_flags[i])
+            self._mount_flags.append(config.root_flags[i] | (lib.QK_MOUNT_SLOT if volume.slot else 0))
         config.nroots = 1 + len(self.spec.volumes)
         config.stdio[0], config.stdio[1], config.stdio[2] = stdio
         if self._machine is None:
@@ -112,6 +113,7 @@ class Sandbox:
         boot = comm.boot
         boot.ring = RINGS[self.spec.ring]
         boot.flags = (lib.QK_BOOT_TRACE if trace else 0) | (lib.QK_BOOT_TTY if os.isatty(0) else 0)
+        boot.ram_limit = self.spec.memory
         boot.uid, boot.gid = self.spec.uid, self.spec.gid
         boot.ignored_signals = self.spec.ignored_signals
         env = [f"{k}={v}" for k, v in self.spec.env.items()]

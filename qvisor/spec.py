@@ -18,6 +18,7 @@ MEMORY_MAX = 32 << 30
 MOUNTS_MAX = 32
 PATH_MAX, NAME_MAX, HOSTNAME_MAX = 4096, 255, 64  # linux/limits.h, uname(2)
 NAME_SHOWN = 80  # of a path in a message
+VOLUME_STRINGS = 4
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
@@ -25,14 +26,88 @@ RESEED = "/dev/quark-reseed.so"  # qkernel/reseed: the guest kernel shows it the
 
 
 class Volume:
-    """A host file or directory that the guest sees at `target`."""
+    """A host file or directory that the guest sees at `target`.
 
-    __slots__ = ("read_only", "source", "target")
+    A volume with a `slot` (a name) is a place that every clone fills with a directory of its own; with no source it is an empty directory.
+    """
 
-    def __init__(self, source: str, target: str, read_only: bool = False) -> None:
+    __slots__ = ("optional", "read_only", "slot", "source", "target")
+
+    def __init__(
+        self, source: str, target: str, read_only: bool = False, slot: str = "", optional: bool = False
+    ) -> None:
         self.source = source
         self.target = target
         self.read_only = read_only
+        self.slot = slot
+        self.optional = optional
+
+    def to_list(self) -> list[Any]:
+        """As JSON types; the constructor's arguments."""
+        return [self.source, self.target, self.read_only, *((self.slot, self.optional) if self.slot else ())]
+
+    def to_strings(self) -> list[str]:
+        """As VOLUME_STRINGS strings."""
+        return [self.source, self.target, "ro" if self.read_only else "rw", self.slot + "?" * self.optional]
+
+    @staticmethod
+    def from_strings(strings: list[str]) -> list[Volume]:
+        """The volumes whose strings these are."""
+        n = VOLUME_STRINGS
+        return [
+            Volume(s, t, m == "ro", slot.rstrip("?"), slot.endswith("?"))
+            for s, t, m, slot in zip(strings[::n], strings[1::n], strings[2::n], strings[3::n], strict=True)
+        ]
+
+
+class Changes:
+    """What a clone has otherwise than its snapshot: `memory` in bytes, 0: the same; `volumes` fill slots of the snapshot."""
+
+    __slots__ = ("cwd", "memory", "volumes")
+
+    def __init__(self, cwd: str = "", memory: int = 0, volumes: tuple[Volume, ...] = ()) -> None:
+        self.cwd = cwd
+        self.memory = memory
+        self.volumes = volumes
+
+    def to_strings(self) -> list[str]:
+        """As a flat list."""
+        return [self.cwd, str(self.memory), *(text for v in self.volumes for text in v.to_strings())]
+
+    @staticmethod
+    def from_strings(strings: list[str]) -> Changes:
+        """Reverse `to_strings`."""
+        return Changes(strings[0], int(strings[1]), tuple(Volume.from_strings(strings[2:])))
+
+    def apply(self, spec: SandboxSpec, name: str, ram_bytes: int) -> None:
+        """Make `spec`, that of snapshot `name` with so much RAM in it, the clone's.
+
+        Raises:
+            MemorySizeError: the clone would have less memory than the snapshot has already.
+            VolumeError: there is no such slot, it is filled twice, or one that has to be filled is not.
+        """
+        if self.memory:
+            if self.memory < ram_bytes:
+                raise MemorySizeError(
+                    f"memory size {self.memory >> 20}M is less than what snapshot {name!r} has already; a clone of it has {ram_bytes >> 20}M or more"
+                )
+            spec.memory = self.memory
+        fill = {v.slot: v for v in self.volumes}
+        if len(fill) < len(self.volumes):
+            raise VolumeError("a volume slot is filled twice; give each -v SLOT=HOSTDIR once")
+        slots = [v for v in spec.volumes if v.slot]
+        for slot in fill:
+            if slot not in {v.slot for v in slots}:
+                known = ", ".join(v.slot for v in slots) or "none: declare them with `snapshot create --volume-slot`"
+                raise VolumeError(f"snapshot {name!r} has no volume slot {slot!r}; its slots are {known}")
+        for v in slots:
+            filled = fill.get(v.slot)
+            if filled is not None:
+                v.source, v.read_only = filled.source, v.read_only or filled.read_only
+            elif not v.source and not v.optional:
+                raise VolumeError(
+                    f"volume slot {v.slot!r} ({v.target}) of snapshot {name!r} is not filled; give -v {v.slot}=HOSTDIR"
+                )
 
 
 class SandboxSpec:
@@ -86,7 +161,7 @@ class SandboxSpec:
         """As JSON types, for a snapshot's metadata."""
         data = {k: getattr(self, k) for k in self.__slots__}
         data["argv"] = list(self.argv)
-        data["volumes"] = [[v.source, v.target, v.read_only] for v in self.volumes]
+        data["volumes"] = [v.to_list() for v in self.volumes]
         return data
 
     def to_strings(self) -> list[str]:
@@ -96,7 +171,7 @@ class SandboxSpec:
         for k, v in self.env.items():
             out += [k, v]
         for volume in self.volumes:
-            out += [volume.source, volume.target, "ro" if volume.read_only else "rw"]
+            out += volume.to_strings()
         return out
 
     @staticmethod
@@ -111,9 +186,7 @@ class SandboxSpec:
             env=dict(zip(pairs[::2], pairs[1::2], strict=True)),
             cwd=cwd,
             rootfs=rootfs,
-            volumes=tuple(
-                Volume(s, t, m == "ro") for s, t, m in zip(volumes[::3], volumes[1::3], volumes[2::3], strict=True)
-            ),
+            volumes=tuple(Volume.from_strings(volumes)),
             memory=int(memory),
             ring=ring,
             hostname=hostname,
@@ -196,6 +269,41 @@ def check(spec: SandboxSpec) -> None:
             )
 
 
+def parse_slot(text: str) -> Volume:
+    """Read `NAME:GUEST[:ro][:optional]`.
+
+    Raises:
+        UsageError: malformed.
+    """
+    name, _, rest = text.partition(":")
+    target, *flags = rest.split(":")
+    if not is_slot_name(name) or not target.startswith("/") or not set(flags) <= {"ro", "optional"}:
+        raise UsageError(
+            f"volume slot {text!r} is not NAME:/GUESTPATH[:ro][:optional]; NAME has letters, digits, _ and -"
+        )
+    return Volume("", target, "ro" in flags, name, "optional" in flags)
+
+
+def parse_slot_volume(text: str) -> Volume:
+    """Read `NAME=HOSTDIR[:ro]`, which fills the slot NAME of a clone.
+
+    Raises:
+        UsageError: malformed.
+    """
+    name, _, rest = text.partition("=")
+    source, _, flag = rest.partition(":")
+    if not is_slot_name(name) or not source or flag not in {"", "ro", "rw"}:
+        raise UsageError(
+            f"volume {text!r} is not SLOT=HOSTDIR[:ro]: a clone has the volumes of its snapshot, and fills its slots"
+        )
+    return Volume(os.path.abspath(source), "", flag == "ro", name)
+
+
+def is_slot_name(text: str) -> bool:
+    """Letters, digits, _ and -."""
+    return text.isascii() and text.replace("_", "a").replace("-", "a").isalnum()
+
+
 def open_rootfs(path: str) -> int:
     """O_PATH descriptor of the root directory.
 
@@ -212,8 +320,10 @@ def open_volume(volume: Volume) -> tuple[int, bool]:
     """O_PATH descriptor of the source, and whether it is a single file.
 
     Raises:
-        VolumeError: missing, or neither a directory nor a regular file.
+        VolumeError: missing, or neither a directory nor a regular file; for a slot: no directory.
     """
+    if not volume.source:
+        return open_empty(), False
     try:
         fd = os.open(volume.source, os.O_PATH | os.O_CLOEXEC)
     except OSError as e:
@@ -222,6 +332,9 @@ def open_volume(volume: Volume) -> tuple[int, bool]:
     if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
         os.close(fd)
         raise VolumeError(f"volume {volume.source} is neither a directory nor a regular file")
+    if volume.slot and not stat.S_ISDIR(mode):
+        os.close(fd)
+        raise VolumeError(f"volume {volume.source} is a file; slot {volume.slot!r} takes a directory")
     return fd, stat.S_ISREG(mode)
 
 
@@ -258,6 +371,17 @@ def check_files(fd: int, state: tuple[int, int]) -> None:
         raise PathDeniedError(f"{path} is in the state directory of quark, which no sandbox sees; give another one")
     if result:
         raise PathDeniedError(f"{path}: {os.strerror(-result)}")
+
+
+def open_empty() -> int:
+    """O_PATH descriptor of a directory that has nothing in it, never will, and has no name."""
+    import tempfile
+
+    path = tempfile.mkdtemp(prefix="quark-slot-")
+    try:
+        return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    finally:
+        os.rmdir(path)
 
 
 def check_beneath(fd: int, paths: tuple[str, ...] | None) -> None:

@@ -10,7 +10,7 @@ from qvisor._native import ffi, lib
 from qvisor.document import document, new_generation
 from qvisor.machine import check
 from qvisor.sandbox import Sandbox
-from qvisor.spec import SandboxSpec
+from qvisor.spec import Changes, SandboxSpec
 from snapshotd.client import LOST, Attachment, attach
 from snapshotd.layout import RUN
 
@@ -33,6 +33,7 @@ class Clone:
         env: dict[str, str],
         payload: str,
         prefetch: str = "working-set",
+        changes: Changes | None = None,
         signals: int = -1,
         domain: str = "default",
         key: str = "",
@@ -49,7 +50,7 @@ class Clone:
         self._sandbox: Sandbox | None = None
         self.prefetched_pages = 0
         try:
-            self._restore(root, self.attachment, args, env, payload, prefetch, signals)
+            self._restore(root, self.attachment, args, env, payload, prefetch, changes or Changes(), signals)
         except BaseException:
             self.close()
             raise
@@ -67,6 +68,7 @@ class Clone:
         env: dict[str, str],
         payload: str,
         prefetch: str,
+        changes: Changes,
         signals: int,
     ) -> None:
         layout = attachment.layout
@@ -76,9 +78,9 @@ class Clone:
             attachment.start_prefetch()
         self._mark("attach to the image")
         ring, *spec = layout.spec.decode("utf-8", "surrogateescape").split("\0")
-        self._sandbox = sandbox = Sandbox(
-            SandboxSpec.from_strings(spec), signals=signals, paths=self._paths, machine=self._machine, state=root
-        )
+        own = SandboxSpec.from_strings(spec)
+        changes.apply(own, self.name, layout.ram_bytes)
+        self._sandbox = sandbox = Sandbox(own, signals=signals, paths=self._paths, machine=self._machine, state=root)
         vm = sandbox.vm
         self._mark("create the machine")
         runs = ffi.from_buffer("struct qv_page_run[]", layout.runs)
@@ -97,9 +99,8 @@ class Clone:
             )
             self._mark("register userfaultfd")
         generation = new_generation()
-        sandbox.fill_comm(
-            clone=True, trace=False, document=document(generation, clone=True, args=args, env=env, payload=payload)
-        )
+        about = document(generation, clone=True, args=args, env=env, payload=payload, cwd=changes.cwd)
+        sandbox.fill_comm(clone=True, trace=False, document=about)
         sandbox.set_generation(generation)
         lib.qv_comm(vm).ring = int(ring)
         check(lib.qv_recipes_load(vm, layout.recipes, len(layout.recipes)), "take over the open files")

@@ -24,7 +24,7 @@ from qvisor import kernel
 from qvisor._native import ffi, lib
 from qvisor.cold import boot
 from qvisor.machine import Machine
-from qvisor.spec import MEMORY_MAX, SandboxSpec
+from qvisor.spec import MEMORY_MAX, Changes, SandboxSpec
 from snapshotd import wire
 from snapshotd.capture import Frozen
 from snapshotd.client import LOST
@@ -139,6 +139,7 @@ class Worker:
             env=wanted["env"],
             payload=wanted["payload"],
             prefetch=wanted["prefetch"],
+            changes=Changes.from_strings(wanted["changes"]),
             signals=lib.qv_signals(),
             domain=job["domain"],
             key=job["key"],

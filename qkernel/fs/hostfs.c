@@ -10,6 +10,7 @@
 
 static const struct inode_ops host_ops;
 static u64 devs[33];
+static struct inode *slots[33]; /* roots of volumes that a clone fills with a directory of its own */
 u64 host_contacts = 1;
 
 static u64 last_input = 1; /* the last of them that may have brought news */
@@ -448,18 +449,41 @@ static const struct inode_ops host_ops = {
 	.evict = host_evict,
 };
 
-struct inode *hostfs_root(u32 root)
+static bool hostfs_root_stat(u32 root, struct qk_stat *st)
 {
 	seg_begin();
 	comm_data()[0] = 0;
-	s64 r = qcall(QC_LOOKUP, 1, root, 0, 0, 0, 0, 0);
-	if (r != 1)
-		return NULL;
+	if (qcall(QC_LOOKUP, 1, root, 0, 0, 0, 0, 0) != 1)
+		return false;
+	memcpy(st, comm_data(), sizeof(*st));
+	return true;
+}
+
+struct inode *hostfs_root(u32 root)
+{
 	struct qk_stat st;
-	memcpy(&st, comm_data(), sizeof(st));
+	if (!hostfs_root_stat(root, &st))
+		return NULL;
 	devs[root] = inode_new_dev();
 	struct inode *i = node_new(root, root != 0, &st);
 	if (i && S_ISDIR(st.mode))
 		i->parent = i;
+	if (i && root && (comm()->boot.mount_flags[root - 1] & QK_MOUNT_SLOT))
+		slots[root] = i;
 	return i;
+}
+
+void hostfs_after_restore(void)
+{
+	struct qk_stat st;
+	for (u32 root = 1; root < ARRAY_SIZE(slots); root++) {
+		struct inode *i = slots[root];
+		if (!i || !hostfs_root_stat(root, &st))
+			continue;
+		/* Nothing that is known of the directory before is true of this one, even if a number is the same. */
+		host_close(hostnode_of(i));
+		host_drop_list(hostnode_of(i));
+		names_free(&hostnode_of(i)->kids);
+		host_set_stat(i, &st);
+	}
 }

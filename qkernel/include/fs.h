@@ -215,6 +215,7 @@ struct inode *hostfs_root(u32 root); /* host root number */
 void host_contact(bool input);       /* something went to the host, or (input) came from it or time was let pass: what it said before may be old */
 void host_forget_all(void);          /* everything that the host said may be old: a clone */
 void hostfiles_before_park(void);
+void hostfs_after_restore(void);                 /* volume slots have another directory now */
 struct inode *overlay_root(struct inode *lower); /* changes stay in memory, over `lower`, which never changes; takes the reference over */
 bool inode_is_lower(const struct inode *i);      /* of the overlay, and its content still that of the tree below, which never changes */
 struct file *shmem_file_new(u64 size);           /* unnamed tmpfs file, open O_RDWR: MAP_SHARED|MAP_ANONYMOUS and memfd; NULL: out of memory */

@@ -24,6 +24,7 @@ void frame_put(paddr_t p); /* frees at 0 */
 u32 frame_refs(paddr_t p);
 u64 frames_total(void), frames_free(void); /* of the RAM present now */
 void frames_publish(void);
+void frames_set_limit(u64 limit);
 u64 frames_available(void); /* free ones and those that QC_GROW may bring */
 u64 frames_limit(void);     /* of all RAM that QC_GROW may bring */
 static inline void *phys_to_virt(paddr_t p) { return (void *)(QK_DIRECT_BASE + p); }

@@ -143,6 +143,7 @@ struct qk_boot {
 #define QK_BOOT_TRACE 2u /* log every syscall (quark run --debug) */
 #define QK_MOUNT_RO 1u
 #define QK_MOUNT_FILE 2u /* the mount is a single file */
+#define QK_MOUNT_SLOT 4u /* another directory in every clone */
 
 /* The head of the comm area. host: written by QVisor; guest: written by QKernel. */
 struct qk_comm {

@@ -12,8 +12,9 @@
 extern char _kernel_end[];
 
 static struct list free_list[MAX_ORDER + 1];
-static u64 ram_bytes, ram_limit, nfree; /* ram_limit: kept from the boot, a clone's comm area does not say it */
+static u64 ram_bytes, ram_limit, nfree;
 static u8 *bitmap;
+static u64 bitmap_bytes;
 
 /* The frame array of a slot lies at the slot's own start; slot 0's after the kernel image. */
 static paddr_t slot_meta(u64 slot)
@@ -96,7 +97,7 @@ void frame_init(void)
 		list_init(&free_list[i]);
 	/* The bitmap for all RAM there may ever be; a 1 GiB limit needs 32 KiB. */
 	ram_limit = comm()->boot.ram_limit;
-	u64 bytes = PAGE_ALIGN(ram_limit / PAGE_SIZE / 8);
+	u64 bytes = bitmap_bytes = PAGE_ALIGN(ram_limit / PAGE_SIZE / 8);
 	paddr_t p = PAGE_ALIGN(slot_meta(0) + SLOT_FRAMES * sizeof(struct frame));
 	bitmap = phys_to_virt(p);
 	for (paddr_t q = 0; q < p + bytes; q += PAGE_SIZE)
@@ -236,6 +237,31 @@ u64 frames_free(void)
 u64 frames_available(void)
 {
 	return nfree + (ram_limit > ram_bytes ? ram_limit - ram_bytes : 0) / PAGE_SIZE;
+}
+
+/* A clone may have another limit than its original. For a higher one the bitmap has to be a larger one; where there is no room, the limit stays. */
+void frames_set_limit(u64 limit)
+{
+	if (limit < ram_bytes || limit > QK_RAM_MAX || limit % QK_SLOT_SIZE)
+		return;
+	u64 bytes = PAGE_ALIGN(limit / PAGE_SIZE / 8);
+	if (bytes > bitmap_bytes) {
+		unsigned order = 0;
+		while (PAGE_SIZE << order < bytes)
+			order++;
+		paddr_t p = frame_alloc_order(order, FRAME_ZERO);
+		if (!p)
+			return;
+		paddr_t old = virt_to_phys(bitmap);
+		memcpy(phys_to_virt(p), bitmap, bitmap_bytes);
+		bitmap = phys_to_virt(p);
+		for (u64 at = 0; at < bitmap_bytes; at += PAGE_SIZE) {
+			frame_of(old + at)->flags = FRAME_TOUCHED;
+			frame_put(old + at);
+		}
+		bitmap_bytes = PAGE_SIZE << order;
+	}
+	ram_limit = limit;
 }
 
 u64 frames_limit(void)

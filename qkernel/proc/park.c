@@ -28,6 +28,8 @@ void after_park(void)
 	host_forget_all();
 	if (restored) {
 		random_reseed();
+		frames_set_limit(comm()->boot.ram_limit);
+		hostfs_after_restore();
 		hoststreams_restored();
 		struct process *p;
 		struct task *t;

@@ -14,7 +14,7 @@ LISTED = (
 )  # fmt: skip
 """Fields of a snapshot in a listing. Sizes in bytes, times in nanoseconds since 1970 UTC, no parent is None."""
 SHOWN = (
-    *LISTED, "memory_used_bytes", "cache_dropped_bytes", "ram_bytes", "pause_us", "argv", "rootfs", "trigger", "kernel", "ring", "working_set",
+    *LISTED, "memory_used_bytes", "cache_dropped_bytes", "ram_bytes", "pause_us", "argv", "rootfs", "volume_slots", "trigger", "kernel", "ring", "working_set",
 )  # fmt: skip
 """All fields."""
 STATS = (

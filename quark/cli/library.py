@@ -74,6 +74,7 @@ class Library:
             "pause_us": meta.stats["pause_us"],
             "argv": meta.spec["argv"],
             "rootfs": meta.spec["rootfs"],
+            "volume_slots": [volume[3] for volume in meta.spec["volumes"] if len(volume) > 3],
             "trigger": meta.trigger,
             "kernel": meta.kernel,
             "ring": "ring0" if meta.ring == 1 else "ring3",

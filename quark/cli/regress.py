@@ -135,6 +135,8 @@ def _spec(store: Store, name: str) -> tuple[list[str], list[str]]:
     ]
     for key, value in spec["env"].items():
         options += ["--env", f"{key}={value}"]
-    for source, target, read_only in spec["volumes"]:
+    for source, target, read_only, *slot in spec["volumes"]:
+        if slot:
+            raise UsageError(f"snapshot {name!r} has volume slots, which another build may not know")
         options += ["--volume", f"{source}:{target}{':ro' if read_only else ''}"]
     return spec["argv"], options

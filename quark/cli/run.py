@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from quark.cli.sandbox_options import NAMES, build_spec, parse_env
+from quark.cli.sandbox_options import NAMES, build_changes, build_spec, parse_env
 from quark.errors import UsageError
 
 TYPE_CHECKING = False
@@ -25,7 +25,7 @@ def main(context: Context, parsed: Parsed) -> int:
     name = parsed.one("--from-snapshot")
     timing = parsed.flag("--timing") or parsed.flag("--timing-file")
     if parsed.flag("--from-snapshot"):
-        unwanted = sorted(set(parsed.options) & (NAMES - {"--env"}))
+        unwanted = sorted(set(parsed.options) & (NAMES - {"--env", "--cwd", "--memory", "--volume"}))
         if unwanted:
             raise UsageError(f"{unwanted[0]} belongs to the snapshot and cannot be changed for a clone")
         request = clone_request(name, parsed)
@@ -60,8 +60,11 @@ def clone_request(name: str, parsed: Parsed) -> list[str]:
     prefetch = parsed.one("--prefetch", "working-set")
     if prefetch not in {"working-set", "none"}:
         raise UsageError(f"--prefetch {prefetch!r} is not one of working-set, none")
-    pairs = [text for pair in parse_env(parsed.many("--env")).items() for text in pair]
-    return ["clone", name, prefetch, parsed.one("--payload"), str(len(parsed.rest)), *parsed.rest, *pairs]
+    from quark.session import clone_fields
+
+    return clone_fields(
+        name, prefetch, parsed.one("--payload"), parsed.rest, parse_env(parsed.many("--env")), build_changes(parsed)
+    )
 
 
 def in_daemon(

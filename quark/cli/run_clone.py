@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from quark.cli.run import report
 from quark.outcome import Outcome
+from quark.session import unpack_clone
 from qvisor._native import lib
 from snapshotd.restore import Clone
 
@@ -14,15 +15,15 @@ if TYPE_CHECKING:
 
 def run_clone(context: Context, request: list[str], *, debug: bool) -> Outcome:
     """Restore what `request` (quark.cli.run.clone_request) asks for and run it to its end."""
-    _, name, prefetch, payload, argc, *rest = request
-    args, pairs = rest[: int(argc)], rest[int(argc) :]
+    name, prefetch, payload, args, env, changes = unpack_clone(request[1:])
     clone = Clone(
         context.root,
         name,
         args=args,
-        env=dict(zip(pairs[::2], pairs[1::2], strict=True)),
+        env=env,
         payload=payload,
         prefetch=prefetch,
+        changes=changes,
         signals=lib.qv_signals(),
         domain=context.library_domain,
         key=context.key,

@@ -6,7 +6,7 @@ import _signal  # type: ignore[import-not-found]  # has no stubs; `signal` would
 import os
 
 from quark.errors import UsageError
-from qvisor.spec import MEMORY_DEFAULT, SandboxSpec, parse_memory, parse_volume
+from qvisor.spec import MEMORY_DEFAULT, Changes, SandboxSpec, parse_memory, parse_slot, parse_slot_volume, parse_volume
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,16 +56,39 @@ def build_spec(parsed: Parsed) -> SandboxSpec:
     ring = parsed.one("--ring", "auto")
     if ring not in {"auto", "ring0", "ring3"}:
         raise UsageError(f"--ring {ring!r} is not one of auto, ring0, ring3")
-    cwd = parsed.one("--cwd", "/")
-    if not cwd.startswith("/"):
-        raise UsageError(f"--cwd {cwd!r} is not an absolute path")
+    volumes = [parse_volume(v) for v in parsed.many("--volume")]
     return SandboxSpec(
         argv=tuple(parsed.rest),
         env=env,
-        cwd=cwd,
+        cwd=parse_cwd(parsed) or "/",
         rootfs=os.path.abspath(parsed.one("--rootfs", "/")),  # who boots it may be elsewhere
-        volumes=tuple(parse_volume(v) for v in parsed.many("--volume")),
+        volumes=(*volumes, *(parse_slot(v) for v in parsed.many("--volume-slot"))),
         memory=parse_memory(parsed.one("--memory")) if parsed.flag("--memory") else MEMORY_DEFAULT,
         ring=ring,
         ignored_signals=ignored_signals(),
     )
+
+
+def build_changes(parsed: Parsed) -> Changes:
+    """What the options give a clone of its own.
+
+    Raises:
+        UsageError, MemorySizeError: an option is wrong.
+    """
+    return Changes(
+        parse_cwd(parsed),
+        parse_memory(parsed.one("--memory")) if parsed.flag("--memory") else 0,
+        tuple(parse_slot_volume(v) for v in parsed.many("--volume")),
+    )
+
+
+def parse_cwd(parsed: Parsed) -> str:
+    """The working directory, or nothing.
+
+    Raises:
+        UsageError: it is relative.
+    """
+    cwd = parsed.one("--cwd")
+    if parsed.flag("--cwd") and not cwd.startswith("/"):
+        raise UsageError(f"--cwd {cwd!r} is not an absolute path")
+    return cwd

@@ -72,7 +72,7 @@ SANDBOX = (
     Option("--rootfs", "DIR", "root file system, read-only under an overlay in guest memory (default /)", kind="dir"),
     Option("--env", "K=V", "environment variable (repeatable); K alone copies it from here", kind="env", short="-e"),
     Option("--cwd", "DIR", "working directory (default /)"),
-    Option("--volume", "HOST:GUEST[:ro]", "a host directory or file (repeatable), read-write unless :ro", kind="file", short="-v"),
+    Option("--volume", "HOST:GUEST[:ro]", "a host directory or file (repeatable), read-write unless :ro; of a clone SLOT=HOSTDIR[:ro]", kind="file", short="-v"),
     Option("--ring", "MODE", "where the guest kernel runs: auto (default, probed at boot), ring0, ring3", kind="=auto ring0 ring3"),
 )  # fmt: skip
 DEBUG = Option(
@@ -95,11 +95,11 @@ _COMMANDS = (
         "run a program in a sandbox, cold or from a snapshot",
         (
             "[OPTIONS] [--] PROGRAM [ARGS...]",
-            "--from-snapshot NAME [--env K=V] [--payload TEXT] [--timing] [--] [ARGS...]",
+            "--from-snapshot NAME [--env K=V] [--cwd DIR] [--memory SIZE] [-v SLOT=HOSTDIR] [--payload TEXT] [--timing] [--] [ARGS...]",
         ),
         (
             *SANDBOX,
-            Option("--from-snapshot", "NAME", "start a clone of a snapshot; ARGS, --env and --payload reach it through /dev/quark", kind="snapshot"),
+            Option("--from-snapshot", "NAME", "start a clone of a snapshot; ARGS, --env, --cwd and --payload reach it through /dev/quark", kind="snapshot"),
             Option("--payload", "TEXT", "text for the clone's /dev/quark document"),
             Option("--timing", "", "print the restore timeline to standard error (with --json as one JSON object)"),
             Option("--timing-file", "FILE", "write the restore timeline to FILE, as JSON", kind="file"),
@@ -140,6 +140,7 @@ exit status: the program's own, as of `quark run`"""),
             Option("--ready-after", "SECONDS", "trigger: so long after its start"),
             Option("--timeout", "SECONDS", "give up, and store nothing, when it has not come so far by then"),
             *SANDBOX,
+            Option("--volume-slot", "NAME:GUEST[:ro][:optional]", "a directory that every clone fills with -v NAME=HOSTDIR (repeatable); empty until then"),
             Option("--no-reseed", "", "do not preload the library that makes OpenSSL and others reseed in clones (docs/clones.md)"),
             DEBUG,
         ),

@@ -9,7 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from quark.errors import FieldError, named_error
 from quark.snapshot.v1 import sandboxes_pb2 as sb
 from quark.snapshot.v1 import snapshots_pb2 as sn
-from qvisor.spec import MEMORY_DEFAULT, MEMORY_MAX, SLOT, SandboxSpec, Volume
+from qvisor.spec import MEMORY_DEFAULT, MEMORY_MAX, SLOT, Changes, SandboxSpec, Volume, is_slot_name
 from snapshotd.daemon import sandbox as states
 from snapshotd.daemon.errors import told
 
@@ -40,16 +40,16 @@ def spec_of(message: sb.SandboxSpec) -> SandboxSpec:
         if path and not path.startswith("/"):
             raise FieldError(field, f"{path!r} is not an absolute path")
     for i, volume in enumerate(message.volumes):
-        if not volume.source.startswith("/") or not volume.target.startswith("/"):
+        if volume.slot:
+            if volume.source or not is_slot_name(volume.slot):
+                raise FieldError(f"spec.volumes[{i}]", "a slot has a name of letters, digits, _ and -, and no source")
+        elif not volume.source.startswith("/"):
+            raise FieldError(f"spec.volumes[{i}]", "source and target have to be absolute paths")
+        if not volume.target.startswith("/"):
             raise FieldError(f"spec.volumes[{i}]", "source and target have to be absolute paths")
     if message.ring not in {"", "auto", "ring0", "ring3"}:
         raise FieldError("spec.ring", f"{message.ring!r} is not one of auto, ring0, ring3")
-    memory = message.memory_bytes or MEMORY_DEFAULT
-    if not SLOT <= memory <= MEMORY_MAX:
-        raise named_error(
-            "MemorySizeError",
-            f"spec.memory_bytes: {memory} is out of range; a sandbox has {SLOT} to {MEMORY_MAX} bytes",
-        )
+    memory = memory_of("spec.memory_bytes", message.memory_bytes or MEMORY_DEFAULT)
     texts: dict[str, list[str]] = {
         "spec.argv": list(message.argv),
         "spec.env": [*message.env, *message.env.values()],
@@ -68,13 +68,41 @@ def spec_of(message: sb.SandboxSpec) -> SandboxSpec:
         env=dict(message.env),
         cwd=message.cwd or "/",
         rootfs=message.rootfs or "/",
-        volumes=tuple(Volume(v.source, v.target, v.read_only) for v in message.volumes),
-        memory=-(-memory // SLOT) * SLOT,
+        volumes=tuple(Volume(v.source, v.target, v.read_only, v.slot, v.optional) for v in message.volumes),
+        memory=memory,
         ring=message.ring or "auto",
         hostname=message.hostname or "quark",
         uid=message.uid,
         gid=message.gid,
     )
+
+
+def memory_of(field: str, size: int) -> int:
+    """A limit of guest memory in whole slots.
+
+    Raises:
+        MemorySizeError: out of range.
+    """
+    if not SLOT <= size <= MEMORY_MAX:
+        raise named_error(
+            "MemorySizeError", f"{field}: {size} is out of range; a sandbox has {SLOT} to {MEMORY_MAX} bytes"
+        )
+    return -(-size // SLOT) * SLOT
+
+
+def changes_of(message: sb.CloneRequest) -> Changes:
+    """What a clone has otherwise than its snapshot.
+
+    Raises:
+        FieldError: naming the field.
+    """
+    if message.cwd and not message.cwd.startswith("/"):
+        raise FieldError("clone.cwd", f"{message.cwd!r} is not an absolute path")
+    for i, volume in enumerate(message.volumes):
+        if not is_slot_name(volume.slot) or not volume.source.startswith("/") or "\0" in volume.source:
+            raise FieldError(f"clone.volumes[{i}]", "needs the name of a slot and an absolute path of a directory")
+    memory = memory_of("clone.memory_bytes", message.memory_bytes) if message.memory_bytes else 0
+    return Changes(message.cwd, memory, tuple(Volume(v.source, "", v.read_only, v.slot) for v in message.volumes))
 
 
 def spec_message(spec: SandboxSpec) -> sb.SandboxSpec:
@@ -84,7 +112,10 @@ def spec_message(spec: SandboxSpec) -> sb.SandboxSpec:
         env=spec.env,
         cwd=spec.cwd,
         rootfs=spec.rootfs,
-        volumes=[sb.Volume(source=v.source, target=v.target, read_only=v.read_only) for v in spec.volumes],
+        volumes=[
+            sb.Volume(source=v.source, target=v.target, read_only=v.read_only, slot=v.slot, optional=v.optional)
+            for v in spec.volumes
+        ],
         memory_bytes=spec.memory,
         ring=spec.ring,
         hostname=spec.hostname,

@@ -12,7 +12,7 @@ from snapshotd.daemon.pool import Pool
 from snapshotd.daemon.sandbox import Sandbox
 
 if TYPE_CHECKING:
-    from qvisor.spec import SandboxSpec
+    from qvisor.spec import Changes, SandboxSpec
     from snapshotd.daemon.config import Config, Domain
     from snapshotd.daemon.metrics import Metrics
 
@@ -48,11 +48,26 @@ class Manager:
         return {**self.job(domain), "spec": spec.to_dict()}
 
     def clone_job(
-        self, domain: Domain, name: str, args: list[str], env: dict[str, str], payload: str, *, prefetch: bool
+        self,
+        domain: Domain,
+        name: str,
+        args: list[str],
+        env: dict[str, str],
+        payload: str,
+        *,
+        prefetch: bool,
+        changes: Changes,
     ) -> dict[str, Any]:
         """A sandbox that is restored."""
         mode = "working-set" if prefetch else "none"
-        clone = {"name": name, "args": args, "env": env, "payload": payload, "prefetch": mode}
+        clone = {
+            "name": name,
+            "args": args,
+            "env": env,
+            "payload": payload,
+            "prefetch": mode,
+            "changes": changes.to_strings(),
+        }
         return {**self.job(domain), "clone": clone}
 
     async def run(

@@ -42,7 +42,13 @@ class SandboxService(Service, SandboxServiceServicer):
             e.field = "clone.snapshot"
             raise
         return self.manager.clone_job(
-            domain, clone.snapshot, list(clone.args), dict(clone.env), clone.payload, prefetch=not clone.no_prefetch
+            domain,
+            clone.snapshot,
+            list(clone.args),
+            dict(clone.env),
+            clone.payload,
+            prefetch=not clone.no_prefetch,
+            changes=convert.changes_of(clone),
         )
 
     @unary

@@ -15,6 +15,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from quark.errors import DaemonLostError, QuarkError, UsageError
+from quark.session import unpack_clone
 from qvisor.spec import SandboxSpec
 from snapshotd import wire
 from snapshotd.daemon.connections import ACCEPT_PAUSE
@@ -108,7 +109,7 @@ class Session:
         self._send("started", sandbox.id)
 
     def _job(self, domain: Domain, kind: str, rest: list[str]) -> dict[str, Any]:
-        """From `cold SPEC...`, `clone NAME PREFETCH PAYLOAD NARGS ARGS... K V ...` or `create NAME TRIGGER VALUE SPEC...`."""
+        """From `cold SPEC...`, `clone ...` (quark.session.clone_fields) or `create NAME TRIGGER VALUE SPEC...`."""
         manager = self.server.manager
         if kind == "cold":
             return manager.cold_job(domain, SandboxSpec.from_strings(rest))
@@ -122,10 +123,8 @@ class Session:
             }
         if kind != "clone":
             raise UsageError(f"session: {kind!r} is none of cold, clone, create")
-        name, prefetch, payload, argc = rest[:4]
-        args, pairs = rest[4 : 4 + int(argc)], rest[4 + int(argc) :]
-        env = dict(zip(pairs[::2], pairs[1::2], strict=True))
-        return manager.clone_job(domain, name, args, env, payload, prefetch=prefetch != "none")
+        name, prefetch, payload, args, env, changes = unpack_clone(rest)
+        return manager.clone_job(domain, name, args, env, payload, prefetch=prefetch != "none", changes=changes)
 
     async def _follow(self, sandbox: Sandbox) -> None:
         """Tell what happens, until the program has ended: the command need not wait for the end of the machine's process."""

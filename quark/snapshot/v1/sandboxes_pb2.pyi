@@ -27,23 +27,59 @@ class Volume(_message.Message):
     SOURCE_FIELD_NUMBER: _builtins.int
     TARGET_FIELD_NUMBER: _builtins.int
     READ_ONLY_FIELD_NUMBER: _builtins.int
+    SLOT_FIELD_NUMBER: _builtins.int
+    OPTIONAL_FIELD_NUMBER: _builtins.int
     source: _builtins.str
     target: _builtins.str
     read_only: _builtins.bool
+    slot: _builtins.str
+    """Name of a slot, a directory that every clone fills with one of its own; then without a source."""
+    optional: _builtins.bool
+    """A clone may leave the slot empty."""
     def __init__(
         self,
         *,
         source: _builtins.str = ...,
         target: _builtins.str = ...,
         read_only: _builtins.bool = ...,
+        slot: _builtins.str = ...,
+        optional: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["read_only", b"read_only", "source", b"source", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["optional", b"optional", "read_only", b"read_only", "slot", b"slot", "source", b"source", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Volume: _TypeAlias = Volume  # noqa: Y015
+
+@_typing.final
+class SlotVolume(_message.Message):
+    """What a clone has in a slot of its snapshot."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SLOT_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    READ_ONLY_FIELD_NUMBER: _builtins.int
+    slot: _builtins.str
+    source: _builtins.str
+    """Directory of the host."""
+    read_only: _builtins.bool
+    def __init__(
+        self,
+        *,
+        slot: _builtins.str = ...,
+        source: _builtins.str = ...,
+        read_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["read_only", b"read_only", "slot", b"slot", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SlotVolume: _TypeAlias = SlotVolume  # noqa: Y015
 
 @_typing.final
 class SandboxSpec(_message.Message):
@@ -149,14 +185,23 @@ class CloneRequest(_message.Message):
     ENV_FIELD_NUMBER: _builtins.int
     PAYLOAD_FIELD_NUMBER: _builtins.int
     NO_PREFETCH_FIELD_NUMBER: _builtins.int
+    CWD_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    VOLUMES_FIELD_NUMBER: _builtins.int
     snapshot: _builtins.str
     payload: _builtins.str
     no_prefetch: _builtins.bool
     """Map nothing ahead of the first instruction."""
+    cwd: _builtins.str
+    """Working directory; the program learns it as it does the environment."""
+    memory_bytes: _builtins.int
+    """Limit of guest memory; 0: the snapshot's. Not less than its ram_bytes."""
     @_builtins.property
     def args(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
     def env(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    @_builtins.property
+    def volumes(self) -> _containers.RepeatedCompositeFieldContainer[Global___SlotVolume]: ...
     def __init__(
         self,
         *,
@@ -165,10 +210,13 @@ class CloneRequest(_message.Message):
         env: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         payload: _builtins.str = ...,
         no_prefetch: _builtins.bool = ...,
+        cwd: _builtins.str = ...,
+        memory_bytes: _builtins.int = ...,
+        volumes: _abc.Iterable[Global___SlotVolume] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "env", b"env", "no_prefetch", b"no_prefetch", "payload", b"payload", "snapshot", b"snapshot"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "cwd", b"cwd", "env", b"env", "memory_bytes", b"memory_bytes", "no_prefetch", b"no_prefetch", "payload", b"payload", "snapshot", b"snapshot", "volumes", b"volumes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
