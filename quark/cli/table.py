@@ -95,7 +95,7 @@ _COMMANDS = (
         "run a program in a sandbox, cold or from a snapshot",
         (
             "[OPTIONS] [--] PROGRAM [ARGS...]",
-            "--from-snapshot NAME [--env K=V] [--cwd DIR] [--memory SIZE] [-v SLOT=HOSTDIR] [--payload TEXT] [--timing] [--] [ARGS...]",
+            "--from-snapshot NAME [-e K=V] [-v SLOT=HOSTDIR] [--cwd DIR] [--memory SIZE] [--timing] [--] [ARGS...]",
         ),
         (
             *SANDBOX,
