@@ -7,7 +7,7 @@ import binascii
 from typing import Any
 
 from quark.store_errors import CorruptBlobError
-from qvisor.spec import MEMORY_MAX, MOUNTS_MAX, SLOT, SandboxSpec
+from qvisor.spec import MEMORY_MAX, MOUNTS_MAX, SLOT, SandboxSpec, is_slot_name
 
 ID_MAX = 1 << 32
 COUNT_MAX = 1 << 63
@@ -55,7 +55,11 @@ def check_spec(spec: Any) -> None:
     _require(isinstance(volumes, list) and len(volumes) <= MOUNTS_MAX, "spec.volumes")
     for volume in volumes:
         _require(
-            isinstance(volume, list) and len(volume) == 3 and _is_texts(volume[:2]) and isinstance(volume[2], bool),
+            isinstance(volume, list)
+            and len(volume) in {3, 5}
+            and _is_texts(volume[:2])
+            and isinstance(volume[2], bool)
+            and (len(volume) == 3 or (_is_text(volume[3]) and is_slot_name(volume[3]) and isinstance(volume[4], bool))),
             "spec.volumes",
         )
 
