@@ -41,6 +41,7 @@ demo bench: $(READY)
 	sync  # what an installation has just written must not go to disk beside it
 	$(BIN)/quark bench startup
 	$(BIN)/quark bench snapshots
+	$(BIN)/quark bench native
 
 docs: $(REQUIREMENTS) $(READY)
 	$(BIN)/python qkernel/gen_syscalls.py qkernel/syscalls.tbl --doc docs/syscalls.md

@@ -21,11 +21,13 @@ def run(context: Context, parsed: Parsed) -> int:
     runs = parsed.one("--runs", "20")
     if not runs.isdecimal() or not 2 <= int(runs) <= 1000:
         raise UsageError(f"--runs {runs!r} is not a number from 2 to 1000")
-    try:
-        import numpy  # noqa: F401, ICN001
-    except ImportError:
-        raise UsageError("the demo application needs numpy: pip install numpy") from None
-    from quark.bench import snapshots, startup
+    from quark.bench import native, snapshots, startup
+
+    if context.command.name != "bench native":
+        try:
+            import numpy  # noqa: F401, ICN001
+        except ImportError:
+            raise UsageError("the demo application needs numpy: pip install numpy") from None
 
     def say(text: str) -> None:
         print(f"quark: measuring: {text}", file=sys.stderr, flush=True)
@@ -34,6 +36,8 @@ def run(context: Context, parsed: Parsed) -> int:
     module: Any
     if context.command.name == "bench snapshots":
         module, bench = snapshots, snapshots.Snapshots(int(runs), say)
+    elif context.command.name == "bench native":
+        module, bench = native, native.Native(int(runs), say)
     else:
         module, bench = startup, startup.Startup(int(runs), say)
     with bench.folder:

@@ -174,6 +174,9 @@ Starts the demo application (quark/bench/app.py; it needs numpy) plainly, cold i
 medians and the bars. {BENCH_STATUS}"""),
     Command("bench snapshots", "bench:run", "measure captures, the daemon and the store on this host", ("[--runs N] [--json FILE]",), BENCH, text=f"""\
 Captures the demo application, calls clones of it through a daemon, fills a store, and prints the medians and the bars. {BENCH_STATUS}"""),
+    Command("bench native", "bench:run", "measure ordinary work in a sandbox against the same on this host", ("[--runs N] [--json FILE]",), BENCH, text=f"""\
+Processes, memory, files of the root and of a volume, a gigabyte through the standard streams: natively and in a sandbox in turn, at most five
+times each. Needs cc and git. {BENCH_STATUS}"""),
     Command("bench regress", "regress:main", "find out whether start-up has become slower", ("[NAME] --against FILE|SNAPSHOT|REVISION [--json FILE] [-- ARGS...]", "[NAME] --record FILE [-- ARGS...]"), (
         Option("--against", "WHAT", "a history file, a snapshot beside NAME, or a revision of quark (in a checkout; it is built)", kind="file"),
         Option("--record", "FILE", "append the ratios of this run to a history file", kind="file"),
