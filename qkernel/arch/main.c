@@ -21,7 +21,6 @@ noreturn void kmain(u32 ring)
 	mm_init();
 	random_init();
 	time_init();
-	sched_init();
 	vfs_init();
 	start_init();
 }

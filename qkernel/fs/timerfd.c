@@ -85,7 +85,7 @@ long sys_timerfd_create(u64 clock, u64 flags)
 
 static long report(struct timerfd *t, u64 uit)
 {
-	u64 now = mono_ns(), left = !t->timer.armed ? 0 : t->timer.when > now ? t->timer.when - now : 1;
+	u64 now = mono_ns(), left = !t->timer.node.queued ? 0 : t->timer.when > now ? t->timer.when - now : 1;
 	int r = timespec_to_user(UPTR(uit), t->interval);
 	return r ? r : timespec_to_user(UPTR(uit + 16), left);
 }

@@ -39,9 +39,10 @@
 #define QK_COMM_BASE 0x7fe000000000ull   /* comm area */
 
 /* ---- Exits: 32-bit OUT to these ports. The value written is ignored. In ring3 mode the TSS I/O bitmap opens just these. */
-#define QK_PORT_CALL 0x500 /* comm->call holds a request; it is completed when the OUT returns */
-#define QK_PORT_WAIT 0x502 /* no task can run: return at an event or after comm->vcpu.wait_ns */
-#define QK_PORT_PARK 0x504 /* quiescent: every task's state is in memory. The capture point; clones start here */
+#define QK_PORT_CALL 0x500  /* comm->call holds a request; it is completed when the OUT returns */
+#define QK_PORT_WAIT 0x502  /* no task can run: return at an event or after comm->vcpu.wait_ns */
+#define QK_PORT_PARK 0x504  /* quiescent: every task's state is in memory. The capture point; clones start here */
+#define QK_PORT_NUDGE 0x503 /* comm->vcpu.timer_ns is well before comm->tick_ns: the host looks at it now */
 #define QK_PORT_FIRST 0x500
 #define QK_PORT_LAST 0x507
 
@@ -121,10 +122,10 @@ struct qk_call {
 enum { QK_CALL_IDLE = 0, QK_CALL_SUBMITTED = 1, QK_CALL_DONE = 2 };
 
 struct qk_vcpu {
-	uint64_t wait_ns;      /* guest, for WAIT: at most this long; UINT64_MAX: until an event */
-	uint64_t timer_ns;     /* guest: host CLOCK_MONOTONIC time at which it wants an interrupt even while user code runs; UINT64_MAX: none */
-	uint32_t in_user_many; /* guest: more than one task can run: QVisor ticks every 10 ms */
-	uint32_t irq_ready;    /* guest: its descriptor tables are in force: QK_IRQ_VECTOR may be injected */
+	uint64_t wait_ns;  /* guest, for WAIT: at most this long; UINT64_MAX: until an event */
+	uint64_t timer_ns; /* guest: host CLOCK_MONOTONIC time at which it wants an interrupt even while user code runs; UINT64_MAX: none */
+	uint32_t reserved;
+	uint32_t irq_ready; /* guest: its descriptor tables are in force: QK_IRQ_VECTOR may be injected */
 };
 
 struct qk_boot {
@@ -176,6 +177,7 @@ struct qk_comm {
 	uint64_t missed_signals; /* bit n-1: QK_EV_SIGNAL n, or QK_EV_WINCH */
 	uint32_t missed;         /* QK_MISSED_* */
 	uint32_t missed_reserved;
+	uint64_t tick_ns; /* host: CLOCK_MONOTONIC time of its next look at vcpu.timer_ns while user code runs; 0: it looks before user code does */
 };
 
 /* ---- QCall operations. Host handles are small integers >= 0; 0, 1, 2 are the standard streams. Every call is non-blocking:

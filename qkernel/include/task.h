@@ -4,6 +4,7 @@
 
 #include "arch.h"
 #include "errno.h"
+#include "heap.h"
 #include "klib.h"
 #include "mm.h"
 
@@ -102,8 +103,8 @@ struct process {
 struct task {
 	s32 tid;
 	struct process *proc;
-	struct list group; /* proc->tasks */
-	struct list run;   /* run queue */
+	struct list group;    /* proc->tasks */
+	struct heap_node run; /* run queue */
 	struct mm *mm;
 	struct files *files;
 	struct fs_ctx *fs;
@@ -112,8 +113,7 @@ struct task {
 	bool need_resched;
 	bool dying;                 /* another thread ended the group or called execve: exit at the next chance */
 	s32 wake_reason;            /* 0 woken, -EINTR, -ETIMEDOUT */
-	u64 wake_at;                /* CLOCK_MONOTONIC ns; UINT64_MAX none */
-	struct list sleepers;       /* sorted by wake_at */
+	struct heap_node sleepers;  /* by the end of its sleep, CLOCK_MONOTONIC ns */
 	sigset waiting_for;         /* of a sigtimedwait in progress */
 	sigset blocked, saved_mask; /* saved_mask: to restore after sigsuspend/ppoll */
 	bool restore_mask;
@@ -131,11 +131,14 @@ struct task {
 	struct list futex_node; /* proc/futex.c */
 	paddr_t futex_key;
 	u32 futex_bitset;
-	u64 utime_ns, stime_ns, slice_start, switched_in_ns;
+	u64 utime_ns, stime_ns, slice_start;
+	u64 switched_in_ns; /* of the running task: charged up to here */
+	u64 vruntime;       /* ns, weighted by nice: proc/sched.c */
 	s32 exit_code;
 	char comm[16];
 	s32 nice;
-	u32 policy; /* SCHED_NORMAL, BATCH, IDLE: kept, not obeyed */
+	u32 policy, rt_priority; /* SCHED_*; 1 to 99 for SCHED_FIFO and SCHED_RR, else 0 */
+	bool reset_on_fork;
 	u32 personality;
 	s32 pdeathsig;
 	struct task *vfork_parent; /* who sleeps in vfork until we exec or end */
@@ -145,13 +148,11 @@ struct task {
 	} fault; /* of the last synchronous signal, for its frame */
 };
 
-/* ---- scheduler (proc/sched.c): round robin on one vCPU */
+/* ---- scheduler (proc/sched.c): one vCPU, shared fairly */
 extern struct task *current;
-void sched_init(void);
 void sched_add(struct task *t); /* make runnable */
 void schedule(void);            /* give the processor away; returns when this task runs again. Idles in arch_wait when nothing can run */
-void sched_yield_current(void);
-bool sched_others_runnable(void);
+void sched_resched(void);       /* schedule() if another one can run */
 /* Sleep until wake_task(), a signal (interruptible) or deadline (CLOCK_MONOTONIC ns, UINT64_MAX = none).
  * 0 woken, -EINTR an unblocked signal is pending (returned at once if one is already), -ETIMEDOUT. */
 int task_sleep(u64 deadline_ns);
@@ -222,14 +223,13 @@ u64 deadline_of_ns(u64 ns);       /* mono_ns() that much later; UINT64_MAX, whic
 u64 mono_to_host(u64 guest_mono); /* for comm->vcpu.timer_ns */
 /* Kernel timers: fn runs in the scheduler's or interrupt context of the kernel (must not sleep). */
 struct ktimer {
-	struct list node;
-	u64 when; /* mono_ns */
+	struct heap_node node; /* by `when`; queued: armed */
+	u64 when;              /* mono_ns */
 	void (*fn)(struct ktimer *);
-	bool armed;
 };
 void ktimer_arm(struct ktimer *t, u64 when);
 void ktimer_cancel(struct ktimer *t);
-void timers_run(void); /* run what is due; sets comm->vcpu.timer_ns */
+void timers_run(void); /* run what is due */
 u64 timers_next(void); /* mono ns of the next one incl. sleepers; UINT64_MAX none */
 
 /* ---- random (proc/random.c): ChaCha20, seeded from comm->entropy, reseeded when comm->generation changes */

@@ -79,7 +79,7 @@ static long clone_task(const struct clone_args *a)
 	p->ntasks++;
 	memcpy(t->comm, current->comm, sizeof(t->comm));
 	t->blocked = current->blocked;
-	t->nice = current->nice;
+	sched_inherit(t);
 	t->personality = current->personality;
 	if (!(flags & CLONE_VM) || (flags & CLONE_VFORK))
 		t->altstack = current->altstack;

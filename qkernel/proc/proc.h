@@ -9,7 +9,13 @@ int task_sleep_killable(void); /* until wake_task; only a fatal signal interrupt
 /* sys_info.c */
 void set_hostname(const char *s);
 const char *get_hostname(void);
-bool slice_over(u64 now);
+/* How long a task runs while others wait: a switch of address spaces costs 20 us and an interrupt 50 us on software KVM, a tenth of that on hardware. */
+#define SCHED_SLICE_NS (arch_ring3() ? 6000000ul : 3000000ul)
+void sched_inherit(struct task *t); /* a new task's share and policy are those of current */
+void sched_set_policy(struct task *t, u32 policy, u32 rt_priority);
+void sched_tick(u64 now);                  /* sets need_resched when the slice of current is over */
+u64 sched_slice_end(void);                 /* CLOCK_MONOTONIC ns; UINT64_MAX: nobody waits for it */
+u64 sched_uncharged(const struct task *t); /* ns that t has run since its times were last brought up to date */
 u64 sleepers_next(void);
 void sleepers_run(u64 now);
 /* After a syscall that returned -ERESTART*: prepares the restart or turns it into -EINTR. handler: a handler will run; sa_flags: its flags. */
@@ -68,7 +74,8 @@ u64 process_cpu_ns(struct process *p);
 int timespec_from_user(uptr p, u64 *ns); /* 0, -EFAULT, -EINVAL */
 int timespec_to_user(uptr p, u64 ns);
 int timeval_to_user(uptr p, u64 ns);
-void timers_publish(void);
+extern bool publish_due;       /* what vcpu_publish says has changed */
+void vcpu_publish(void);       /* before user code runs: when the host has to interrupt it */
 void timers_interrupted(void); /* an interrupt came while user code ran */
 void random_reseed(void);
 void time_freeze(void);      /* brings the base of the clocks to now: a clone goes on from there */

@@ -7,8 +7,6 @@
 #include <linux/sched.h>
 
 #define NS_PER_MS 1000000ul
-/* A switch between address spaces costs 20 us and an interrupt 50 us on software KVM, a tenth of that on hardware. */
-#define SLICE_NS (arch_ring3() ? 6 * NS_PER_MS : 3 * NS_PER_MS)
 #define SLEEPER_BONUS_NS (3 * NS_PER_MS) /* who slept goes on at most this far before the others */
 #define WAKE_GRANULARITY_NS (1 * NS_PER_MS)
 #define YIELD_NS (1 * NS_PER_MS)
@@ -28,6 +26,7 @@ struct task *current;
 static struct heap fair, realtime, sleepers;
 static u64 min_vruntime;             /* never goes back: where tasks that slept come in */
 static u64 rt_period_start, rt_used; /* ns */
+static bool running;                 /* current has the processor: false while schedule() looks for the next one */
 static struct task *dead;            /* left its stack just now; freed by who runs next */
 
 static bool is_rt(const struct task *t)
@@ -62,6 +61,8 @@ static void dequeue_run(struct task *t)
 static void charge(u64 now)
 {
 	struct task *t = current;
+	if (!running)
+		return;
 	u64 ran = now - t->switched_in_ns;
 	t->switched_in_ns = now;
 	t->utime_ns += ran;
@@ -72,6 +73,11 @@ static void charge(u64 now)
 	t->vruntime += ran * WEIGHT_NORMAL / weight_of(t);
 	const struct task *first = first_of(&fair);
 	min_vruntime = MAX(min_vruntime, first ? MIN(first->vruntime, t->vruntime) : t->vruntime);
+}
+
+u64 sched_uncharged(const struct task *t)
+{
+	return running && t == current ? mono_ns() - t->switched_in_ns : 0;
 }
 
 static bool rt_throttled(u64 now)
@@ -98,16 +104,14 @@ static bool preempts(const struct task *t, u64 now)
 
 void sched_add(struct task *t)
 {
-	bool running = current && current != t && current->state == TASK_RUNNABLE;
-	u64 now = running ? mono_ns() : 0;
-	if (running)
-		charge(now);
+	u64 now = mono_ns();
+	charge(now);
 	t->state = TASK_RUNNABLE;
 	u64 latest = min_vruntime - MIN(min_vruntime, t->policy == SCHED_IDLE ? 0 : SLEEPER_BONUS_NS);
 	t->vruntime = MAX(t->vruntime, latest);
 	enqueue_run(t);
 	publish_due = true; /* the running task's slice has an end now */
-	if (running && preempts(t, now))
+	if (running && t != current && preempts(t, now))
 		current->need_resched = true;
 }
 
@@ -116,13 +120,11 @@ void sched_inherit(struct task *t)
 	const struct task *c = current;
 	charge(mono_ns());
 	t->vruntime = c->vruntime;
-	if (c->reset_on_fork) {
-		t->nice = is_rt(c) ? 0 : MAX(c->nice, 0);
-		return;
-	}
-	t->nice = c->nice;
-	t->policy = c->policy;
-	t->rt_priority = c->rt_priority;
+	/* SCHED_RESET_ON_FORK of sched(7): what takes privileges is not passed on. */
+	bool reset = c->reset_on_fork;
+	t->nice = !reset ? c->nice : is_rt(c) ? 0 : MAX(c->nice, 0);
+	t->policy = reset && is_rt(c) ? SCHED_NORMAL : c->policy;
+	t->rt_priority = reset ? 0 : c->rt_priority;
 }
 
 void sched_set_policy(struct task *t, u32 policy, u32 rt_priority)
@@ -147,7 +149,7 @@ static bool others_runnable(void)
 
 u64 sched_slice_end(void)
 {
-	return others_runnable() ? current->slice_start + SLICE_NS : UINT64_MAX;
+	return others_runnable() ? current->slice_start + SCHED_SLICE_NS : UINT64_MAX;
 }
 
 void sched_tick(u64 now)
@@ -217,6 +219,7 @@ void schedule(void)
 {
 	struct task *prev = current;
 	charge(mono_ns());
+	running = false;
 	if (prev->state == TASK_RUNNABLE)
 		enqueue_run(prev);
 	if (!others_runnable())
@@ -228,6 +231,7 @@ void schedule(void)
 	dequeue_run(next);
 	next->need_resched = false;
 	next->slice_start = next->switched_in_ns = now;
+	running = true;
 	publish_due = true;
 	if (next == prev)
 		return;
@@ -300,6 +304,7 @@ noreturn void sched_start(struct task *t)
 	current = t;
 	comm()->vcpu.irq_ready = 1;
 	t->slice_start = t->switched_in_ns = mono_ns();
+	running = true;
 	mm_activate(t->mm);
 	arch_switch(&boot, &t->arch);
 	panic("the boot context came back");

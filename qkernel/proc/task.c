@@ -29,11 +29,8 @@ struct task *task_new(struct process *p, struct mm *mm)
 	t->proc = p;
 	t->mm = mm;
 	t->state = TASK_SLEEPING;
-	t->wake_at = UINT64_MAX;
 	t->altstack.flags = 2; /* SS_DISABLE */
 	list_init(&t->group);
-	list_init(&t->run);
-	list_init(&t->sleepers);
 	list_init(&t->futex_node);
 	pending_init(&t->pending);
 	ntasks++;

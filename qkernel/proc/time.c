@@ -139,7 +139,7 @@ int timeval_to_user(uptr p, u64 ns)
 
 u64 task_cpu_ns(struct task *t)
 {
-	return t->utime_ns + t->stime_ns + (t == current && t->state == TASK_RUNNABLE ? mono_ns() - t->switched_in_ns : 0);
+	return t->utime_ns + t->stime_ns + sched_uncharged(t);
 }
 
 u64 process_cpu_ns(struct process *p)

@@ -7,37 +7,36 @@
 
 #define POSIX_TIMERS_MAX 1024
 
-static struct list timers = LIST_INIT(timers);
+static struct heap timers;
+bool publish_due;
+
+static struct ktimer *first_timer(void)
+{
+	return heap_first(&timers) ? container_of(heap_first(&timers), struct ktimer, node) : NULL;
+}
 
 void ktimer_arm(struct ktimer *t, u64 when)
 {
-	struct ktimer *at;
-	ktimer_cancel(t);
+	heap_remove(&timers, &t->node);
 	t->when = when;
-	t->armed = true;
-	list_for_each (at, &timers, node) {
-		if (at->when > when)
-			break;
-	}
-	list_add_tail(&t->node, &at->node);
-	timers_publish();
+	heap_insert(&timers, &t->node, when);
+	publish_due = true;
 }
 
 void ktimer_cancel(struct ktimer *t)
 {
-	if (t->armed)
-		list_del(&t->node);
-	t->armed = false;
+	heap_remove(&timers, &t->node);
 }
 
 u64 timers_next(void)
 {
-	u64 first = list_empty(&timers) ? UINT64_MAX : list_first(&timers, struct ktimer, node)->when;
-	return MIN(first, sleepers_next());
+	const struct ktimer *t = first_timer();
+	return MIN(t ? t->when : UINT64_MAX, sleepers_next());
 }
 
 /* An interrupt costs 50 us and more on software KVM: user code gets at least this long between two. */
 #define INTERRUPT_GAP_NS (arch_ring3() ? 400000ul : 20000ul)
+#define NUDGE_NS 500000ul /* later than this is worth an exit */
 static u64 last_interrupt;
 
 void timers_interrupted(void)
@@ -45,10 +44,16 @@ void timers_interrupted(void)
 	last_interrupt = mono_ns();
 }
 
-void timers_publish(void)
+/* The end of a slice can wait for the host's next look, a timer cannot: if the host sleeps past it, it has to be told. */
+void vcpu_publish(void)
 {
-	u64 next = timers_next();
-	comm()->vcpu.timer_ns = next == UINT64_MAX ? next : mono_to_host(MAX(next, last_interrupt + INTERRUPT_GAP_NS));
+	struct qk_vcpu *v = &comm()->vcpu;
+	u64 timer = timers_next(), wanted = MIN(timer, sched_slice_end());
+	publish_due = false;
+	wanted = wanted == UINT64_MAX ? wanted : mono_to_host(MAX(wanted, last_interrupt + INTERRUPT_GAP_NS));
+	__atomic_store_n(&v->timer_ns, wanted, __ATOMIC_SEQ_CST);
+	if (timer != UINT64_MAX && mono_to_host(timer) + NUDGE_NS < __atomic_load_n(&comm()->tick_ns, __ATOMIC_SEQ_CST))
+		out32(QK_PORT_NUDGE, 0);
 }
 
 void timers_run(void)
@@ -57,19 +62,14 @@ void timers_run(void)
 	if (next == UINT64_MAX)
 		return;
 	u64 now = mono_ns();
-	if (next > now) {
-		timers_publish();
+	if (next > now)
 		return;
-	}
-	while (!list_empty(&timers)) {
-		struct ktimer *t = list_first(&timers, struct ktimer, node);
-		if (t->when > now)
-			break;
+	for (struct ktimer *t = first_timer(); t && t->when <= now; t = first_timer()) {
 		ktimer_cancel(t);
 		t->fn(t);
 	}
 	sleepers_run(now);
-	timers_publish();
+	publish_due = true;
 }
 
 /* ---- Interval timers. REAL counts CLOCK_MONOTONIC; VIRTUAL and PROF the CPU time of the process, which is looked at when it could have passed. */

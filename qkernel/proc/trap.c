@@ -49,8 +49,6 @@ void trap_dispatch(struct trapframe *tf)
 		return;
 	case QK_IRQ_VECTOR:
 		timers_interrupted();
-		if (sched_others_runnable())
-			current->need_resched = true;
 		return;
 	case 0:
 		force_signal(SIGFPE, FPE_INTDIV, tf->rip, tf->vector, tf->error);
@@ -97,8 +95,7 @@ void return_to_user_work(struct trapframe *tf)
 		if (tf->vector == QK_IRQ_VECTOR || tsc - last_look > 20000) {
 			last_look = tsc;
 			timers_run();
-			if (slice_over(mono_ns()))
-				current->need_resched = true;
+			sched_tick(mono_ns());
 		}
 		if (capture_requested) {
 			park_now();
@@ -106,7 +103,7 @@ void return_to_user_work(struct trapframe *tf)
 		}
 		if (current->need_resched) {
 			current->need_resched = false;
-			sched_yield_current();
+			sched_resched();
 			continue;
 		}
 		if (signal_pending(current) || current->restore_mask || current->proc->stopped) {
@@ -116,6 +113,8 @@ void return_to_user_work(struct trapframe *tf)
 		} else if (tf->vector == TF_SYSCALL) {
 			syscall_restart(tf, false, 0);
 		}
+		if (publish_due)
+			vcpu_publish();
 		tf->vector = 0; /* whatever it was has been dealt with: no second restart */
 		return;
 	}

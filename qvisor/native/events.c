@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -15,8 +16,9 @@
 
 #include "vm.h"
 
-#define TICK_NS 10000000u    /* at most this late for an event while user code runs */
-#define TICK_MIN_NS 1000000u /* guest timers while user code runs: at best this fine */
+#define TICK_NS 10000000u     /* the tick thread looks at least this often while user code runs */
+#define TICK_GRACE_NS 50000   /* for the guest to see by itself what is due */
+#define TICK_RETRY_NS 1000000 /* between two interrupts for the same thing */
 #define KEY_WAKE (-100)
 #define KEY_SIGNALS (-101)
 #define KEY_PAGER (-102)
@@ -31,7 +33,8 @@ int events_init(struct qv *vm)
 {
 	vm->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	vm->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (vm->epoll_fd < 0 || vm->wake_fd < 0)
+	vm->tick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (vm->epoll_fd < 0 || vm->wake_fd < 0 || vm->tick_fd < 0)
 		return -errno;
 	return add_key(vm, vm->wake_fd, KEY_WAKE);
 }
@@ -50,7 +53,7 @@ void events_destroy(struct qv *vm)
 {
 	if (vm->tick_started) {
 		atomic_store(&vm->tick_quit, 1);
-		futex(&vm->tick_quit, FUTEX_WAKE_PRIVATE, 1);
+		tick_hurry(vm);
 		atomic_store(&vm->tick_idle, 0);
 		futex(&vm->tick_idle, FUTEX_WAKE_PRIVATE, 1);
 		pthread_join(vm->tick_thread, NULL);
@@ -60,6 +63,8 @@ void events_destroy(struct qv *vm)
 		close(vm->epoll_fd);
 	if (vm->wake_fd >= 0)
 		close(vm->wake_fd);
+	if (vm->tick_fd >= 0)
+		close(vm->tick_fd);
 }
 
 bool events_undrained(struct qv *vm)
@@ -177,38 +182,77 @@ int events_arm(struct qv *vm, int handle, uint32_t events)
 	return 0;
 }
 
-/* How long until the running guest may need a look, in ns. */
-static uint64_t tick_period(struct qv *vm)
+/* Publishes when the next look is due, and returns it. The guest writes timer_ns and reads tick_ns: whichever comes second sees what came first. */
+static uint64_t tick_plan(struct qv *vm)
 {
-	uint64_t timer = READ_ONCE(vm->comm->vcpu.timer_ns), now = now_ns();
-	if (timer <= now)
-		return TICK_MIN_NS;
-	uint64_t left = timer - now;
-	return left < TICK_MIN_NS ? TICK_MIN_NS : left < TICK_NS ? left : TICK_NS;
+	uint64_t until = 0, latest = now_ns() + TICK_NS;
+	for (int i = 0; i < 2; i++) {
+		uint64_t timer = __atomic_load_n(&vm->comm->vcpu.timer_ns, __ATOMIC_SEQ_CST);
+		until = timer < latest ? timer : latest;
+		__atomic_store_n(&vm->comm->tick_ns, until, __ATOMIC_SEQ_CST);
+	}
+	return until;
+}
+
+/* Sleeps until then, a host event, a hurry or the end of the machine. */
+static void tick_sleep(struct qv *vm, uint64_t until)
+{
+	uint64_t now = now_ns(), left = until > now ? until - now : 0;
+	struct timespec ts = {.tv_sec = (long)(left / 1000000000), .tv_nsec = (long)(left % 1000000000)};
+	struct pollfd p[] = {{.fd = vm->epoll_fd, .events = POLLIN}, {.fd = vm->tick_fd, .events = POLLIN}};
+	uint64_t v;
+	if (ppoll(p, 2, &ts, NULL) > 0 && p[1].revents && read(vm->tick_fd, &v, sizeof(v)) < 0)
+		return; /* somebody else's read cannot be: only this thread reads it */
+}
+
+static bool tick_due(struct qv *vm)
+{
+	return events_undrained(vm) || READ_ONCE(vm->comm->vcpu.timer_ns) <= now_ns();
+}
+
+/* User code runs. A guest that makes system calls sees events and timers by itself, without the price of an interrupt: it gets a moment for it. */
+static void tick_look(struct qv *vm)
+{
+	tick_sleep(vm, tick_plan(vm));
+	if (atomic_load(&vm->waiting))
+		return;
+	events_collect(vm, 0);
+	if (!tick_due(vm))
+		return;
+	struct timespec grace = {.tv_nsec = TICK_GRACE_NS};
+	nanosleep(&grace, NULL);
+	if (atomic_load(&vm->waiting) || !tick_due(vm))
+		return;
+	atomic_store(&vm->need_irq, 1);
+	vm_kick(vm);
+	/* What the kernel was interrupted at is not an end of it: it looks when it returns to user code, which may be long. */
+	for (int i = 0; i < TICK_RETRY_NS / TICK_GRACE_NS && tick_due(vm) && !atomic_load(&vm->waiting); i++)
+		nanosleep(&grace, NULL);
 }
 
 static void *tick_main(void *arg)
 {
 	struct qv *vm = arg;
+	prctl(PR_SET_TIMERSLACK, 1000ul);
 	while (!atomic_load(&vm->tick_quit)) {
 		if (atomic_load(&vm->waiting) || !atomic_load(&vm->running)) {
+			__atomic_store_n(&vm->comm->tick_ns, 0, __ATOMIC_SEQ_CST);
 			atomic_store(&vm->tick_idle, 1);
 			if ((atomic_load(&vm->waiting) || !atomic_load(&vm->running)) && !atomic_load(&vm->tick_quit))
 				futex(&vm->tick_idle, FUTEX_WAIT_PRIVATE, 1);
 			atomic_store(&vm->tick_idle, 0);
 			continue;
 		}
-		struct timespec ts = {.tv_nsec = (long)tick_period(vm)};
-		syscall(SYS_futex, &vm->tick_quit, FUTEX_WAIT_PRIVATE, 0, &ts, NULL, 0); /* a sleep that the end of the machine cuts short */
-		if (atomic_load(&vm->waiting))
-			continue;
-		events_collect(vm, 0);
-		if (events_undrained(vm) || READ_ONCE(vm->comm->vcpu.in_user_many) || READ_ONCE(vm->comm->vcpu.timer_ns) <= now_ns()) {
-			atomic_store(&vm->need_irq, 1);
-			vm_kick(vm);
-		}
+		tick_look(vm);
 	}
 	return NULL;
+}
+
+void tick_hurry(struct qv *vm)
+{
+	uint64_t one = 1;
+	if (write(vm->tick_fd, &one, sizeof(one)) < 0)
+		return; /* the counter is full: it wakes anyway */
 }
 
 void tick_nudge(struct qv *vm)

@@ -78,6 +78,9 @@ static int handle_io(struct qv *vm)
 	case QK_PORT_WAIT:
 		events_wait(vm, READ_ONCE(vm->comm->vcpu.wait_ns));
 		return 0;
+	case QK_PORT_NUDGE:
+		tick_hurry(vm);
+		return 0;
 	case QK_PORT_PARK:
 		if (complete_io(vm))
 			describe(vm, "the guest could not be parked");

@@ -109,7 +109,7 @@ int qv_create(int kvm_fd, uint64_t ram_max, struct qv **out)
 		return -errno;
 	vm->kvm_fd = kvm_fd;
 	vm->ram_reserved = vm->ram_limit = ram_max;
-	vm->vm_fd = vm->vcpu_fd = vm->epoll_fd = vm->wake_fd = vm->debug_fd = -1;
+	vm->vm_fd = vm->vcpu_fd = vm->epoll_fd = vm->wake_fd = vm->tick_fd = vm->debug_fd = -1;
 	vm->run = MAP_FAILED;
 	vm->ram = vm->comm_area = MAP_FAILED;
 	pthread_mutex_init(&vm->event_lock, NULL);

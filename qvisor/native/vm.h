@@ -77,6 +77,7 @@ struct qv {
 	pthread_mutex_t event_lock;
 	pthread_t tick_thread;
 	bool tick_started;
+	int tick_fd;           /* eventfd: the tick thread looks at once */
 	_Atomic int tick_idle; /* the tick thread sleeps on this futex while the vCPU waits */
 	_Atomic int tick_quit;
 
@@ -116,6 +117,7 @@ void events_wait(struct qv *vm, uint64_t ns);
 int events_arm(struct qv *vm, int handle, uint32_t events); /* one event when one of them is ready; 0 or -errno (-EPERM: always ready) */
 int tick_start(struct qv *vm);
 void tick_nudge(struct qv *vm); /* the vCPU runs again */
+void tick_hurry(struct qv *vm); /* the guest wants an interrupt earlier than comm->tick_ns */
 /* qcall.c: serve the request that is there. serve: on the vCPU's thread, 1 when the guest ended; poll: on another, whether there was one. */
 int qcall_serve(struct qv *vm);
 bool qcall_poll(struct qv *vm);

@@ -11,7 +11,7 @@ SIZES = {
     "qk_call": 104,
     "qk_vcpu": 24,
     "qk_boot": 192,
-    "qk_comm": 2616,
+    "qk_comm": 2624,
     "qk_stat": 80,
 }
 OFFSETS = {
@@ -31,6 +31,7 @@ OFFSETS = {
     "call": 448,
     "enosys_count": 552,
     "missed_signals": 2600,
+    "tick_ns": 2616,
 }
 
 

@@ -132,6 +132,7 @@ SYSTEM = [
 ]
 PROCESSES = [
     *program("proc_orphan"),
+    *program("sched_share", links=STATIC),
     *program("proc_full", links=STATIC, survives=frozenset({0}), timeout=120),
 ]
 PYTHON = [
