@@ -49,6 +49,63 @@ static struct lock *conflict(struct flock_state *s, enum kind kind, const void *
 	return NULL;
 }
 
+/* Who sleeps for a POSIX lock. */
+struct blocked {
+	struct list node;
+	struct flock_state *state;
+	const void *owner;
+	bool exclusive;
+	u64 start, end;
+};
+static struct list blocked_owners = LIST_INIT(blocked_owners);
+#define DEADLOCK_CHAIN 10 /* links that are followed, as in Linux */
+
+static const struct blocked *blocked_find(const void *owner)
+{
+	const struct blocked *b;
+	list_for_each (b, &blocked_owners, node)
+		if (b->owner == owner)
+			return b;
+	return NULL;
+}
+
+/* Does the holder of `l` wait, over others, for `owner`? EDEADLK of fcntl(2). */
+static bool deadlock(const struct lock *l, const void *owner)
+{
+	for (int i = 0; l && l->kind == POSIX && i < DEADLOCK_CHAIN; i++) {
+		if (l->owner == owner)
+			return true;
+		const struct blocked *b = blocked_find(l->owner);
+		if (!b)
+			return false;
+		const void *holder = l->owner;
+		l = conflict(b->state, POSIX, holder, b->exclusive, b->start, b->end);
+	}
+	return false;
+}
+
+/* Until nothing is in the way. */
+static int lock_wait(struct flock_state *s, enum kind kind, const void *owner, bool exclusive, u64 start, u64 end)
+{
+	struct blocked b = {.state = s, .owner = owner, .exclusive = exclusive, .start = start, .end = end};
+	const struct lock *l;
+	while ((l = conflict(s, kind, owner, exclusive, start, end))) {
+		if (kind == POSIX && deadlock(l, owner))
+			return -EDEADLK;
+		struct waiter w = {.task = current};
+		waitq_add(&s->changed, &w);
+		list_init(&b.node);
+		if (kind == POSIX)
+			list_add_tail(&b.node, &blocked_owners);
+		int r = task_sleep(UINT64_MAX);
+		list_del(&b.node);
+		waitq_del(&w);
+		if (r)
+			return -ERESTARTSYS;
+	}
+	return 0;
+}
+
 static struct lock *add(struct flock_state *s, const struct lock *like, u64 start, u64 end)
 {
 	struct lock *l = kmalloc(sizeof(*l));
@@ -114,8 +171,9 @@ static int obtain(struct flock_state *s, enum kind kind, void *owner, int type, 
 		if (conflict(s, kind, owner, exclusive, start, end)) {
 			if (!wait)
 				return -EAGAIN;
-			if (wait_event(&s->changed, !conflict(s, kind, owner, exclusive, start, end), UINT64_MAX))
-				return -ERESTARTSYS;
+			int e = lock_wait(s, kind, owner, exclusive, start, end);
+			if (e)
+				return e;
 		}
 		int r = hostlock_set(s->inode, owner, kind == FLOCK, type, start, end);
 		if (r != -EAGAIN || !wait)

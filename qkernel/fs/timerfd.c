@@ -7,21 +7,51 @@
 
 struct timerfd {
 	struct ktimer timer;
-	s32 clock;
+	struct list all;
+	s32 clock;  /* of timerfd_create */
+	s32 counts; /* the clock that `when` is on: a relative timer of the wall clock does not follow its jumps */
+	u64 when;   /* of the next expiration */
 	u64 interval, ticks;
+	bool cancel_on_set; /* TFD_TIMER_CANCEL_ON_SET with an absolute time of the wall clock */
+	bool canceled;
 	struct waitq wait;
 };
+static struct list timerfds = LIST_INIT(timerfds);
+
+static void timerfd_arm(struct timerfd *t)
+{
+	ktimer_arm(&t->timer, clock_to_mono(t->counts, t->when));
+}
 
 static void fired(struct ktimer *k)
 {
 	struct timerfd *t = container_of(k, struct timerfd, timer);
+	u64 now = clock_now(t->counts);
+	if (now < t->when) {
+		timerfd_arm(t);
+		return;
+	}
 	t->ticks++;
 	if (t->interval) {
-		u64 now = mono_ns(), late = now > k->when ? (now - k->when) / t->interval : 0;
+		u64 late = (now - t->when) / t->interval;
 		t->ticks += late;
-		ktimer_arm(k, k->when + (late + 1) * t->interval);
+		t->when += (late + 1) * t->interval;
+		timerfd_arm(t);
 	}
 	waitq_wake(&t->wait, POLL_IN, 0);
+}
+
+void timerfds_clock_jumped(void)
+{
+	struct timerfd *t;
+	list_for_each (t, &timerfds, all) {
+		if (t->timer.node.queued && t->counts != CLOCK_MONOTONIC)
+			timerfd_arm(t);
+		if (t->cancel_on_set) {
+			t->canceled = true;
+			waitq_wake(&t->wait, POLL_IN, 0);
+		}
+	}
 }
 
 static ssize_t read(struct file *f, struct uio *u, u64 *pos)
@@ -29,14 +59,18 @@ static ssize_t read(struct file *f, struct uio *u, u64 *pos)
 	struct timerfd *t = f->priv;
 	if (u->resid < 8)
 		return -EINVAL;
-	if (!t->ticks) {
+	if (!t->ticks && !t->canceled) {
 		if (f->flags & O_NONBLOCK)
 			return -EAGAIN;
-		if (wait_event(&t->wait, t->ticks != 0, UINT64_MAX))
+		if (wait_event(&t->wait, t->ticks || t->canceled, UINT64_MAX))
 			return -ERESTARTSYS;
 	}
 	u64 v = t->ticks;
 	t->ticks = 0;
+	if (t->canceled) {
+		t->canceled = false;
+		return -ECANCELED;
+	}
 	return uio_write(u, &v, 8);
 }
 
@@ -44,22 +78,18 @@ static u32 poll(struct file *f, struct poll_table *pt)
 {
 	struct timerfd *t = f->priv;
 	poll_wait(f, &t->wait, pt);
-	return t->ticks ? POLL_IN : 0;
+	return t->ticks || t->canceled ? POLL_IN : 0;
 }
 
 static void release(struct file *f)
 {
 	struct timerfd *t = f->priv;
 	ktimer_cancel(&t->timer);
+	list_del(&t->all);
 	kfree(t);
 }
 
 static const struct file_ops ops = {.read = read, .poll = poll, .release = release};
-
-static u64 clock_now(s32 clock)
-{
-	return clock == CLOCK_REALTIME ? real_ns() : clock == CLOCK_BOOTTIME ? boot_ns() : mono_ns();
-}
 
 long sys_timerfd_create(u64 clock, u64 flags)
 {
@@ -73,10 +103,12 @@ long sys_timerfd_create(u64 clock, u64 flags)
 	if (!t)
 		return -ENOMEM;
 	t->timer.fn = fired;
-	t->clock = (s32)clock;
+	t->clock = t->counts = (s32)clock;
 	waitq_init(&t->wait);
+	list_add_tail(&t->all, &timerfds);
 	struct file *f = anon_file(&ops, 0600, O_RDWR | ((u32)flags & O_NONBLOCK), t, "anon_inode:[timerfd]");
 	if (!f) {
+		list_del(&t->all);
 		kfree(t);
 		return -ENOMEM;
 	}
@@ -85,7 +117,7 @@ long sys_timerfd_create(u64 clock, u64 flags)
 
 static long report(struct timerfd *t, u64 uit)
 {
-	u64 now = mono_ns(), left = !t->timer.node.queued ? 0 : t->timer.when > now ? t->timer.when - now : 1;
+	u64 now = clock_now(t->counts), left = !t->timer.node.queued ? 0 : t->when > now ? t->when - now : 1;
 	int r = timespec_to_user(UPTR(uit), t->interval);
 	return r ? r : timespec_to_user(UPTR(uit + 16), left);
 }
@@ -106,17 +138,16 @@ long sys_timerfd_settime(u64 fd, u64 flags, u64 unew, u64 uold)
 	struct timerfd *t = f->priv;
 	r = uold ? report(t, uold) : 0;
 	if (!r) {
+		bool absolute = flags & TFD_TIMER_ABSTIME;
 		ktimer_cancel(&t->timer);
 		t->ticks = 0;
+		t->canceled = false;
+		t->cancel_on_set = value && absolute && flags & TFD_TIMER_CANCEL_ON_SET && t->clock == CLOCK_REALTIME;
 		t->interval = interval;
-		if (value) {
-			u64 now = mono_ns();
-			if (flags & TFD_TIMER_ABSTIME) {
-				u64 there = clock_now(t->clock);
-				value = value > there ? value - there : 0;
-			}
-			ktimer_arm(&t->timer, value > UINT64_MAX / 2 ? UINT64_MAX / 2 : now + value);
-		}
+		t->counts = !absolute && clock_is_wall(t->clock) ? CLOCK_MONOTONIC : t->clock;
+		t->when = MIN(value, UINT64_MAX / 2) + (absolute ? 0 : clock_now(t->counts));
+		if (value)
+			timerfd_arm(t);
 	}
 	return r;
 }

@@ -90,8 +90,9 @@ struct process {
 	s32 exit_status; /* wait(2) encoding */
 	s32 exit_signal;
 	struct list wait_children; /* wait queue: struct waitq below */
+	u64 cpu_check_ns;          /* CPU time at which something is due (proc/itimer.c); UINT64_MAX: nothing */
 	u64 start_ns, utime_ns, stime_ns, cutime_ns, cstime_ns;
-	struct itimer *itimers; /* proc/timer.c */
+	struct itimer *itimers; /* proc/itimer.c */
 	struct list posix_timers;
 	s32 next_timer_id;
 	char comm[16];
@@ -111,8 +112,10 @@ struct task {
 	struct arch_task arch;
 	enum task_state state;
 	bool need_resched;
-	bool dying;                 /* another thread ended the group or called execve: exit at the next chance */
-	s32 wake_reason;            /* 0 woken, -EINTR, -ETIMEDOUT */
+	bool dying;      /* another thread ended the group or called execve: exit at the next chance */
+	s32 wake_reason; /* 0 woken, -EINTR, -ETIMEDOUT */
+	s32 sleep_clock; /* the clock that the sleep ends by, and when: CLOCK_MONOTONIC unless it is one that may jump */
+	u64 sleep_when;
 	struct heap_node sleepers;  /* by the end of its sleep, CLOCK_MONOTONIC ns */
 	sigset waiting_for;         /* of a sigtimedwait in progress */
 	sigset blocked, saved_mask; /* saved_mask: to restore after sigsuspend/ppoll */

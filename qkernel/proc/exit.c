@@ -149,8 +149,7 @@ noreturn void task_exit(s32 code)
 	pid_detach_task(t);
 	if (p->ntasks == 1 && p->exec_task)
 		wake_task(p->exec_task, 0);
-	p->utime_ns += task_cpu_ns(t) - t->stime_ns;
-	p->stime_ns += t->stime_ns;
+	sched_account();
 	struct mm *mm = t->mm;
 	t->mm = NULL;
 	if (p->leader == t && !last)

@@ -3,8 +3,9 @@
 #include "proc.h"
 #include <linux/futex.h>
 #include <linux/mman.h>
+#include <linux/time.h>
 
-#define BUCKETS 256u
+#define BUCKETS 2048u
 static struct list buckets[BUCKETS];
 
 struct key {
@@ -127,6 +128,7 @@ static long wait_until(u64 va, bool private, u32 val, u64 deadline, u32 bitset)
 {
 	deadline = with_slack(deadline);
 	long r = futex_wait(va, private, val, deadline, bitset);
+	current->sleep_clock = CLOCK_MONOTONIC;
 	if (r == -ERESTARTSYS && deadline != UINT64_MAX) {
 		current->restart.fn = restart_wait;
 		current->restart.arg[0] = va;
@@ -214,10 +216,13 @@ long sys_futex(u64 va, u64 uop, u64 val, u64 utimeout, u64 va2, u64 val3)
 		u64 now = mono_ns();
 		if (cmd == FUTEX_WAIT)
 			deadline = now + ns;
-		else if (op & FUTEX_CLOCK_REALTIME)
-			deadline = ns > real_ns() ? now + (ns - real_ns()) : now;
 		else
 			deadline = ns;
+		if (cmd == FUTEX_WAIT_BITSET && op & FUTEX_CLOCK_REALTIME) {
+			deadline = clock_to_mono(CLOCK_REALTIME, ns);
+			current->sleep_clock = CLOCK_REALTIME;
+			current->sleep_when = ns;
+		}
 	}
 	switch (cmd) {
 	case FUTEX_WAIT:

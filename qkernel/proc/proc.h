@@ -13,6 +13,8 @@ const char *get_hostname(void);
 #define SCHED_SLICE_NS (arch_ring3() ? 6000000ul : 3000000ul)
 void sched_inherit(struct task *t); /* a new task's share and policy are those of current */
 void sched_set_policy(struct task *t, u32 policy, u32 rt_priority);
+void sched_account(void); /* charges current up to now */
+void sched_clock_jumped(void);
 void sched_tick(u64 now);                  /* sets need_resched when the slice of current is over */
 u64 sched_slice_end(void);                 /* CLOCK_MONOTONIC ns; UINT64_MAX: nobody waits for it */
 u64 sched_uncharged(const struct task *t); /* ns that t has run since its times were last brought up to date */
@@ -58,8 +60,14 @@ void pending_flush(struct sigpending *p);
 void pending_remove(struct sigpending *p, int sig);
 /* sigframe.c: 0, or -EFAULT when the stack is bad */
 int sigframe_setup(struct trapframe *tf, int sig, const struct siginfo *info, const struct ksigaction *sa, sigset mask);
-/* timer.c */
+/* itimer.c: what the CPU time of a process triggers */
 void itimers_free(struct process *p);
+void cpu_timers_check(struct process *p);   /* sends what is due, sets cpu_check_ns */
+void cpu_timers_changed(struct process *p); /* look again */
+u64 cpu_timers_due(void);                   /* CLOCK_MONOTONIC ns at which current, if it goes on, has something due; UINT64_MAX never */
+/* posix_timer.c */
+u64 posix_cpu_timers_check(struct process *p, u64 now); /* the CPU time of p at which the next is due */
+void posix_timers_clock_jumped(struct process *p);
 /* vdso.c */
 void vdso_init(void);
 vaddr_t vdso_map(struct mm *mm);
@@ -69,8 +77,16 @@ long exec_current(const char *path, char **argv, char **envp);
 #define WIFSIGNALED(s) (((s) & 0x7f) != 0)
 #define WTERMSIG(s) ((s) & 0x7f)
 #define WEXITSTATUS(s) (((s) >> 8) & 0xff)
-u64 task_cpu_ns(struct task *t);
-u64 process_cpu_ns(struct process *p);
+#define TIMER_ABSTIME 1
+#define CLOCK_OF_THREAD 4               /* in the negative clock ids of linux/posix-timers.h: a thread's, else a process's CPU time */
+extern bool clocks_jumped;              /* the wall clock or CLOCK_BOOTTIME moved against CLOCK_MONOTONIC: timers_run sees to it */
+int clock_read(s32 id, u64 *ns);        /* any clock id: 0 or -EINVAL */
+bool clock_is_wall(s32 clock);          /* CLOCK_REALTIME and its like */
+u64 clock_now(s32 clock);               /* ns of CLOCK_REALTIME, TAI, BOOTTIME, their alarms, or else MONOTONIC */
+u64 clock_to_mono(s32 clock, u64 when); /* the CLOCK_MONOTONIC deadline of a time of that clock */
+void timerfds_clock_jumped(void);       /* fs/timerfd.c */
+u64 task_cpu_ns(const struct task *t);
+u64 process_cpu_ns(const struct process *p);
 int timespec_from_user(uptr p, u64 *ns); /* 0, -EFAULT, -EINVAL */
 int timespec_to_user(uptr p, u64 ns);
 int timeval_to_user(uptr p, u64 ns);

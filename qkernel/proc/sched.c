@@ -5,6 +5,7 @@
 #include "proc.h"
 #include "qcall.h"
 #include <linux/sched.h>
+#include <linux/time.h>
 
 #define NS_PER_MS 1000000ul
 #define SLEEPER_BONUS_NS (3 * NS_PER_MS) /* who slept goes on at most this far before the others */
@@ -66,6 +67,8 @@ static void charge(u64 now)
 	u64 ran = now - t->switched_in_ns;
 	t->switched_in_ns = now;
 	t->utime_ns += ran;
+	if (t->state != TASK_DEAD) /* its process may be gone */
+		t->proc->utime_ns += ran;
 	if (is_rt(t)) {
 		rt_used += ran;
 		return;
@@ -73,6 +76,11 @@ static void charge(u64 now)
 	t->vruntime += ran * WEIGHT_NORMAL / weight_of(t);
 	const struct task *first = first_of(&fair);
 	min_vruntime = MAX(min_vruntime, first ? MIN(first->vruntime, t->vruntime) : t->vruntime);
+}
+
+void sched_account(void)
+{
+	charge(mono_ns());
 }
 
 u64 sched_uncharged(const struct task *t)
@@ -177,6 +185,20 @@ void sleepers_run(u64 now)
 {
 	while (sleepers_next() <= now)
 		wake_task(container_of(heap_first(&sleepers), struct task, sleepers), -ETIMEDOUT);
+}
+
+/* Sleeps that end by a clock that jumped end at another time now. */
+void sched_clock_jumped(void)
+{
+	struct process *p;
+	struct task *t;
+	list_for_each (p, &all_processes, all)
+		list_for_each (t, &p->tasks, group) {
+			if (t->sleep_clock == CLOCK_MONOTONIC || !t->sleepers.queued)
+				continue;
+			heap_remove(&sleepers, &t->sleepers);
+			heap_insert(&sleepers, &t->sleepers, clock_to_mono(t->sleep_clock, t->sleep_when));
+		}
 }
 
 void wake_task(struct task *t, int reason)

@@ -140,7 +140,10 @@ long sys_prlimit64(u64 pid, u64 which, u64 unew, u64 uold)
 		if (which == RLIMIT_NOFILE && n.max > 1ul << 20)
 			return -EPERM;
 		p->rlim[which] = n;
+		if (which == RLIMIT_CPU && !n.cur)
+			p->rlim[which].cur = 1; /* setrlimit(2): as Linux reads it */
 		apply(p, (unsigned)which);
+		cpu_timers_changed(p);
 	}
 	return uold && copy_to_user(UPTR(uold), &old, sizeof(old)) ? -EFAULT : 0;
 }

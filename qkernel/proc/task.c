@@ -2,6 +2,7 @@
 #include "arch.h"
 #include "fs.h"
 #include "proc.h"
+#include <linux/time.h>
 
 struct list all_processes = LIST_INIT(all_processes);
 struct process *init_process;
@@ -29,6 +30,7 @@ struct task *task_new(struct process *p, struct mm *mm)
 	t->proc = p;
 	t->mm = mm;
 	t->state = TASK_SLEEPING;
+	t->sleep_clock = CLOCK_MONOTONIC;
 	t->altstack.flags = 2; /* SS_DISABLE */
 	list_init(&t->group);
 	list_init(&t->futex_node);
@@ -80,6 +82,7 @@ struct process *process_new(struct process *like, struct process *parent)
 		p->rlim[13] = p->rlim[14] = (struct rlim){0, 0};   /* RLIMIT_NICE, RLIMIT_RTPRIO */
 		p->dumpable = 1;
 	}
+	p->cpu_check_ns = 0; /* what the limits say is looked up when it first runs */
 	p->parent = parent;
 	list_init(&p->children);
 	list_init(&p->sibling);

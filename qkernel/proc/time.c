@@ -7,6 +7,9 @@
 #define RESYNC_NS 30000000000ul  /* the host's clocks are steered (NTP): look again now and then */
 #define CLOCK_ERROR_NS 1000000ul /* a sample taken through an exit is no better than this */
 
+#define CLOCK_JUMP_NS 50000000ul
+
+bool clocks_jumped;
 static struct {
 	u64 tsc, mult;
 	u64 mono, real, boot; /* guest clocks at tsc */
@@ -46,8 +49,15 @@ void time_init(void)
 	vdso_update();
 }
 
+/* By more than a clock is steered between two samples: somebody set it, or this is a clone. */
+static bool differ(u64 a, u64 b)
+{
+	return (a > b ? a - b : b - a) > CLOCK_JUMP_NS;
+}
+
 void time_resync(bool restored)
 {
+	u64 real_ahead = base.real - base.mono, boot_ahead = base.boot - base.mono;
 	/* A clone's TSC may be another machine's: what the clocks showed comes from the base, at the moment of the capture. */
 	u64 mono = base.mono, real = base.real, boot = base.boot, host = base.host_mono, tsc = base.tsc;
 	sample();
@@ -61,6 +71,7 @@ void time_resync(bool restored)
 			base.mono = shown;
 		base.boot = boot + (base.host_mono > host ? base.host_mono - host : 0);
 	}
+	clocks_jumped |= differ(base.real - base.mono, real_ahead) || differ(base.boot - base.mono, boot_ahead);
 	vdso_update();
 }
 
@@ -111,6 +122,22 @@ void clock_base(u64 out[5])
 	out[4] = base.boot;
 }
 
+bool clock_is_wall(s32 clock)
+{
+	return clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_ALARM || clock == CLOCK_TAI;
+}
+
+u64 clock_now(s32 clock)
+{
+	return clock_is_wall(clock) ? real_ns() : clock == CLOCK_BOOTTIME || clock == CLOCK_BOOTTIME_ALARM ? boot_ns() : mono_ns();
+}
+
+u64 clock_to_mono(s32 clock, u64 when)
+{
+	u64 now = clock_now(clock), left = when > now ? when - now : 0;
+	return deadline_of_ns(left);
+}
+
 /* ---- User formats */
 int timespec_from_user(uptr p, u64 *ns)
 {
@@ -137,30 +164,26 @@ int timeval_to_user(uptr p, u64 ns)
 	return copy_to_user(p, t, sizeof(t));
 }
 
-u64 task_cpu_ns(struct task *t)
+u64 task_cpu_ns(const struct task *t)
 {
 	return t->utime_ns + t->stime_ns + sched_uncharged(t);
 }
 
-u64 process_cpu_ns(struct process *p)
+u64 process_cpu_ns(const struct process *p)
 {
-	u64 ns = p->utime_ns + p->stime_ns;
-	struct task *t;
-	list_for_each (t, &p->tasks, group)
-		ns += task_cpu_ns(t);
-	return ns;
+	return p->utime_ns + p->stime_ns + (current && current->proc == p ? sched_uncharged(current) : 0);
 }
 
 /* Clock ids of Linux, negative ones name the CPU time of a process or thread (linux/posix-timers.h). */
-static int read_clock(s32 id, u64 *ns)
+int clock_read(s32 id, u64 *ns)
 {
 	if (id < 0) {
 		s32 pid = ~(id >> 3);
 		struct task *t = pid ? task_find(pid) : current;
 		struct process *p = pid ? process_find(pid) : current->proc;
-		if ((id & 3) == 3 || ((id & 4) ? !t : !p))
+		if ((id & 3) == 3 || ((id & CLOCK_OF_THREAD) ? !t : !p))
 			return -EINVAL;
-		*ns = id & 4 ? task_cpu_ns(t) : process_cpu_ns(p);
+		*ns = id & CLOCK_OF_THREAD ? task_cpu_ns(t) : process_cpu_ns(p);
 		return 0;
 	}
 	switch (id) {
@@ -193,14 +216,14 @@ static int read_clock(s32 id, u64 *ns)
 long sys_clock_gettime(u64 id, u64 ut)
 {
 	u64 ns;
-	int r = read_clock((s32)id, &ns);
+	int r = clock_read((s32)id, &ns);
 	return r ? r : timespec_to_user(UPTR(ut), ns);
 }
 
 long sys_clock_getres(u64 id, u64 ut)
 {
 	u64 ns;
-	int r = read_clock((s32)id, &ns);
+	int r = clock_read((s32)id, &ns);
 	bool coarse = id == CLOCK_REALTIME_COARSE || id == CLOCK_MONOTONIC_COARSE;
 	return r ? r : ut ? timespec_to_user(UPTR(ut), coarse ? 4000000 : 1) : 0;
 }
@@ -239,6 +262,16 @@ static long sleep_until(u64 deadline)
 		r = task_sleep(deadline);
 	} while (r == 0);
 	return r == -ETIMEDOUT ? 0 : r;
+}
+
+/* Until that clock says so, whatever happens to it meanwhile. */
+static long sleep_on_clock(s32 clock, u64 when)
+{
+	current->sleep_clock = clock;
+	current->sleep_when = when;
+	long r = sleep_until(clock_to_mono(clock, when));
+	current->sleep_clock = CLOCK_MONOTONIC;
+	return r;
 }
 
 static long restart_sleep(struct task *t);
@@ -284,18 +317,17 @@ long sys_clock_nanosleep(u64 id, u64 flags, u64 ureq, u64 urem)
 		return r;
 	if ((s32)id == CLOCK_THREAD_CPUTIME_ID || id == CLOCK_MONOTONIC_RAW || id == CLOCK_REALTIME_COARSE || id == CLOCK_MONOTONIC_COARSE)
 		return (s32)id == CLOCK_THREAD_CPUTIME_ID ? -EINVAL : -EOPNOTSUPP;
-	r = read_clock((s32)id, &now);
+	r = clock_read((s32)id, &now);
 	if (r)
 		return r;
-	if (!(flags & 1 /* TIMER_ABSTIME */)) {
+	if (!(flags & TIMER_ABSTIME)) {
 		u64 deadline = deadline_of_ns(ns);
 		return sleep_until(deadline) ? interrupted(deadline, urem) : 0;
 	}
-	r = 0;
+	bool cpu = (s32)id < 0 || id == CLOCK_PROCESS_CPUTIME_ID;
 	while (ns > now && r == 0) {
-		/* In steps: the clock asked for may move against CLOCK_MONOTONIC. */
-		r = (int)sleep_until(deadline_of_ns(MIN(ns - now, 1000000000ul)));
-		(void)read_clock((s32)id, &now);
+		r = cpu ? (int)sleep_until(deadline_of_ns(ns - now)) : (int)sleep_on_clock((s32)id, ns);
+		(void)clock_read((s32)id, &now);
 	}
 	return r ? -ERESTARTNOHAND : 0;
 }

@@ -96,6 +96,7 @@ void return_to_user_work(struct trapframe *tf)
 			last_look = tsc;
 			timers_run();
 			sched_tick(mono_ns());
+			cpu_timers_check(current->proc);
 		}
 		if (capture_requested) {
 			park_now();

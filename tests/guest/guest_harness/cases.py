@@ -133,6 +133,8 @@ SYSTEM = [
 PROCESSES = [
     *program("proc_orphan"),
     *program("sched_share", links=STATIC),
+    *program("time_cpu"),
+    *program("file_deadlock"),
     *program("proc_full", links=STATIC, survives=frozenset({0}), timeout=120),
 ]
 PYTHON = [
