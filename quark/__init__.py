@@ -10,13 +10,16 @@ __version__ = "0.1.0"
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from quark import aio
-    from quark.api import DeadlineError, FunctionError, Result, SandboxState, Snapshot
+    from quark.api import DeadlineError, Result, SandboxState, Snapshot
     from quark.client import Client, Sandbox, connect
     from quark.errors import QuarkError
+    from quark.functions import Call, FunctionChangedError, FunctionError
 
 __all__ = [
+    "Call",
     "Client",
     "DeadlineError",
+    "FunctionChangedError",
     "FunctionError",
     "QuarkError",
     "Result",
@@ -31,7 +34,9 @@ _HOMES = {
     "Sandbox": "client",
     "connect": "client",
     "DeadlineError": "api",
-    "FunctionError": "api",
+    "Call": "functions",
+    "FunctionChangedError": "functions",
+    "FunctionError": "functions",
     "Result": "api",
     "SandboxState": "api",
     "Snapshot": "api",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import queue
 import sys
 from typing import TYPE_CHECKING, Any
@@ -12,17 +11,22 @@ import grpc
 
 from quark import api
 from quark.api import Garbage, Problem, Result, SandboxState, Snapshot
+from quark.errors import QuarkError
+from quark.functions import Exchange, Plan
 from quark.snapshot.v1 import sandboxes_pb2 as sb
 from quark.snapshot.v1 import snapshots_pb2 as sn
 from quark.snapshot.v1 import statistics_pb2 as st
 from quark.snapshot.v1.sandboxes_pb2_grpc import SandboxServiceStub
 from quark.snapshot.v1.snapshots_pb2_grpc import SnapshotServiceStub
 from quark.snapshot.v1.statistics_pb2_grpc import StatisticsServiceStub
+from quark.store_errors import NameTakenError, SnapshotUnknownError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import TracebackType
     from typing import BinaryIO, Self
+
+    from quark.functions import Call
 
 
 @contextlib.contextmanager
@@ -239,37 +243,92 @@ class Client:
         statistics: st.Statistics = self._call(self._statistics.GetStatistics, st.GetStatisticsRequest())
         return statistics
 
-    def warm(self, name: str, function: str, *, python: str = sys.executable, **spec: Any) -> Function:
-        """Import a Python function in a sandbox, capture it as snapshot `name` (unless there is one), and return it as something to call.
+    def warm(
+        self,
+        name: str,
+        function: str,
+        *,
+        python: str = sys.executable,
+        serializer: str = "json",
+        depends: Sequence[str] = (),
+        replace: bool = True,
+        **spec: Any,
+    ) -> Function:
+        """A Python function, imported in a sandbox once and captured there as snapshot `name`, to call in clones.
+
+        A snapshot of that name is used if it is this function as it is now: the function's name, its source and that of the modules beside it
+        which it imports, the interpreter and the versions of its packages, and the options are all the same. Otherwise it is made anew.
 
         Args:
             name: of the snapshot.
-            function: `FILE.py:FUNCTION` or `MODULE:FUNCTION`; arguments and result have to be JSON.
+            function: `FILE.py:FUNCTION` or `MODULE:FUNCTION`; it may be asynchronous.
             python: interpreter, as the sandbox sees it.
+            serializer: of arguments and results: "json", or "pickle". Unpickling runs what a result says: only for functions that are trusted.
+            depends: more files and directories whose change makes it another function (models, modules that are imported by name).
+            replace: False: raise FunctionChangedError instead of making it anew.
             spec: as for `create_snapshot`.
-        """
-        from quark.store_errors import NameTakenError
 
-        with contextlib.suppress(NameTakenError):
-            self.create_snapshot(name, api.function_argv(function, python), **spec)
-        return Function(self, name)
+        Raises:
+            FunctionError: it could not be imported; the message has the traceback.
+            NameTakenError: the snapshot is no warmed function.
+        """
+        plan = Plan(name, function, python, serializer, depends, spec)
+        while True:
+            try:
+                if plan.is_held_by(self.get_snapshot(name), replace=replace):
+                    return Function(self, name, serializer)
+                self.delete_snapshot(name)
+            except SnapshotUnknownError:
+                pass
+            try:
+                self.create_snapshot(name, plan.argv, on_output=plan.on_output, **spec)
+            except NameTakenError:
+                continue  # somebody else was faster
+            except QuarkError as e:
+                raise plan.failed(e) from None
 
 
 class Function:
     """A warmed function: every call runs in a clone of its own."""
 
-    def __init__(self, client: Client, snapshot: str) -> None:
+    def __init__(
+        self, client: Client, snapshot: str, serializer: str, timeout: float | None = None, **options: Any
+    ) -> None:
         self._client = client
         self.snapshot = snapshot
+        self._serializer = serializer
+        self._timeout = timeout
+        self._options = options
+
+    def options(self, *, timeout: float | None = None, **options: Any) -> Function:
+        """The same function with other options of its calls: `timeout` in seconds; env, cwd, memory, volumes as for a clone (`Client.run`)."""
+        return Function(self._client, self.snapshot, self._serializer, timeout, **options)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call it.
+        """Call it; its result.
 
         Raises:
-            FunctionError: it raised.
+            FunctionError: it raised, or its sandbox ended without an answer.
+            DeadlineError: it took longer than its timeout; its sandbox was ended.
         """
-        payload = json.dumps({"args": args, "kwargs": kwargs})
-        return api.function_answer(self._client.run(snapshot=self.snapshot, payload=payload), self.snapshot)
+        return self.call(*args, **kwargs).result
+
+    def call(self, *args: Any, **kwargs: Any) -> Call:
+        """As calling it, with what it wrote beside its result."""
+        exchange = Exchange(self.snapshot, self._serializer, args, kwargs)
+        sandbox = self._client.start(snapshot=self.snapshot, **self._options)
+        try:
+            attachment = sandbox.attach(self._timeout)
+            for piece in exchange.request:
+                attachment.write(piece)
+            for stream, data in attachment:
+                if reply := exchange.feed(stream, data):
+                    attachment.write(reply)
+        except BaseException:
+            with contextlib.suppress(QuarkError):
+                sandbox.kill()
+            raise
+        return exchange.finish(attachment.ended or sandbox.state(), attachment.lost_bytes)
 
 
 class Sandbox:
@@ -312,19 +371,19 @@ class Sandbox:
                     on_progress(m.frames_done, m.frames_total)
         return self._client.get_snapshot(name)
 
-    def attach(self) -> Attachment:
-        """Its standard streams."""
-        return Attachment(self)
+    def attach(self, timeout: float | None = None) -> Attachment:
+        """Its standard streams, for so many seconds at most."""
+        return Attachment(self, timeout)
 
 
 class Attachment:
     """The standard streams of a sandbox: iterate over ("stdout" or "stderr", bytes); `ended` is its state after the last of them."""
 
-    def __init__(self, sandbox: Sandbox) -> None:
+    def __init__(self, sandbox: Sandbox, timeout: float | None = None) -> None:
         self._requests: queue.SimpleQueue[sb.AttachSandboxRequest | None] = queue.SimpleQueue()
         self._requests.put(sb.AttachSandboxRequest(id=sandbox.id))
         stub, metadata = sandbox._stub, sandbox._client._metadata  # noqa: SLF001
-        self._call = stub.AttachSandbox(iter(self._requests.get, None), metadata=metadata)
+        self._call = stub.AttachSandbox(iter(self._requests.get, None), timeout=timeout, metadata=metadata)
         self.ended: SandboxState | None = None
         self.lost_bytes = 0
 

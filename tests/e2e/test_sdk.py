@@ -92,7 +92,7 @@ def test_wrong_functions(client, model):
         client.warm("x", "model")
     with pytest.raises(UsageError, match="does not exist"):
         client.warm("x", "/nowhere/model.py:f")
-    with pytest.raises(sdk.QuarkError, match="before its capture point"):
+    with pytest.raises(sdk.FunctionError, match=r"(?s)before its capture point.*AttributeError.*'missing'"):
         client.warm("x", f"{model}:missing")
     assert list(client.list_snapshots()) == []
 
