@@ -12,7 +12,7 @@ import grpc.aio
 
 from quark import api
 from quark.api import Garbage, Problem, Result, SandboxState, Snapshot
-from quark.errors import QuarkError
+from quark.errors import DaemonLostError, QuarkError
 from quark.functions import Exchange, Plan
 from quark.snapshot.v1 import sandboxes_pb2 as sb
 from quark.snapshot.v1 import snapshots_pb2 as sn
@@ -218,13 +218,14 @@ class Client:
         args: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
         payload: str = "",
+        stdin: bytes = b"",
         prefetch: bool = True,
         tty: bool = False,
         **spec: Any,
     ) -> Sandbox:
-        """Start a sandbox and leave it running."""
+        """Start a sandbox and leave it running; `stdin` is the beginning of its standard input."""
         request = api.run_request(
-            argv, snapshot, args=args, env=env, payload=payload, prefetch=prefetch, wait=False, stdin=b"", tty=tty, spec=spec
+            argv, snapshot, args=args, env=env, payload=payload, prefetch=prefetch, wait=False, stdin=stdin, tty=tty, spec=spec
         )  # fmt: skip
         return Sandbox(self, (await self._call(self._sandboxes.RunSandbox, request)).sandbox.id)
 
@@ -316,24 +317,40 @@ class Function:
             FunctionError: it raised, or its sandbox ended without an answer.
             DeadlineError: it took longer than its timeout; its sandbox was ended.
         """
-        return (await self.call(*args, **kwargs)).result
+        exchange, attachment = await self._exchange(args, kwargs, whole=False)
+        if exchange.returned:
+            attachment.close()
+            return exchange.result()
+        return self._finish(exchange, attachment).result
 
     async def call(self, *args: Any, **kwargs: Any) -> Call:
         """As calling it, with what it wrote beside its result."""
+        return self._finish(*await self._exchange(args, kwargs, whole=True))
+
+    async def _exchange(self, args: Any, kwargs: Any, *, whole: bool) -> tuple[Exchange, Attachment]:
+        """A clone, until it has returned or ended; with `whole` until it has ended."""
         exchange = Exchange(self.snapshot, self._serializer, args, kwargs)
-        sandbox = await self._client.start(snapshot=self.snapshot, **self._options)
+        sandbox = await self._client.start(snapshot=self.snapshot, stdin=exchange.first, **self._options)
         try:
             attachment = sandbox.attach(self._timeout)
-            for piece in exchange.request:
+            for piece in exchange.more:
                 attachment.write(piece)
             async for stream, data in attachment:
                 if reply := exchange.feed(stream, data):
                     attachment.write(reply)
+                if not whole and exchange.returned:
+                    break
         except BaseException:
             with contextlib.suppress(QuarkError):
                 await sandbox.kill()
             raise
-        return exchange.finish(attachment.ended or await sandbox.state(), attachment.lost_bytes)
+        return exchange, attachment
+
+    @staticmethod
+    def _finish(exchange: Exchange, attachment: Attachment) -> Call:
+        if attachment.ended is None:
+            raise DaemonLostError("the daemon ended during the call; it can be made again when the daemon is back")
+        return exchange.finish(attachment.ended, attachment.lost_bytes)
 
 
 class Sandbox:

@@ -233,13 +233,15 @@ def _files(path: str) -> list[str]:
 
 
 class Exchange:
-    """One call: `request` is what the clone reads, `feed` takes what it writes."""
+    """One call: `first` and then `more` is what the clone reads, `feed` takes what it writes."""
 
     def __init__(self, name: str, serializer: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         self._name = name
         self._serializer = serializer
         data = pickle.dumps((args, kwargs)) if serializer == "pickle" else json.dumps([args, kwargs]).encode()
-        self.request = [b"%d\n" % len(data), *(data[at : at + PIECE] for at in range(0, len(data), PIECE))]
+        head = b"%d\n" % len(data)
+        self.first = head + data[:PIECE]  # goes with the request for the clone: it need not wait
+        self.more = [data[at : at + PIECE] for at in range(PIECE, len(data), PIECE)]
         self._answer, self._stderr = bytearray(), bytearray()
         self._acknowledged = 0
 
@@ -253,20 +255,36 @@ class Exchange:
         self._acknowledged += windows
         return b"." * windows
 
+    def _head(self) -> dict[str, int]:
+        """The line before the answer, if all of both has come."""
+        end = self._answer.find(b"\n")
+        try:
+            head = json.loads(self._answer[:end]) if end >= 0 else {}
+            whole = bool(head) and len(self._answer) == end + 1 + head["size"] + head["stdout"]
+        except (ValueError, KeyError, TypeError):
+            whole = False
+        return {**head, "at": end + 1} if whole else {}
+
+    @property
+    def returned(self) -> bool:
+        """Whether the result has come; the sandbox is about to end."""
+        head = self._head()
+        return bool(head) and not head["raised"]
+
+    def result(self) -> Any:
+        """Of a call that has `returned`."""
+        head = self._head()
+        data = bytes(self._answer[head["at"] : head["at"] + head["size"]])
+        return pickle.loads(data) if self._serializer == "pickle" else json.loads(data)  # noqa: S301 - the caller's choice
+
     def finish(self, sandbox: SandboxState, lost: int) -> Call:
         """The end of the sandbox has come.
 
         Raises:
             FunctionError: the function raised, or there is no (whole) answer.
         """
-        stderr = bytes(self._stderr)
-        line, _, body = bytes(self._answer).partition(b"\n")
-        try:
-            head = json.loads(line)
-            size, written = head["size"], head["stdout"]
-        except (ValueError, KeyError, TypeError):
-            head, size, written = {}, 0, 0
-        if not head or len(body) != size + written:
+        stderr, head = bytes(self._stderr), self._head()
+        if not head:
             why = (
                 f"{lost} bytes of it were lost: the daemon keeps too little (output_bytes)"
                 if lost
@@ -276,11 +294,11 @@ class Exchange:
             raise FunctionError(
                 f"{self._name} ended with status {sandbox.exit_status} and {why}: {last}", stderr=stderr
             )
-        data, stdout = body[:size], body[size:]
+        end = head["at"] + head["size"]
+        stdout = bytes(self._answer[end:])
         if head["raised"]:
-            raise self._error(json.loads(data), stdout, stderr)
-        result = pickle.loads(data) if self._serializer == "pickle" else json.loads(data)  # noqa: S301 - the caller's choice
-        return Call(result, stdout, stderr, sandbox)
+            raise self._error(json.loads(self._answer[head["at"] : end]), stdout, stderr)
+        return Call(self.result(), stdout, stderr, sandbox)
 
     def _error(self, told: dict[str, Any], stdout: bytes, stderr: bytes) -> FunctionError:
         exception: BaseException | None = None
