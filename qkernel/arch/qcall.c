@@ -99,6 +99,8 @@ void events_poll(void)
 		__atomic_store_n(&c->event_tail, c->event_tail + 1, __ATOMIC_RELEASE);
 		if (e.handle == QK_EV_CAPTURE)
 			capture_requested = true;
+		else if (e.handle == QK_EV_CUT)
+			window_cut();
 		else if (e.handle != QK_EV_TICK)
 			host_event(e.handle, e.events);
 	}
@@ -111,6 +113,8 @@ void events_poll(void)
 			host_event(QK_EV_SIGNAL, (u32)sig);
 	if (missed & QK_MISSED_CAPTURE)
 		capture_requested = true;
+	if (missed)
+		window_cut();
 	if (missed & QK_MISSED_HANDLES)
 		hoststreams_look_again();
 }

@@ -1,6 +1,7 @@
 /* Open files: life cycle, kernel-side reading, pages for mappings. */
 #include "inotify.h"
 #include "lock.h"
+#include "window.h"
 #include <linux/fcntl.h>
 #include <linux/mman.h>
 #include <linux/stat.h>
@@ -103,6 +104,22 @@ int file_get_page(struct file *f, u64 index, bool write, paddr_t *out)
 {
 	struct inode *i = f->inode;
 	return i->ops->getpage ? i->ops->getpage(i, index, write, out) : -EIO;
+}
+
+int file_get_shared(struct file *f, u64 index, bool write, paddr_t *out, bool *own)
+{
+	struct inode *i = f->inode;
+	*own = i->ops->getshared;
+	return *own ? i->ops->getshared(i, index, out) : file_get_page(f, index, write, out);
+}
+
+unsigned file_get_shared_around(struct file *f, u64 index, unsigned max, paddr_t *out)
+{
+	struct inode *i = f->inode;
+	if (!i->ops->getshared)
+		return file_get_pages_around(f, index, max, out);
+	memset(out, 0, max * sizeof(*out));
+	return window_around(i, index, max, out);
 }
 
 unsigned file_get_pages_around(struct file *f, u64 index, unsigned max, paddr_t *out)

@@ -1,6 +1,7 @@
 /* Content of host files: handles (those that nobody holds open are few, the least recently used ones are closed), pages, and opening. */
 #include "hostfs.h"
 #include "qcall.h"
+#include "window.h"
 #include <linux/fcntl.h>
 #include <linux/stat.h>
 
@@ -166,10 +167,12 @@ void host_unhold(struct inode *i)
 	struct hostnode *n = hostnode_of(i);
 	if (--n->opens || n->handle < 0)
 		return;
-	if (i->iflags & I_VOLATILE)
+	if (i->iflags & I_VOLATILE) {
+		window_drop(i);
 		host_close(n); /* the next open asks the host anyway */
-	else
+	} else {
 		idle_add(n);
+	}
 }
 
 static s64 read_pages(struct inode *i, int h, u64 index, unsigned n, const paddr_t *frames)

@@ -2,6 +2,7 @@
  * no links; a directory that is used much is fetched whole. Opening a file always finds it as it is (close-to-open). */
 #include "hostfs.h"
 #include "qcall.h"
+#include "window.h"
 #include <linux/fcntl.h>
 #include <linux/stat.h>
 
@@ -120,6 +121,7 @@ int host_set_stat(struct inode *i, const struct qk_stat *st)
 		host_drop_list(hostnode_of(i));
 	if (r || hostnode_of(i)->stale)
 		return -ESTALE;
+	bool cut = st->size < i->size && (i->iflags & I_VOLATILE) && window_uses(i);
 	i->mode = st->mode;
 	i->nlink = st->nlink;
 	i->uid = st->uid;
@@ -132,6 +134,8 @@ int host_set_stat(struct inode *i, const struct qk_stat *st)
 	i->mtime_ns = st->mtime_ns;
 	i->ctime_ns = st->ctime_ns;
 	host_checked(hostnode_of(i));
+	if (cut)
+		mm_unmap_file(i, (i->size + PAGE_SIZE - 1) >> PAGE_SHIFT);
 	return 0;
 }
 

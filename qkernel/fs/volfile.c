@@ -1,6 +1,7 @@
 /* Files of volumes: reads and writes go to the host, which may change them at any time. */
 #include "hostfs.h"
 #include "qcall.h"
+#include "window.h"
 #include <linux/fcntl.h>
 #include <linux/mman.h>
 #include <linux/stat.h>
@@ -23,6 +24,8 @@ static ssize_t read_cached(struct inode *i, struct uio *u, u64 *pos)
 {
 	struct hostnode *n = hostnode_of(i);
 	bool in_order = *pos && *pos == n->read_to;
+	if (window_uses(i))
+		return 0; /* what is written through a mapping is to be seen at once */
 	if (!n->pages_until || n->contact != host_contacts || mono_ns() >= n->pages_until) {
 		n->pages_until = 0;
 		if (!in_order || n->writable || i->size < *pos + AHEAD_MIN || host_refetch(i))
@@ -138,16 +141,10 @@ static s64 volume_lseek(struct file *f, s64 off, int whence)
 	return generic_lseek(f, off, whence);
 }
 
-/* Shared writable mappings would need pages to be written back. */
-static int volume_mmap(struct file *f, struct vma *v)
-{
-	return (v->flags & MAP_SHARED) && (f->flags & O_ACCMODE) != O_RDONLY && (v->prot & PROT_WRITE) ? -ENODEV : 0;
-}
-
 const struct file_ops volume_file_ops = {.read = volume_read,
 					 .write = volume_write,
 					 .lseek = volume_lseek,
-					 .mmap = volume_mmap,
+					 .mmap = generic_mmap,
 					 .fsync = volume_fsync,
 					 .fallocate = volume_fallocate,
 					 .release = volume_release};

@@ -1,6 +1,7 @@
 /* Volumes (-v): changes of names and attributes, which go to the host. */
 #include "hostfs.h"
 #include "qcall.h"
+#include "window.h"
 #include <linux/fcntl.h>
 #include <linux/stat.h>
 
@@ -198,6 +199,7 @@ const struct inode_ops volume_ops = {
 	.open = volume_open,
 	.readpages = host_readpages,
 	.getpage = host_getpage,
+	.getshared = window_get,
 	.getpages_around = pagecache_around,
 	.evict = host_evict,
 };

@@ -44,6 +44,8 @@ struct inode_ops {
 	int (*readpages)(struct inode *i, u64 index, unsigned n, const paddr_t *frames);
 	/* The frame for a mapping of page `index` (below the size), referenced. write: of a shared writable mapping. */
 	int (*getpage)(struct inode *i, u64 index, bool write, paddr_t *out);
+	/* The frame for a shared mapping, when that is not the page cache's: what the host and others have of the file. */
+	int (*getshared)(struct inode *i, u64 index, paddr_t *out);
 	/* As getpage(write = false) for what is in memory already or comes with one host read: fills out[] where it is 0, returns how many. */
 	unsigned (*getpages_around)(struct inode *i, u64 index, unsigned max, paddr_t *out);
 	void (*evict)(struct inode *i); /* last reference and link gone */
@@ -215,7 +217,9 @@ struct inode *hostfs_root(u32 root); /* host root number */
 void host_contact(bool input);       /* something went to the host, or (input) came from it or time was let pass: what it said before may be old */
 void host_forget_all(void);          /* everything that the host said may be old: a clone */
 void hostfiles_before_park(void);
-void hostfs_after_restore(void);                 /* volume slots have another directory now */
+void hostfs_after_restore(void); /* volume slots have another directory now */
+void window_cut(void);           /* fs/window.c: QK_EV_CUT */
+void window_after_restore(void);
 struct inode *overlay_root(struct inode *lower); /* changes stay in memory, over `lower`, which never changes; takes the reference over */
 bool inode_is_lower(const struct inode *i);      /* of the overlay, and its content still that of the tree below, which never changes */
 struct file *shmem_file_new(u64 size);           /* unnamed tmpfs file, open O_RDWR: MAP_SHARED|MAP_ANONYMOUS and memfd; NULL: out of memory */

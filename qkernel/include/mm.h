@@ -25,8 +25,9 @@ u32 frame_refs(paddr_t p);
 u64 frames_total(void), frames_free(void); /* of the RAM present now */
 void frames_publish(void);
 void frames_set_limit(u64 limit);
-u64 frames_available(void); /* free ones and those that QC_GROW may bring */
-u64 frames_limit(void);     /* of all RAM that QC_GROW may bring */
+bool frames_map_window(void); /* QK_WINDOW_GPA in the direct map; false: out of memory. Its frames are counted in fs/window.c */
+u64 frames_available(void);   /* free ones and those that QC_GROW may bring */
+u64 frames_limit(void);       /* of all RAM that QC_GROW may bring */
 static inline void *phys_to_virt(paddr_t p) { return (void *)(QK_DIRECT_BASE + p); }
 static inline paddr_t virt_to_phys(const void *v)
 {
@@ -106,6 +107,11 @@ long mm_set_brk(struct mm *mm, vaddr_t brk);
 int file_get_page(struct file *f, u64 index, bool write, paddr_t *out);
 /* How many of the pages [index, index+max) are already in memory or can be had with one host read; used by fault-around: fills out[] (0 = not). */
 unsigned file_get_pages_around(struct file *f, u64 index, unsigned max, paddr_t *out);
+/* Pages of host files that are mapped shared (fs/window.c): one more or less in use. */
+void window_count(paddr_t p, int change);
+/* As file_get_page and file_get_pages_around for a shared mapping: of a volume the host's own pages. own: they are, and may be written at once. */
+int file_get_shared(struct file *f, u64 index, bool write, paddr_t *out, bool *own);
+unsigned file_get_shared_around(struct file *f, u64 index, unsigned max, paddr_t *out);
 /* Before memory runs out: fs drops clean cached pages; returns frames freed. */
 u64 pagecache_shrink(u64 want);
 

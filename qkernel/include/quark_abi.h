@@ -18,6 +18,10 @@
 #define QK_COMM_GPA (60ull << 30)
 #define QK_COMM_SIZE (1ull << 20)
 #define QK_RAM_MAX QK_COMM_GPA
+/* Host files that are mapped shared: a memslot of its own, made when it is first used, of chunks that each show one piece of a file (QC_MAP). */
+#define QK_WINDOW_GPA (61ull << 30)
+#define QK_WINDOW_CHUNK (2ull << 20)
+#define QK_WINDOW_CHUNKS 512u
 
 /* First pages of RAM, written by QVisor before the first instruction. */
 #define QK_GPA_PML4 0x1000ull /* initial page tables: PML4, then tables up to QK_GPA_TABLES_END */
@@ -95,6 +99,7 @@ struct qk_event {
 #define QK_EV_SIGNAL (-1)    /* events = signal number to deliver to the first process (Ctrl-C, terminate) */
 #define QK_EV_WINCH (-2)     /* the terminal's window size changed */
 #define QK_EV_CAPTURE (-3)   /* quiesce and PARK as soon as possible */
+#define QK_EV_CUT (-5)       /* a file in the window is shorter than what the guest touched of it; that part reads as zeros until it is mapped anew */
 #define QK_EV_TICK (-4)      /* nothing but a look at the clock */
 #define QK_MISSED_HANDLES 1u /* any handle may have become ready: ask for all of them again */
 #define QK_MISSED_CAPTURE 2u
@@ -229,6 +234,8 @@ enum qk_op {
 	QC_REOPEN, /* arg0 handle, arg1 access mode (O_*): ret another handle of the same file, its locks are of another owner */
 	QC_LOCK,   /* arg0 handle, arg1 F_RDLCK, F_WRLCK or F_UNLCK | QK_LOCK_*, arg2 start, arg3 length (0: to the end): an open file description
 	            * lock; -EAGAIN: another has it. QK_LOCK_TEST: ret 1: somebody has out0 (type), out1 (start), out2 (length); 0: nobody */
+	QC_MAP,    /* arg0 handle of a volume's file, arg1 chunk, arg2 offset in the file, arg3 1: writable. The chunk shows that piece from now on */
+	QC_UNMAP,  /* arg0 chunk: it shows nothing */
 	QC_OP_COUNT
 };
 #define QK_LOCK_FLOCK 0x100u /* as flock(2), of the whole file */

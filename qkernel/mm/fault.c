@@ -55,12 +55,13 @@ static int map_file(struct mm *mm, struct vma *v, vaddr_t va, bool write)
 	paddr_t p;
 	if (!e)
 		return -ENOMEM;
-	int r = file_get_page(v->file, index, write && is_shared(v), &p);
+	bool own = false;
+	int r = is_shared(v) ? file_get_shared(v->file, index, write, &p, &own) : file_get_page(v->file, index, false, &p);
 	if (r)
 		return r;
-	u64 flags = pte_flags(v->prot);
+	u64 flags = pte_flags(v->prot), around = own ? flags : flags & ~(PTE_W | PTE_D);
 	if (is_shared(v)) {
-		*e = p | (write ? flags : flags & ~(PTE_W | PTE_D));
+		*e = p | (write ? flags : around);
 	} else if (write) {
 		paddr_t copy = frame_alloc(0);
 		if (!copy) {
@@ -74,18 +75,21 @@ static int map_file(struct mm *mm, struct vma *v, vaddr_t va, bool write)
 		*e = p | (flags & ~(PTE_W | PTE_D));
 	}
 	mm->pages++;
-	/* Neighbours that are at hand, read-only. */
+	/* Neighbours that are at hand, read-only where others may not see them written. */
 	vaddr_t from = MAX(va & ~((vaddr_t)AROUND * PAGE_SIZE - 1), v->start);
 	vaddr_t to = MIN((va & ~((vaddr_t)AROUND * PAGE_SIZE - 1)) + AROUND * PAGE_SIZE, v->end);
 	paddr_t frames[AROUND];
 	u32 n = (u32)((to - from) >> PAGE_SHIFT);
-	file_get_pages_around(v->file, v->pgoff + ((from - v->start) >> PAGE_SHIFT), n, frames);
+	if (is_shared(v))
+		file_get_shared_around(v->file, v->pgoff + ((from - v->start) >> PAGE_SHIFT), n, frames);
+	else
+		file_get_pages_around(v->file, v->pgoff + ((from - v->start) >> PAGE_SHIFT), n, frames);
 	for (u32 i = 0; i < n; i++) {
 		if (!frames[i])
 			continue;
 		u64 *pte = pte_make(mm, from + i * PAGE_SIZE);
 		if (pte && !*pte) {
-			*pte = frames[i] | (flags & ~(PTE_W | PTE_D));
+			*pte = frames[i] | around;
 			mm->pages++;
 		} else {
 			frame_put(frames[i]);
@@ -129,7 +133,8 @@ static int upgrade(struct mm *mm, struct vma *v, vaddr_t va, u64 *e, u32 access)
 	} else if (is_shared(v)) {
 		if (v->file) {
 			paddr_t same;
-			int r = file_get_page(v->file, v->pgoff + ((va - v->start) >> PAGE_SHIFT), true, &same);
+			bool own;
+			int r = file_get_shared(v->file, v->pgoff + ((va - v->start) >> PAGE_SHIFT), true, &same, &own);
 			if (r)
 				return r;
 			*e = same | flags;

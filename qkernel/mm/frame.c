@@ -125,6 +125,17 @@ static void map_direct(paddr_t from, u64 len)
 	}
 }
 
+bool frames_map_window(void)
+{
+	static bool mapped;
+	if (!mapped && nfree < 8 && !pagecache_shrink(8))
+		return false;
+	if (!mapped)
+		map_direct(QK_WINDOW_GPA, QK_WINDOW_CHUNKS * QK_WINDOW_CHUNK);
+	mapped = true;
+	return true;
+}
+
 static bool grow(void)
 {
 	if (ram_bytes + QK_SLOT_SIZE > ram_limit || nfree < 4)
@@ -206,11 +217,18 @@ void frame_free_order(paddr_t p, unsigned order)
 
 void frame_get(paddr_t p)
 {
-	frame_of(p)->refs++;
+	if (p >= QK_WINDOW_GPA)
+		window_count(p, 1);
+	else
+		frame_of(p)->refs++;
 }
 
 void frame_put(paddr_t p)
 {
+	if (p >= QK_WINDOW_GPA) {
+		window_count(p, -1);
+		return;
+	}
 	struct frame *f = frame_of(p);
 	BUG_ON(!f->refs);
 	if (f->refs == 1)
@@ -221,7 +239,7 @@ void frame_put(paddr_t p)
 
 u32 frame_refs(paddr_t p)
 {
-	return frame_of(p)->refs;
+	return p >= QK_WINDOW_GPA ? 2 : frame_of(p)->refs; /* the host has those of the window, too */
 }
 
 u64 frames_total(void)

@@ -418,7 +418,16 @@ long sys_msync(u64 addr, u64 len, u64 flags)
 		return -EINVAL;
 	if (!range_ok(addr, len))
 		return -ENOMEM;
-	return check_mapped(addr, len);
+	long r = check_mapped(addr, len);
+	for (vaddr_t at = addr; !r && (flags & MS_SYNC) && at < addr + len;) {
+		const struct vma *v = vma_find(current->mm, at);
+		if (!v)
+			break;
+		at = v->end;
+		if (v->file && (v->flags & MAP_SHARED) && v->file->ops->fsync)
+			r = v->file->ops->fsync(v->file, true);
+	}
+	return r;
 }
 
 /* Guest memory is never swapped, so locking has nothing to do. */

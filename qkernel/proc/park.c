@@ -31,6 +31,8 @@ void after_park(void)
 		frames_set_limit(comm()->boot.ram_limit);
 		hostfs_after_restore();
 		hoststreams_restored();
+		locks_after_restore();
+		window_after_restore();
 		struct process *p;
 		struct task *t;
 		struct mm *last = NULL;

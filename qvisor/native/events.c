@@ -80,7 +80,7 @@ static void note_missed(struct qv *vm, int32_t handle, uint32_t events)
 		__atomic_fetch_or(&vm->comm->missed_signals, 1ull << ((events - 1) & 63), __ATOMIC_SEQ_CST);
 	else if (handle == QK_EV_CAPTURE)
 		__atomic_fetch_or(&vm->comm->missed, QK_MISSED_CAPTURE, __ATOMIC_SEQ_CST);
-	else if (handle >= 0)
+	else if (handle >= 0 || handle == QK_EV_CUT)
 		__atomic_fetch_or(&vm->comm->missed, QK_MISSED_HANDLES, __ATOMIC_SEQ_CST);
 }
 

@@ -525,6 +525,9 @@ int64_t qfile_call(struct qv *vm, struct qk_call *call)
 		return close_handle(vm, call->arg[0]);
 	case QC_STATFS:
 		return stat_filesystem(vm, call);
+	case QC_MAP:
+	case QC_UNMAP:
+		return window_call(vm, call);
 	case QC_REOPEN:
 		return qlock_reopen(vm, call);
 	case QC_LOCK:

@@ -106,6 +106,8 @@ static int run_loop(struct qv *vm)
 		if (ioctl(vm->vcpu_fd, KVM_RUN, 0) < 0) {
 			if (errno == EINTR || errno == EAGAIN)
 				continue;
+			if (errno == EFAULT && window_cut(vm))
+				continue;
 			describe(vm, strerror(errno));
 			return 0;
 		}

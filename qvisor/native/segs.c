@@ -12,7 +12,7 @@ int segs_to_iov(struct qv *vm, const struct qk_call *call, struct iovec *iov)
 	for (uint32_t i = 0; i < call->nseg; i++) {
 		/* Read once: the guest may rewrite its list meanwhile. */
 		uint64_t gpa = READ_ONCE(segs[i].gpa), len = READ_ONCE(segs[i].len);
-		iov[i].iov_base = vm_ram(vm, gpa, len);
+		iov[i].iov_base = gpa < QK_WINDOW_GPA ? vm_ram(vm, gpa, len) : window_at(vm, gpa, len);
 		iov[i].iov_len = len;
 		if (!iov[i].iov_base)
 			return -EFAULT;

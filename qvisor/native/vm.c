@@ -20,7 +20,7 @@ uint64_t now_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-static int set_slot(struct qv *vm, unsigned slot, uint64_t gpa, uint64_t size, void *host)
+int vm_set_slot(struct qv *vm, unsigned slot, uint64_t gpa, uint64_t size, void *host)
 {
 	struct kvm_userspace_memory_region r = {.slot = slot, .guest_phys_addr = gpa, .memory_size = size, .userspace_addr = (uintptr_t)host};
 	return ioctl(vm->vm_fd, KVM_SET_USER_MEMORY_REGION, &r) ? -errno : 0;
@@ -33,7 +33,7 @@ int vm_add_slot(struct qv *vm)
 	char *host = vm->ram + vm->ram_bytes;
 	if (mmap(host, QK_SLOT_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
 		return -errno;
-	int r = set_slot(vm, vm->nslots + 1, vm->ram_bytes, QK_SLOT_SIZE, host);
+	int r = vm_set_slot(vm, vm->nslots + 1, vm->ram_bytes, QK_SLOT_SIZE, host);
 	if (r)
 		return r;
 	vm->nslots++;
@@ -73,7 +73,7 @@ static int create(struct qv *vm)
 	vm->comm = (struct qk_comm *)(vm->comm_area + QK_OFF_HEAD);
 	vm->comm->abi_version = QK_ABI_VERSION;
 	vm->comm->vcpu.timer_ns = UINT64_MAX;
-	int r = set_slot(vm, COMM_SLOT, QK_COMM_GPA, QK_COMM_SIZE, vm->comm_area);
+	int r = vm_set_slot(vm, COMM_SLOT, QK_COMM_GPA, QK_COMM_SIZE, vm->comm_area);
 	if (r)
 		return r;
 	vm->ram = mmap(NULL, vm->ram_reserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -141,6 +141,7 @@ void qv_destroy(struct qv *vm)
 	poller_destroy(vm);
 	events_destroy(vm);
 	qfile_close_all(vm);
+	window_destroy(vm);
 	if (vm->run != MAP_FAILED)
 		munmap(vm->run, vm->run_size);
 	if (vm->vcpu_fd >= 0)

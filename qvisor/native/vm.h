@@ -56,7 +56,13 @@ struct qv {
 	unsigned next_system;
 	struct qv_handle handles[QV_MAX_HANDLES];
 	int handles_top, handles_free; /* all from the first on have never been used; all below the second (and from 3 on) are in use */
-	char *restored_names;          /* of all handles that came from recipes */
+	char *window;                  /* QK_WINDOW_GPA; NULL: not used yet */
+	struct qv_chunk {
+		int file;     /* descriptor + 1; 0: shows nothing */
+		uint64_t off; /* of the file */
+		uint64_t cut; /* bytes of it that showed the file when it was last found too short; QK_WINDOW_CHUNK: all */
+	} chunks[QK_WINDOW_CHUNKS];
+	char *restored_names; /* of all handles that came from recipes */
 	size_t restored_names_size;
 
 	pthread_t vcpu_thread;
@@ -140,6 +146,11 @@ int qfile_of(struct qv *vm, uint64_t handle, bool stream); /* descriptor behind 
 int qfile_new(struct qv *vm, struct qv_handle h);          /* takes fd and name over; the handle or -errno */
 int64_t qlock_reopen(struct qv *vm, struct qk_call *call); /* qlock.c */
 int64_t qlock_lock(struct qv *vm, struct qk_call *call);
+int64_t window_call(struct qv *vm, struct qk_call *call);   /* window.c */
+void *window_at(struct qv *vm, uint64_t gpa, uint64_t len); /* memory of a range of the window, maybe of nothing; NULL: not in it */
+bool window_cut(struct qv *vm);                             /* after a failed access: whether a file was found to be too short, and the guest told */
+void window_destroy(struct qv *vm);
+int vm_set_slot(struct qv *vm, unsigned slot, uint64_t gpa, uint64_t size, void *host);
 int64_t qdir_list(struct qv *vm, struct qk_call *call); /* qdir.c */
 void qfile_close_pending(struct qv *vm);                /* what the guest said it is done with */
 int qfile_reopen(struct qv *vm, struct qv_handle *h);   /* descriptor of a handle restored from a recipe; -ESTALE: not the same file */

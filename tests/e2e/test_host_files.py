@@ -1,5 +1,6 @@
 """Files of the host that others change while a sandbox lives, or between a capture and its clones: never wrong content without an error."""
 
+import fcntl
 import json
 import sqlite3
 import subprocess
@@ -146,7 +147,7 @@ for i in range(60):
 """
 
 
-@pytest.mark.parametrize("mode", ["delete"])
+@pytest.mark.parametrize("mode", ["delete", "wal"])
 def test_sqlite_in_two_sandboxes_and_on_the_host(quark, tmp_path, mode):
     argv = [PYTHON, "-c", INSERT]
     volume = tmp_path / "volume"
@@ -194,3 +195,104 @@ print(can(lambda: fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB, 10, 25)), can(la
     assert ask() == "False True False True\n"
     guest.communicate(b"\n", timeout=60)
     assert ask() == "True True True True\n"
+
+
+SHARED = """
+import mmap, os, sys
+fd = os.open('/data/f', os.O_RDWR)
+m = mmap.mmap(fd, 0)
+m[:5] = b'guest'
+m[3 << 20:(3 << 20) + 4] = b'tail'
+assert (os.pread(fd, 5, 0), os.pread(fd, 4, 3 << 20)) == (b'guest', b'tail')
+os.pwrite(fd, b'written', 10)
+assert m[10:17] == b'written'
+if os.fork() == 0:
+    m[200:205] = b'child'
+    os._exit(0)
+os.wait()
+reader = mmap.mmap(os.open('/data/f', os.O_RDONLY), 0, prot=mmap.PROT_READ)
+assert reader[200:205] == b'child'
+"""
+
+
+def test_shared_mappings_are_shared_with_the_host(quark, tmp_path):
+    file = tmp_path / "f"
+    file.write_bytes(bytes((3 << 20) + 5000))
+    code = (
+        SHARED + "\nprint('mapped', flush=True); sys.stdin.readline(); print(m[100:104], reader[100:104], flush=True)"
+    )
+    guest = quark.start("run", "-v", f"{tmp_path}:/data", "--", PYTHON, "-c", code)
+    assert guest.stdout.readline() == b"mapped\n", guest.stderr.read()
+    with file.open("r+b") as f:
+        assert (f.read(5), f.read(12)[5:], f.read(188)[183:]) == (b"guest", b"written", b"child")
+        f.seek(100)
+        f.write(b"host")
+    assert guest.communicate(b"\n", timeout=60) == (b"b'host' b'host'\n", b"")
+
+
+def test_a_mapped_file_that_is_cut_is_a_bus_error(quark, tmp_path):
+    file = tmp_path / "f"
+    file.write_bytes(bytes(1 << 20))
+    code = """
+import mmap
+f = open('/data/f', 'r+b')
+m = mmap.mmap(f.fileno(), 0)
+m[500_000] = 7
+print('mapped', flush=True)
+while m[500_000] == 7: pass
+print('zeros')
+"""
+    guest = quark.start("run", "-v", f"{tmp_path}:/data", "--", PYTHON, "-c", code)
+    assert guest.stdout.readline() == b"mapped\n", guest.stderr.read()
+    with file.open("r+b") as f:
+        f.truncate(8192)
+    assert guest.communicate(timeout=60) == (b"", b"")
+    assert guest.returncode == 128 + 7
+
+
+def test_a_shared_mapping_goes_on_in_a_clone(quark, tmp_path):
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    file = volume / "f"
+    file.write_bytes(bytes((3 << 20) + 5000))
+    code = (
+        SHARED
+        + """
+q = os.open('/dev/quark', os.O_RDWR); os.write(q, b'ready\\n')
+print(m[:5], m[3 << 20:(3 << 20) + 4], flush=True)
+m[50:55] = b'clone'
+"""
+    )
+    made = quark("snapshot", "create", "s", "--ready-file", "-v", f"{volume}:/data", "--", PYTHON, "-c", code)
+    assert made.status == 0, made.err
+    with file.open("r+b") as f:
+        f.write(b"other")
+    done = quark("run", "--from-snapshot", "s")
+    assert (done.out, done.err) == ("b'other' b'tail'\n", "")
+    assert file.read_bytes()[50:55] == b"clone"
+
+
+def test_a_clone_holds_its_locks_or_says_that_it_lost_them(quark, tmp_path):
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    (volume / "f").write_text("x" * 100)
+    code = """
+import fcntl, os, subprocess, sys
+f = open('/data/f', 'r+')
+fcntl.lockf(f, fcntl.LOCK_EX, 10, 20)
+q = os.open('/dev/quark', os.O_RDWR); os.write(q, b'ready\\n')
+print('up', flush=True)
+sys.stdin.readline()
+"""
+    made = quark("snapshot", "create", "s", "--ready-file", "-v", f"{volume}:/data", "--", PYTHON, "-c", code)
+    assert made.status == 0, made.err
+    guest = quark.start("run", "--from-snapshot", "s")
+    assert guest.stdout.readline() == b"up\n", guest.stderr.read()
+    with open(volume / "f", "r+") as f:
+        with pytest.raises(BlockingIOError):
+            fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB, 5, 28)
+        assert guest.communicate(b"\n", timeout=60) == (b"", b"")
+        fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB, 5, 28)
+        done = quark("run", "--from-snapshot", "s")
+    assert done.out == "up\n"
+    assert "has lost its lock" in done.err
