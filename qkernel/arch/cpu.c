@@ -148,13 +148,21 @@ void arch_init(void)
 	}
 	write_msr(MSR_LSTAR, (u64)syscall_entry);
 	if (ring_mode == QK_RING_0)
-		write_msr(MSR_FMASK, 0x40500 | RFLAGS_IF);
+		write_msr(MSR_FMASK, FMASK_ALWAYS | RFLAGS_IF);
 	arch_fpu_init();
 }
 
-/* An exception in kernel code: always our bug. */
-noreturn void kernel_trap(struct trapframe *tf)
+/* An exception at a kernel address. In ring3 mode a program can have jumped there: kernel code proper runs on the task's kernel stack (or on the boot
+ * stack, before there is a task), a program on its own. Returns the program's frame, on the task's kernel stack; a kernel's exception is always our bug. */
+struct trapframe *kernel_trap(struct trapframe *tf)
 {
+	/* One page more below: what ran over is a kernel stack too. */
+	bool kernel_stack = percpu.kstack_top - tf->rsp <= KERNEL_STACK_BYTES + PAGE_SIZE;
+	if (ring_mode == QK_RING_3 && current && !kernel_stack) {
+		struct trapframe *own = arch_task_frame(&current->arch);
+		*own = *tf;
+		return own;
+	}
 	panic("kernel exception %lu error %lx at %lx, address %lx\n rax %lx rbx %lx rcx %lx rdx %lx rsi %lx rdi %lx\n rbp %lx rsp %lx r8 %lx r9 %lx "
 	      "r10 %lx r11 %lx\n r12 %lx r13 %lx r14 %lx r15 %lx",
 	      tf->vector, tf->error, tf->rip, arch_fault_address(), tf->rax, tf->rbx, tf->rcx, tf->rdx, tf->rsi, tf->rdi, tf->rbp, tf->rsp, tf->r8,

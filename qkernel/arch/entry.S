@@ -5,7 +5,7 @@
 #define SEL_UDS 0x2b
 #define SEL_UCS 0x33
 #define TF_SYSCALL 256
-#define KERNEL_RIP_HI 0x7f80 /* bits 32..47 of the lowest kernel address */
+#define KERNEL_HI 0x7f80 /* bits 32..63 of the lowest kernel address */
 
 /* ---- Descriptor tables (offsets fixed by quark_abi.h) */
 	.section .arch_tables, "aw"
@@ -53,7 +53,7 @@ _start:
 	wrmsr
 	mov $MSR_FMASK, %ecx
 	xor %edx, %edx
-	mov $0x40500, %eax /* AC, DF, TF; not IF: POPF at CPL 3 could not set it again */
+	mov $FMASK_ALWAYS, %eax /* not IF: POPF at CPL 3 could not set it again */
 	wrmsr
 	mov $MSR_LSTAR, %ecx
 	lea syscall_probe(%rip), %rax
@@ -103,6 +103,7 @@ syscall_probe:
 syscall_entry:
 	mov %rsp, percpu+PC_USER_RSP(%rip)
 	mov percpu+PC_KSTACK_TOP(%rip), %rsp
+syscall_on_stack:
 	push $SEL_UDS
 	push percpu+PC_USER_RSP(%rip)
 	push %r11
@@ -158,8 +159,8 @@ pf3:
 	mov %rax, percpu+PC_CR2(%rip)
 	pop %rax
 common3:
-	cmpw $KERNEL_RIP_HI, 20(%rsp)
-	jae 1f
+	cmpl $KERNEL_HI, 20(%rsp)
+	jae 1f /* kernel code, or a program that jumped here: kernel_trap finds out */
 	push $SEL_UDS
 	push percpu+PC_KSTACK_TOP(%rip)
 	push $0x202
@@ -174,10 +175,11 @@ common3:
 	iretq
 
 irq3:	/* On a stack of its own (IST): it may interrupt trap_entry_ring3 while that reads the stub frame. Interrupted kernel code goes on at once: it looks
-	 * at the event ring before it returns to user mode. From user mode the frame moves to the stub stack. */
-	cmpw $KERNEL_RIP_HI, 4(%rsp)
+	 * at the event ring before it returns to user mode. From user mode the frame moves to the stub stack. Kernel code runs on a kernel stack, but for
+	 * the first instructions of syscall_entry: anywhere else it is a program that jumped here, and it must not keep the processor. */
+	cmpl $KERNEL_HI, 4(%rsp)
 	jae 1f
-	lea stub_stack_top(%rip), %rsp
+2:	lea stub_stack_top(%rip), %rsp
 	push IRQ_FRAME+32(%rip)
 	push IRQ_FRAME+24(%rip)
 	push IRQ_FRAME+16(%rip)
@@ -186,10 +188,18 @@ irq3:	/* On a stack of its own (IST): it may interrupt trap_entry_ring3 while th
 	push $0
 	push $QK_IRQ
 	jmp common3
-1:	iretq
+1:	cmpl $KERNEL_HI, 28(%rsp)
+	jae 3f
+	push %rax
+	lea syscall_on_stack(%rip), %rax
+	sub 8(%rsp), %rax
+	cmp $(syscall_on_stack - syscall_entry), %rax
+	pop %rax
+	ja 2b
+3:	iretq
 
-bp3:	/* INT3: the gate for privileged operations when it comes from kernel code */
-	cmpw $KERNEL_RIP_HI, 4(%rsp)
+bp3:	/* INT3: the gate for privileged operations when it comes from a kernel stack */
+	cmpl $KERNEL_HI, 28(%rsp)
 	jb 9f
 	cmp $GATE_INVLPG, %edi
 	je 2f
@@ -234,7 +244,11 @@ kernel_trap_ring3:
 	PUSH_REGS
 	mov %rsp, %rdi
 	cld
-	call kernel_trap
+	call kernel_trap /* comes back for a program's own fault, with its frame on the task's kernel stack */
+	mov %rax, %rsp
+	mov %rax, %rdi
+	call trap_dispatch
+	jmp ret_from_new_task
 
 /* void gate_op(op rdi, value rsi, msr rdx) */
 	.globl gate_op

@@ -20,6 +20,7 @@
 #define MSR_FMASK 0xc0000084
 
 #define RFLAGS_IF 0x200
+#define FMASK_ALWAYS 0x44500 /* AC, NT (IRET faults on it), DF, TF */
 #define STUB_STACK_SIZE 1024
 
 #ifndef __ASSEMBLER__

@@ -18,6 +18,9 @@ struct trapframe {
 };
 #define TF_SYSCALL 256
 
+#define KSTACK_ORDER 2 /* 16 KiB */
+#define KERNEL_STACK_BYTES (PAGE_SIZE << KSTACK_ORDER)
+
 struct task;
 struct mm;
 

@@ -121,7 +121,7 @@ static void map_direct(paddr_t from, u64 len)
 			*e = t | PTE_P | PTE_W | PTE_A | arch_pte_kernel();
 		}
 		u64 *pd = phys_to_virt(*e & PTE_ADDR);
-		pd[a >> 21 & 511] = a | PTE_P | PTE_W | PTE_A | PTE_D | PTE_PS | arch_pte_kernel();
+		pd[a >> 21 & 511] = a | PTE_P | PTE_W | PTE_A | PTE_D | PTE_PS | PTE_NX | arch_pte_kernel();
 	}
 }
 

@@ -23,8 +23,6 @@ void sleepers_run(u64 now);
 /* After a syscall that returned -ERESTART*: prepares the restart or turns it into -EINTR. handler: a handler will run; sa_flags: its flags. */
 void syscall_restart(struct trapframe *tf, bool handler, u64 sa_flags);
 /* task.c */
-#define KSTACK_ORDER 2 /* 16 KiB */
-#define KERNEL_STACK_BYTES (PAGE_SIZE << KSTACK_ORDER)
 struct task *task_new(struct process *p, struct mm *mm);
 void task_free(struct task *t);
 struct process *process_new(struct process *like, struct process *parent);

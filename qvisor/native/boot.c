@@ -10,6 +10,7 @@
 #define PTE_W 2ull
 #define PTE_U 4ull
 #define PTE_PS 0x80ull
+#define PTE_NX (1ull << 63)
 #define TABLE (PTE_P | PTE_W | PTE_U)
 #define KERNEL_MAX (8ull << 20)
 
@@ -34,12 +35,12 @@ static void build_tables(struct qv *vm)
 	ENTRY(pdpt, index_at(QK_KERNEL_BASE, 2)) = pd_kernel | TABLE;
 	ENTRY(pdpt, index_at(QK_COMM_BASE, 2)) = pd_comm | TABLE;
 	for (uint64_t a = 0; a < vm->ram_bytes; a += 2ull << 20)
-		ENTRY(pd_direct, a >> 21) = a | TABLE | PTE_PS;
+		ENTRY(pd_direct, a >> 21) = a | TABLE | PTE_PS | PTE_NX;
 	for (uint64_t a = 0; a < KERNEL_MAX; a += 2ull << 20)
 		ENTRY(pd_kernel, a >> 21) = (QK_GPA_KERNEL + a) | TABLE | PTE_PS;
 	ENTRY(pd_comm, 0) = pt_comm | TABLE;
 	for (uint64_t a = 0; a < QK_COMM_SIZE; a += 4096)
-		ENTRY(pt_comm, a >> 12) = (QK_COMM_GPA + a) | TABLE;
+		ENTRY(pt_comm, a >> 12) = (QK_COMM_GPA + a) | TABLE | PTE_NX;
 #undef ENTRY
 }
 

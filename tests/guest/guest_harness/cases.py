@@ -93,7 +93,7 @@ THREADS = [
     *program("futex_wait"),
     *program("futex_requeue"),
 ]
-SIGNAL_PARTS = ("basic", "info", "restart", "stack", "wait", "thread", "timer", "fault", "jump", "fpstate")
+SIGNAL_PARTS = ("basic", "info", "restart", "stack", "wait", "thread", "timer", "fault", "jump", "fpstate", "wild")
 SIGNALS = [case for name in SIGNAL_PARTS for case in program(f"sig_{name}")]
 FILE_PARTS = ("open", "rw", "names", "dirs", "stat", "truncate", "at", "dup", "copy", "lock", "system", "stdio")
 FILES = [
