@@ -277,6 +277,7 @@ void text_fdinfo(struct text *t, const struct subject *s)
 	const struct file *f = fs->fd[s->fd];
 	text_add(t, "pos:\t%lu\nflags:\t0%o\nmnt_id:\t20\nino:\t%lu\n", f->pos, f->flags, f->inode->ino);
 	inotify_fdinfo(f, t);
+	pidfd_fdinfo(f, t);
 }
 
 const struct proc_text process_texts[] = {

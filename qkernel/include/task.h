@@ -73,6 +73,7 @@ struct process {
 	struct list all;               /* every process */
 	u32 ntasks;
 	struct task *leader;
+	struct pidref *pidref;  /* fs/pidfd.c: NULL while no descriptor names it */
 	struct task *exec_task; /* sleeps in execve until it is the only thread */
 	struct sighand *sighand;
 	struct sigpending pending;

@@ -2,6 +2,9 @@
 #include "arch.h"
 #include "fs.h"
 #include "proc.h"
+#include <linux/capability.h>
+#include <linux/fcntl.h>
+#include <linux/resource.h>
 #include <linux/sched.h>
 
 #define NAMESPACES (CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWCGROUP)
@@ -16,6 +19,32 @@ static struct sighand *sighand_copy(const struct sighand *s)
 	return n;
 }
 
+/* A descriptor of the new process for its parent. */
+static long give_pidfd(struct process *p, u64 where)
+{
+	struct file *f = pidfd_file(p, 0);
+	int fd = f ? fd_install(f, O_CLOEXEC, 0) : -ENOMEM;
+	if (fd < 0)
+		return fd;
+	if (put_user(fd, UPTR(where))) {
+		fd_close(fd);
+		return -EFAULT;
+	}
+	return 0;
+}
+
+/* getrlimit(2), RLIMIT_NPROC: tasks of the caller's real user, ended ones that nobody has waited for included. */
+static bool too_many_of_user(const struct process *p)
+{
+	u64 limit = p->rlim[RLIMIT_NPROC].cur, n = 0;
+	if (limit >= TASKS_MAX || p->uid == 0 || p->cap_eff & (1ul << CAP_SYS_RESOURCE | 1ul << CAP_SYS_ADMIN))
+		return false;
+	const struct process *o;
+	list_for_each (o, &all_processes, all)
+		n += o->uid == p->uid ? MAX(o->ntasks, 1u) : 0;
+	return n >= limit;
+}
+
 /* Until the task runs nothing else can see it: the pieces are released one by one when a later one fails. */
 static long clone_task(const struct clone_args *a)
 {
@@ -24,6 +53,8 @@ static long clone_task(const struct clone_args *a)
 	struct trapframe tf = *arch_task_frame(&current->arch);
 	long err = -ENOMEM;
 
+	if (too_many_of_user(proc))
+		return -EAGAIN;
 	struct mm *mm = current->mm;
 	if (flags & CLONE_VM)
 		mm_get(mm);
@@ -61,6 +92,8 @@ static long clone_task(const struct clone_args *a)
 	t->files = flags & CLONE_FILES ? current->files : files_clone(current->files);
 	t->fs = flags & CLONE_FS ? current->fs : fs_ctx_clone(current->fs);
 	if (!t->files || !t->fs)
+		goto no_files;
+	if (flags & CLONE_PIDFD && (err = give_pidfd(p, a->pidfd)))
 		goto no_files;
 	if (flags & CLONE_FILES)
 		t->files->refs++;
@@ -144,7 +177,7 @@ static long clone_checked(const struct clone_args *a)
 		return -EINVAL;
 	if (f & NAMESPACES)
 		return -EPERM;
-	if (f & (CLONE_PIDFD | CLONE_INTO_CGROUP) || a->exit_signal > SIGNALS)
+	if (f & CLONE_INTO_CGROUP || a->exit_signal > SIGNALS || (f & CLONE_PIDFD && f & (CLONE_THREAD | CLONE_DETACHED)))
 		return -EINVAL;
 	if (f & CLONE_SETTLS && a->tls >= QK_USER_TOP)
 		return -EPERM;
@@ -158,9 +191,12 @@ long sys_clone(u64 flags, u64 stack, u64 parent_tid, u64 child_tid, u64 tls)
 		.exit_signal = flags & 0xff,
 		.stack = stack,
 		.parent_tid = parent_tid,
+		.pidfd = parent_tid,
 		.child_tid = child_tid,
 		.tls = tls,
 	};
+	if (flags & CLONE_PIDFD && flags & (CLONE_PARENT_SETTID | CLONE_DETACHED))
+		return -EINVAL; /* both would go to the same place */
 	a.flags &= ~(u64)CLONE_DETACHED;
 	return clone_checked(&a);
 }

@@ -110,6 +110,7 @@ static void leave_to_parent(struct process *p)
 	const struct ksigaction *sa = p->parent ? &p->parent->sighand->action[SIGCHLD - 1] : NULL;
 	bool reap = sa && p->exit_signal == SIGCHLD && (sa->handler == 1 || (sa->flags & SA_NOCLDWAIT));
 	s32 status = p->exit_status;
+	pidref_wake(p);
 	notify_parent(p, WIFSIGNALED(status) ? CLD_KILLED : CLD_EXITED, WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
 	if (reap)
 		process_free(p);
@@ -256,6 +257,20 @@ static long collect(int type, s32 id, u64 options, s32 *status, struct siginfo *
 static long wait_child(int type, s32 id, u64 options, s32 *status, struct siginfo *info, struct rusage_times *times)
 {
 	long r = 0;
+	bool nonblock = false;
+	if (type == P_PIDFD) {
+		struct process *p;
+		r = pidfd_process(id, &p, &nonblock);
+		if (r)
+			return r == -ESRCH ? -ECHILD : r;
+		type = P_PID;
+		id = p->pid;
+		r = 0;
+	}
+	if (nonblock && !(options & WNOHANG)) {
+		r = collect(type, id, options, status, info, times);
+		return r ? r : -EAGAIN;
+	}
 	if (options & WNOHANG)
 		return collect(type, id, options, status, info, times);
 	int e = wait_event((struct waitq *)&current->proc->wait_children, (r = collect(type, id, options, status, info, times)) != 0, UINT64_MAX);
@@ -287,7 +302,7 @@ long sys_waitid(u64 type, u64 id, u64 uinfo, u64 options, u64 urusage)
 	struct siginfo info = {0};
 	struct rusage_times times = {0};
 	if (options & ~(u64)(WNOHANG | WNOWAIT | WEXITED | WSTOPPED | WCONTINUED | __WNOTHREAD | __WCLONE | __WALL) ||
-	    !(options & (WEXITED | WSTOPPED | WCONTINUED)) || type > P_PGID || (type == P_PID && (s32)id <= 0))
+	    !(options & (WEXITED | WSTOPPED | WCONTINUED)) || type > P_PIDFD || (type == P_PID && (s32)id <= 0) || (type == P_PIDFD && (s32)id < 0))
 		return -EINVAL;
 	if (type == P_PGID && !id)
 		id = (u64)current->proc->pgid;

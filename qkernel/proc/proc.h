@@ -41,6 +41,18 @@ void pid_group_left(s32 nr); /* the leader of group `nr` has gone to another one
 /* exit.c */
 bool reap_adopted(void); /* drops the zombies that the first process got from others and has not waited for; false: there are none */
 void notify_parent(struct process *p, s32 code, s32 status); /* CLD_*: SIGCHLD and wait */
+/* sys_signal.c: as kill(2), tgkill(2) do it, permission included. info NULL: SI_USER, SI_TKILL */
+long signal_process(struct process *p, int sig, const struct siginfo *info);
+long signal_group(s32 pgid, int sig);
+long signal_thread(s32 tid, int sig, const struct siginfo *info);
+/* fs/pidfd.c */
+struct file;
+struct text;
+struct file *pidfd_file(struct process *p, u32 flags);          /* NULL: no memory */
+long pidfd_process(int fd, struct process **p, bool *nonblock); /* 0, -EBADF, -ESRCH */
+void pidref_wake(struct process *p);                            /* it has ended */
+void pidref_gone(struct process *p);                            /* and been waited for */
+void pidfd_fdinfo(const struct file *f, struct text *t);
 /* sys_info.c */
 struct rusage_times {
 	u64 utime_ns, stime_ns;

@@ -135,7 +135,7 @@ static bool may_signal(const struct process *p, int sig)
 	       (sig == SIGCONT && c->sid == p->sid);
 }
 
-static long kill_one(struct process *p, int sig, const struct siginfo *info)
+long signal_process(struct process *p, int sig, const struct siginfo *info)
 {
 	if (!may_signal(p, sig))
 		return -EPERM;
@@ -150,11 +150,16 @@ static long kill_many(s32 pid, int sig)
 	list_for_each_safe (p, next, &all_processes, all) {
 		if (pid == -1 ? p == init_process || p == current->proc : p->pgid != pgid)
 			continue;
-		long e = kill_one(p, sig, NULL);
+		long e = signal_process(p, sig, NULL);
 		if (r)
 			r = e;
 	}
 	return r;
+}
+
+long signal_group(s32 pgid, int sig)
+{
+	return kill_many(-pgid, sig);
 }
 
 long sys_kill(u64 upid, u64 sig)
@@ -167,7 +172,7 @@ long sys_kill(u64 upid, u64 sig)
 	if (pid <= 0)
 		return kill_many(pid, (int)sig);
 	struct process *p = process_find(pid);
-	return p ? kill_one(p, (int)sig, NULL) : -ESRCH;
+	return p ? signal_process(p, (int)sig, NULL) : -ESRCH;
 }
 
 static long kill_task(s32 tgid, s32 tid, u64 sig, const struct siginfo *info)
@@ -182,6 +187,11 @@ static long kill_task(s32 tgid, s32 tid, u64 sig, const struct siginfo *info)
 	if (!may_signal(t->proc, (int)sig))
 		return -EPERM;
 	return send_signal_task(t, (int)sig, info ? info : &own);
+}
+
+long signal_thread(s32 tid, int sig, const struct siginfo *info)
+{
+	return kill_task(0, tid, (u64)sig, info);
 }
 
 long sys_tkill(u64 tid, u64 sig)
@@ -211,7 +221,7 @@ long sys_rt_sigqueueinfo(u64 pid, u64 sig, u64 uinfo)
 	if (sig > SIGNALS)
 		return -EINVAL;
 	struct process *p = process_find((s32)pid);
-	return p ? kill_one(p, (int)sig, &info) : -ESRCH;
+	return p ? signal_process(p, (int)sig, &info) : -ESRCH;
 }
 
 long sys_rt_tgsigqueueinfo(u64 tgid, u64 tid, u64 sig, u64 uinfo)

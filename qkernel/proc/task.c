@@ -66,6 +66,8 @@ struct process *process_new(struct process *like, struct process *parent)
 		p->leader = NULL;
 		p->sighand = NULL;
 		p->itimers = NULL;
+		p->pidref = NULL;
+		p->exec_task = NULL;
 		p->stop_signal = 0;
 		p->subreaper = p->adopted = false;
 	} else {
@@ -101,6 +103,7 @@ void process_free(struct process *p)
 	list_del(&p->all);
 	list_del(&p->sibling);
 	pid_detach_process(p);
+	pidref_gone(p);
 	pending_flush(&p->pending);
 	kfree(p);
 }

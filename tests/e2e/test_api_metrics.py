@@ -179,7 +179,7 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
         self.services = set()
         self.arrived = threading.Condition()
 
-    def Export(self, request, _context):  # noqa: N802 - the service definition's name
+    def Export(self, request, _context):
         with self.arrived:
             for resource in request.resource_spans:
                 self.services |= {a.value.string_value for a in resource.resource.attributes if a.key == "service.name"}

@@ -135,6 +135,7 @@ PROCESSES = [
     *program("sched_share", links=STATIC),
     *program("time_cpu"),
     *program("file_deadlock"),
+    *program("proc_pidfd"),
     *program("proc_full", links=STATIC, survives=frozenset({0}), timeout=120),
 ]
 PYTHON = [
