@@ -103,7 +103,11 @@ class Plan:
                 raise UsageError(f"{source} does not exist; give the file that defines {attribute}")
         self.function = function
         self.runner = os.path.join(os.path.dirname(os.path.abspath(quark_guest.__file__)), "function.py")
-        self.argv = [python, self.runner, source, attribute, serializer, self._digest(source, python, depends, spec)]
+        try:
+            digest = self._digest(source, python, depends, spec)
+        except OSError as e:
+            raise UsageError(f"{e.filename}: {e.strerror}; {function} cannot be warmed without it") from None
+        self.argv = [python, self.runner, source, attribute, serializer, digest]
         self._stderr = bytearray()
 
     def _digest(self, source: str, python: str, depends: Sequence[str], spec: Mapping[str, Any]) -> str:
@@ -130,7 +134,7 @@ class Plan:
 
         if list(snapshot.argv) == self.argv:
             return True
-        if len(snapshot.argv) < 2 or os.path.basename(snapshot.argv[1]) != "function.py":
+        if len(snapshot.argv) < 2 or not snapshot.argv[1].endswith("/quark_guest/function.py"):
             raise NameTakenError(f"snapshot {self.name!r} exists, and is no warmed function; choose another name")
         if not replace:
             raise FunctionChangedError(
@@ -224,12 +228,11 @@ def _files(path: str) -> list[str]:
         raise UsageError(f"{path} does not exist; `depends` lists files and directories")
     if os.path.isfile(path):
         return [os.path.abspath(path)]
-    return sorted(
-        os.path.join(place, name)
-        for place, folders, names in os.walk(os.path.abspath(path))
-        for name in names
-        if "__pycache__" not in place and (folders.sort() is None)
-    )
+    found = []
+    for place, folders, names in os.walk(os.path.abspath(path)):
+        folders[:] = [folder for folder in folders if folder != "__pycache__"]
+        found += [os.path.join(place, name) for name in names]
+    return sorted(found)
 
 
 class Exchange:

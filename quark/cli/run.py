@@ -60,7 +60,7 @@ def clone_request(name: str, parsed: Parsed) -> list[str]:
     prefetch = parsed.one("--prefetch", "working-set")
     if prefetch not in {"working-set", "none"}:
         raise UsageError(f"--prefetch {prefetch!r} is not one of working-set, none")
-    from quark.session import clone_fields
+    from quark.clone_request import clone_fields
 
     return clone_fields(
         name, prefetch, parsed.one("--payload"), parsed.rest, parse_env(parsed.many("--env")), build_changes(parsed)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from quark.cli.run import report
+from quark.clone_request import unpack_clone
 from quark.outcome import Outcome
-from quark.session import unpack_clone
 from qvisor._native import lib
 from snapshotd.restore import Clone
 

@@ -14,8 +14,8 @@ import os
 import socket
 from typing import TYPE_CHECKING, Any
 
+from quark.clone_request import unpack_clone
 from quark.errors import DaemonLostError, QuarkError, UsageError
-from quark.session import unpack_clone
 from qvisor.spec import SandboxSpec
 from snapshotd import wire
 from snapshotd.daemon.connections import ACCEPT_PAUSE
@@ -109,7 +109,7 @@ class Session:
         self._send("started", sandbox.id)
 
     def _job(self, domain: Domain, kind: str, rest: list[str]) -> dict[str, Any]:
-        """From `cold SPEC...`, `clone ...` (quark.session.clone_fields) or `create NAME TRIGGER VALUE SPEC...`."""
+        """From `cold SPEC...`, `clone ...` (quark.clone_request) or `create NAME TRIGGER VALUE SPEC...`."""
         manager = self.server.manager
         if kind == "cold":
             return manager.cold_job(domain, SandboxSpec.from_strings(rest))

@@ -172,6 +172,21 @@ def test_what_is_not_imported_by_a_statement_can_be_named(client, model):
         client.warm("f", f"{model}:value", depends=["/nowhere"])
 
 
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"python": "/nowhere/python"}, "cannot be run"),
+        ({"rootfs": "/nowhere"}, "/nowhere/.*No such file or directory"),
+        ({"serializer": "xml"}, "is not one of json, pickle"),
+    ],
+)
+def test_what_cannot_be_warmed_is_refused(client, model, options, says):
+    with pytest.raises(sdk.QuarkError, match=says) as refused:
+        client.warm("f", f"{model}:value", **options)
+    assert refused.value.exit_code == 2
+    assert list(client.list_snapshots()) == []
+
+
 def test_a_change_can_be_an_error(client, model):
     client.warm("f", f"{model}:value")
     with pytest.raises(sdk.FunctionChangedError, match=r"is not .*:count as it is now"):
