@@ -53,6 +53,9 @@ struct inode *host_lookup(struct inode *dir, const char *name, int *err);
 long host_readlink(struct inode *i, char *buf, size_t size);
 int host_statfs(struct inode *i, void *out);
 void host_evict(struct inode *i);
+long host_getxattr(struct inode *i, const char *name, char *value); /* fs/hostxattr.c */
+long host_listxattr(struct inode *i, char *names);
+int host_setxattr(struct inode *i, const char *name, const void *value, size_t size, u32 flags);
 void host_say(const struct inode *i, const char *what); /* one line for the user that names the file; not many of them */
 
 /* Host handle, opened when need be. */

@@ -30,6 +30,7 @@ void memfs_evict(struct inode *i)
 {
 	struct memnode *m = memnode_of(i);
 	names_free(&m->kids);
+	memfs_xattrs_free(i);
 	if (m->counted)
 		m->lower->ops->copied(m->lower, -1);
 	if (m->lower)
@@ -449,6 +450,7 @@ static const struct inode_ops dir_ops = {
 	.readdir = readdir,
 	.setattr = memfs_setattr,
 	.statfs = memfs_statfs,
+	MEMFS_XATTRS,
 	.evict = memfs_evict,
 };
 void memfs_each_child(struct inode *dir, void (*fn)(struct inode *dir, const char *name, struct inode *child))
@@ -461,8 +463,8 @@ void memfs_each_child(struct inode *dir, void (*fn)(struct inode *dir, const cha
 			fn(dir, e->name, e->inode);
 }
 
-static const struct inode_ops link_ops = {.readlink = readlink, .setattr = memfs_setattr, .statfs = memfs_statfs, .evict = memfs_evict};
-static const struct inode_ops special_ops = {.setattr = memfs_setattr, .statfs = memfs_statfs, .evict = memfs_evict};
+static const struct inode_ops link_ops = {.readlink = readlink, .setattr = memfs_setattr, .statfs = memfs_statfs, MEMFS_XATTRS, .evict = memfs_evict};
+static const struct inode_ops special_ops = {.setattr = memfs_setattr, .statfs = memfs_statfs, MEMFS_XATTRS, .evict = memfs_evict};
 
 struct inode *tmpfs_root(u32 mode)
 {

@@ -19,6 +19,7 @@ struct memnode {
 	s64 listed_mtime, listed_ctime;
 	struct names kids;
 	char *link;
+	struct xattrs *xattrs; /* fs/memxattr.c */
 };
 static inline struct memnode *memnode_of(const struct inode *i)
 {
@@ -30,6 +31,11 @@ int memfs_copy_up(struct inode *i, u64 valid);
 int memfs_setattr(struct inode *i, u32 mask, const struct qk_stat *st);
 int memfs_statfs(struct inode *i, void *out);
 void memfs_evict(struct inode *i);
+long memfs_getxattr(struct inode *i, const char *name, char *value); /* fs/memxattr.c */
+long memfs_listxattr(struct inode *i, char *names);
+int memfs_setxattr(struct inode *i, const char *name, const void *value, size_t n, u32 flags);
+void memfs_xattrs_free(struct inode *i);
+#define MEMFS_XATTRS .getxattr = memfs_getxattr, .listxattr = memfs_listxattr, .setxattr = memfs_setxattr
 /* Each child of directory `dir` that is in memory; nothing where dir is not of this file system. */
 void memfs_each_child(struct inode *dir, void (*fn)(struct inode *dir, const char *name, struct inode *child));
 void reseed_add(struct inode *dev); /* fs/reseed.c */

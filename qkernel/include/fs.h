@@ -48,6 +48,11 @@ struct inode_ops {
 	int (*getshared)(struct inode *i, u64 index, paddr_t *out);
 	/* As getpage(write = false) for what is in memory already or comes with one host read: fills out[] where it is 0, returns how many. */
 	unsigned (*getpages_around)(struct inode *i, u64 index, unsigned max, paddr_t *out);
+	/* Extended attributes (fs/xattr.c has checked the call). value and names have room for what Linux allows: XATTR_SIZE_MAX, XATTR_LIST_MAX. Length,
+	 * -ENODATA. set: value NULL removes; flags XATTR_CREATE, XATTR_REPLACE. */
+	long (*getxattr)(struct inode *i, const char *name, char *value);
+	long (*listxattr)(struct inode *i, char *names);
+	int (*setxattr)(struct inode *i, const char *name, const void *value, size_t n, u32 flags);
 	void (*evict)(struct inode *i); /* last reference and link gone */
 };
 

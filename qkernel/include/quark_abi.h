@@ -236,6 +236,11 @@ enum qk_op {
 	            * lock; -EAGAIN: another has it. QK_LOCK_TEST: ret 1: somebody has out0 (type), out1 (start), out2 (length); 0: nobody */
 	QC_MAP,    /* arg0 handle of a volume's file, arg1 chunk, arg2 offset in the file, arg3 1: writable. The chunk shows that piece from now on */
 	QC_UNMAP,  /* arg0 chunk: it shows nothing */
+	/* extended attributes, user.* alone. arg0 root, data = name NUL attribute NUL [value] */
+	QC_GETXATTR,  /* data out = the value, ret its length */
+	QC_SETXATTR,  /* arg1 flags (XATTR_CREATE, XATTR_REPLACE) */
+	QC_LISTXATTR, /* data = name NUL; data out = names, each NUL-terminated, ret their length */
+	QC_REMOVEXATTR,
 	QC_OP_COUNT
 };
 #define QK_LOCK_FLOCK 0x100u /* as flock(2), of the whole file */

@@ -541,6 +541,11 @@ int64_t qfile_call(struct qv *vm, struct qk_call *call)
 	case QC_SYMLINK:
 	case QC_SETATTR:
 		return change(vm, call);
+	case QC_GETXATTR:
+	case QC_SETXATTR:
+	case QC_LISTXATTR:
+	case QC_REMOVEXATTR:
+		return qxattr_call(vm, call);
 	default:
 		return on_handle(vm, call);
 	}

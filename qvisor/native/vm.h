@@ -151,9 +151,10 @@ void *window_at(struct qv *vm, uint64_t gpa, uint64_t len); /* memory of a range
 bool window_cut(struct qv *vm);                             /* after a failed access: whether a file was found to be too short, and the guest told */
 void window_destroy(struct qv *vm);
 int vm_set_slot(struct qv *vm, unsigned slot, uint64_t gpa, uint64_t size, void *host);
-int64_t qdir_list(struct qv *vm, struct qk_call *call); /* qdir.c */
-void qfile_close_pending(struct qv *vm);                /* what the guest said it is done with */
-int qfile_reopen(struct qv *vm, struct qv_handle *h);   /* descriptor of a handle restored from a recipe; -ESTALE: not the same file */
+int64_t qdir_list(struct qv *vm, struct qk_call *call);   /* qdir.c */
+int64_t qxattr_call(struct qv *vm, struct qk_call *call); /* qxattr.c */
+void qfile_close_pending(struct qv *vm);                  /* what the guest said it is done with */
+int qfile_reopen(struct qv *vm, struct qv_handle *h);     /* descriptor of a handle restored from a recipe; -ESTALE: not the same file */
 /* walk.c: names of a host root. Descriptors or -errno; -ENOENT: below something hidden.
  * parent: O_PATH descriptor of the directory that holds the last component, which `last` then points to. open: the last component may be hidden. */
 int walk_parent(struct qv *vm, int root, const char *name, const char **last);

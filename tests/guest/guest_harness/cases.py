@@ -95,7 +95,21 @@ THREADS = [
 ]
 SIGNAL_PARTS = ("basic", "info", "restart", "stack", "wait", "thread", "timer", "fault", "jump", "fpstate", "wild")
 SIGNALS = [case for name in SIGNAL_PARTS for case in program(f"sig_{name}")]
-FILE_PARTS = ("open", "rw", "names", "dirs", "stat", "truncate", "at", "dup", "copy", "lock", "system", "stdio")
+FILE_PARTS = (
+    "open",
+    "rw",
+    "names",
+    "dirs",
+    "stat",
+    "truncate",
+    "at",
+    "dup",
+    "copy",
+    "lock",
+    "system",
+    "stdio",
+    "xattr",
+)
 FILES = [
     *(case for name in FILE_PARTS for case in program(f"file_{name}")),
     *program("file_random", "1", "4000"),

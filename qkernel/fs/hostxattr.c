@@ -1,0 +1,60 @@
+/* Extended attributes of files of the host: user.* alone, asked for each time. */
+#include "hostfs.h"
+#include "qcall.h"
+#include <linux/limits.h>
+#include <linux/stat.h>
+#include <linux/xattr.h>
+
+/* The data area gets the file's path, the attribute's name and n bytes of value; their length or -errno. */
+static long request(struct inode *i, const char *name, const void *value, size_t n)
+{
+	if (!i->nlink)
+		return -ESTALE; /* its path names nothing, or something else */
+	if (!host_path(i, comm_data(), PATH_MAX))
+		return -ENAMETOOLONG;
+	size_t at = strlen(comm_data()) + 1, len = name ? strlen(name) + 1 : 0;
+	if (at + len + n > QK_DATA_SIZE)
+		return -E2BIG;
+	memcpy(comm_data() + at, name, len);
+	memcpy(comm_data() + at + len, value, n);
+	seg_begin();
+	return (long)(at + len + n);
+}
+
+static long host_asks(struct inode *i, enum qk_op op, const char *name, char *out, size_t room)
+{
+	long n = request(i, name, NULL, 0);
+	if (n < 0)
+		return n;
+	n = qcall(op, (u32)n, hostnode_of(i)->root, 0, 0, 0, 0, 0);
+	if (n > 0) {
+		n = MIN(n, (long)MIN(room, (size_t)QK_DATA_SIZE));
+		memcpy(out, comm_data(), (size_t)n);
+	}
+	return n;
+}
+
+long host_getxattr(struct inode *i, const char *name, char *value)
+{
+	bool user = !strncmp(name, XATTR_USER_PREFIX, strlen(XATTR_USER_PREFIX));
+	return user ? host_asks(i, QC_GETXATTR, name, value, XATTR_SIZE_MAX) : -ENODATA;
+}
+
+long host_listxattr(struct inode *i, char *names)
+{
+	if (!S_ISREG(i->mode) && !S_ISDIR(i->mode))
+		return 0;
+	long n = host_asks(i, QC_LISTXATTR, NULL, names, XATTR_LIST_MAX);
+	return n == -EOPNOTSUPP ? 0 : n > 0 && names[n - 1] ? -EIO : n;
+}
+
+int host_setxattr(struct inode *i, const char *name, const void *value, size_t size, u32 flags)
+{
+	if (strncmp(name, XATTR_USER_PREFIX, strlen(XATTR_USER_PREFIX)) != 0)
+		return -EOPNOTSUPP;
+	long n = request(i, name, value, size);
+	if (n < 0)
+		return (int)n;
+	host_doubt(i);
+	return (int)qcall(value ? QC_SETXATTR : QC_REMOVEXATTR, (u32)n, hostnode_of(i)->root, flags, 0, 0, 0, 0);
+}
