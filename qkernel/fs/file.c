@@ -37,6 +37,8 @@ void file_put(struct file *f)
 		return;
 	if (f->inode && f->ops != &no_ops)
 		notify(f->inode, (f->flags & O_ACCMODE) == O_RDONLY ? IN_CLOSE_NOWRITE : IN_CLOSE_WRITE);
+	if (f->counted)
+		f->inode->writers--;
 	if (!list_empty(&f->epoll_links))
 		epoll_forget(f);
 	locks_release_file(f);
@@ -63,13 +65,16 @@ struct file *inode_open(const struct path *p, u32 oflags, int *err)
 		f->ops = &no_ops;
 		return f;
 	}
+	bool writes = S_ISREG(i->mode) && (oflags & O_ACCMODE) != O_RDONLY;
 	bool special = S_ISFIFO(i->mode) || S_ISCHR(i->mode) || S_ISBLK(i->mode) || S_ISSOCK(i->mode);
-	*err = special ? special_open(i, f) : i->ops->open ? i->ops->open(i, f) : 0;
+	*err = writes && i->writers < 0 ? -ETXTBSY : special ? special_open(i, f) : i->ops->open ? i->ops->open(i, f) : 0;
 	if (*err) {
 		f->ops = &no_ops; /* release belongs to a successful open */
 		file_put(f);
 		return NULL;
 	}
+	f->counted = writes;
+	i->writers += writes;
 	notify(i, IN_OPEN);
 	return f;
 }

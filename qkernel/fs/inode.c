@@ -1,5 +1,6 @@
 /* Inodes and places in the tree: reference counts, attributes, permission. */
 #include "inotify.h"
+#include <linux/capability.h>
 #include <linux/stat.h>
 
 static u64 last_dev = 1, last_ino = 1;
@@ -117,6 +118,31 @@ int inode_permission(struct inode *i, u32 may)
 	else if (in_group(i->gid))
 		mode >>= 3;
 	return (mode & may) == may ? 0 : -EACCES;
+}
+
+int inode_deny_write(struct inode *i)
+{
+	if (i->writers > 0)
+		return -ETXTBSY;
+	i->writers--;
+	return 0;
+}
+
+void inode_allow_write(struct inode *i)
+{
+	i->writers++;
+}
+
+void inode_content_changes(struct inode *i)
+{
+	u32 kill = i->mode & S_ISUID ? S_ISUID : 0;
+	if ((i->mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP))
+		kill |= S_ISGID;
+	if (!kill || !S_ISREG(i->mode) || (current->proc->cap_eff >> CAP_FSETID & 1))
+		return;
+	struct qk_stat st = {.mode = i->mode & 07777 & ~kill};
+	if (i->ops->setattr)
+		(void)i->ops->setattr(i, QK_ATTR_MODE, &st);
 }
 
 void path_put(struct path *p)

@@ -7,8 +7,6 @@
 #include <linux/mman.h>
 #include <linux/stat.h>
 
-#define SIZE_MAX_FILE (1ull << 43)
-
 bool inode_is_lower(const struct inode *i)
 {
 	return i->ops == &memfs_file_ops && memnode_of(i)->lower;
@@ -58,7 +56,7 @@ static ssize_t write(struct file *f, struct uio *u, u64 *pos)
 		return -EPERM;
 	if ((i->seals & F_SEAL_GROW) && *pos + u->resid > i->size)
 		return -EPERM;
-	if (*pos + u->resid > SIZE_MAX_FILE)
+	if (*pos + u->resid > FILE_SIZE_MAX)
 		return -EFBIG;
 	memfs_copy_up(i, i->size);
 	return pagecache_write(f, u, pos);
@@ -85,7 +83,7 @@ static unsigned getpages_around(struct inode *i, u64 index, unsigned max, paddr_
 static int truncate(struct inode *i, u64 size)
 {
 	struct memnode *m = memnode_of(i);
-	if (size > SIZE_MAX_FILE)
+	if (size > FILE_SIZE_MAX)
 		return -EFBIG;
 	if (((i->seals & F_SEAL_GROW) && size > i->size) || ((i->seals & F_SEAL_SHRINK) && size < i->size))
 		return -EPERM;
@@ -129,7 +127,7 @@ static int fallocate(struct file *f, int mode, u64 off, u64 len)
 		return -EOPNOTSUPP;
 	if ((mode & FALLOC_FL_PUNCH_HOLE) && !(mode & FALLOC_FL_KEEP_SIZE))
 		return -EOPNOTSUPP;
-	if (off + len > SIZE_MAX_FILE)
+	if (off + len > FILE_SIZE_MAX)
 		return -EFBIG;
 	if ((i->seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) && (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)))
 		return -EPERM;

@@ -138,6 +138,7 @@ static struct inode *lookup_path(struct inode *dir, const char *name, const char
 		*err = -ENOMEM;
 		return NULL;
 	}
+	hosts_looked_up(dir, name, i);
 	inode_get(i);
 	return i;
 }

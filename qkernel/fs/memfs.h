@@ -31,7 +31,8 @@ int memfs_copy_up(struct inode *i, u64 valid);
 int memfs_setattr(struct inode *i, u32 mask, const struct qk_stat *st);
 int memfs_statfs(struct inode *i, void *out);
 void memfs_evict(struct inode *i);
-long memfs_getxattr(struct inode *i, const char *name, char *value); /* fs/memxattr.c */
+void hosts_looked_up(const struct inode *dir, const char *name, struct inode *i); /* fs/hosts.c: a lower inode comes in under that name */
+long memfs_getxattr(struct inode *i, const char *name, char *value);              /* fs/memxattr.c */
 long memfs_listxattr(struct inode *i, char *names);
 int memfs_setxattr(struct inode *i, const char *name, const void *value, size_t n, u32 flags);
 void memfs_xattrs_free(struct inode *i);

@@ -272,6 +272,21 @@ void pagecache_zero(struct inode *i, u64 off, u64 len)
 	}
 }
 
+u64 pagecache_seek(struct inode *i, u64 off, bool hole)
+{
+	const struct pagecache *c = i->cache;
+	u64 k = off >> PAGE_SHIFT;
+	while (c && k / PER_CHUNK < c->chunks) {
+		bool chunk = c->chunk[k / PER_CHUNK], there = chunk && find(i, k);
+		if (there != hole)
+			break;
+		k = chunk ? k + 1 : (k / PER_CHUNK + 1) * PER_CHUNK;
+	}
+	if (!hole && (!c || k / PER_CHUNK >= c->chunks))
+		return i->size;
+	return MIN(MAX(off, k << PAGE_SHIFT), i->size);
+}
+
 void pagecache_truncate(struct inode *i, u64 size)
 {
 	if (!i->cache)
@@ -362,13 +377,8 @@ ssize_t pagecache_write(struct file *f, struct uio *u, u64 *pos)
 	ssize_t done = 0;
 	if (f->flags & O_APPEND)
 		*pos = i->size;
-	u64 limit = current->proc->rlim[1].cur; /* FSIZE */
-	if (u->resid && *pos >= limit) {
-		send_signal(current->proc, SIGXFSZ, NULL);
-		return -EFBIG;
-	}
-	while (u->resid && *pos < limit) {
-		u64 in = *pos & (PAGE_SIZE - 1), part = MIN(MIN(u->resid, PAGE_SIZE - in), limit - *pos);
+	while (u->resid) {
+		u64 in = *pos & (PAGE_SIZE - 1), part = MIN(u->resid, PAGE_SIZE - in);
 		paddr_t p;
 		int r = page_for_write(i, *pos >> PAGE_SHIFT, in, part, &p);
 		if (r)
@@ -401,16 +411,21 @@ s64 generic_lseek(struct file *f, s64 off, int whence)
 	case 2:
 		off += size;
 		break;
-	case 3: /* SEEK_DATA: files count as without holes */
-	case 4: /* SEEK_HOLE */
+	case 3: /* SEEK_DATA */
+	case 4: /* SEEK_HOLE. What lies over a lower file or comes from the host counts as without holes */
 		if (off < 0 || off >= size)
 			return -ENXIO;
-		off = whence == 3 ? off : size;
+		if (!i->ops->readpages && !inode_is_lower(i))
+			off = (s64)pagecache_seek(i, (u64)off, whence == 4);
+		else if (whence == 4)
+			off = size;
+		if (whence == 3 && off >= size)
+			return -ENXIO;
 		break;
 	default:
 		return -EINVAL;
 	}
-	if (off < 0)
+	if (off < 0 || off > (s64)FILE_SIZE_MAX)
 		return -EINVAL;
 	f->pos = (u64)off;
 	return off;

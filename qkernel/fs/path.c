@@ -386,6 +386,8 @@ static struct file *open_tmpfile(int dirfd, const char *path, u32 oflags, u32 mo
 		*err = inode_permission(dir.inode, 3);
 	if (!*err)
 		*err = dir.inode->ops->tmpfile ? dir.inode->ops->tmpfile(dir.inode, S_IFREG | (mode & 07777 & ~current->fs->umask), &i) : -EOPNOTSUPP;
+	if (i && !(oflags & O_EXCL))
+		i->iflags |= I_LINKABLE;
 	struct path p = {.mnt = dir.mnt, .inode = i};
 	path_put(&dir);
 	if (*err)

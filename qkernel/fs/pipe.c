@@ -62,7 +62,10 @@ static u32 used(const struct pipe *p)
 static u32 room(const struct pipe *p)
 {
 	/* A packet has a page to itself, as in Linux. */
-	return p->packets >= p->size / PAGE_SIZE ? 0 : p->size - used(p);
+	if (p->packets >= p->size / PAGE_SIZE)
+		return 0;
+	/* A page is free when all of it is read. */
+	return p->size - (u32)(p->head - (p->tail & PAGE_MASK));
 }
 
 u32 pipe_room(const struct pipe *p)
@@ -119,6 +122,8 @@ void pipe_consume(struct pipe *p, u64 n)
 		p->first_packet = (p->first_packet + 1) % PACKETS;
 		p->packets--;
 	}
+	if (p->head == p->tail && p->tail & ~PAGE_MASK)
+		p->head = p->tail &= PAGE_MASK; /* empty: from the page's begin again */
 	waitq_wake(&p->wait, POLL_OUT, 0);
 }
 

@@ -23,7 +23,7 @@ static ssize_t from_pipe(struct pipe *p, struct file *out, u64 *pos, void *buf, 
 	if (have <= 0)
 		return have;
 	u = kernel_uio(&v, buf, (u64)have);
-	ssize_t r = out->ops->write ? out->ops->write(out, &u, pos) : -EINVAL;
+	ssize_t r = file_write(out, &u, pos);
 	if (r > 0)
 		pipe_consume(p, (u64)r);
 	return r;

@@ -1,6 +1,6 @@
 /* System calls that change attributes and sizes, and those that ask for writing back. */
 #include "inotify.h"
-#include <asm/signal.h>
+#include <linux/falloc.h>
 #include <linux/fcntl.h>
 #include <linux/stat.h>
 
@@ -34,10 +34,10 @@ static long set_owner(struct inode *i, const struct mount *m, u64 uid, u64 gid)
 	if (current->proc->fsuid && (u != i->uid || current->proc->fsuid != i->uid))
 		return -EPERM;
 	struct qk_stat st = {.uid = u, .gid = g, .mode = i->mode & 07777};
-	/* Set-id bits do not survive a change of owner. */
-	u32 mask = QK_ATTR_OWNER;
-	if (S_ISREG(i->mode) && (i->mode & 06000)) {
-		st.mode &= ~06000u;
+	/* Set-id bits do not survive a change of owner; without the group's execute bit, set-group-id means something else. */
+	u32 mask = QK_ATTR_OWNER, kill = S_ISUID | (i->mode & S_IXGRP ? S_ISGID : 0);
+	if (S_ISREG(i->mode) && (i->mode & kill)) {
+		st.mode &= ~kill;
 		mask |= QK_ATTR_MODE;
 	}
 	return set(i, m, mask, &st);
@@ -50,10 +50,12 @@ static long truncate_to(struct inode *i, const struct mount *m, u64 size)
 		return -EINVAL;
 	if (S_ISDIR(i->mode))
 		return -EISDIR;
-	if (size > i->size && size > current->proc->rlim[1].cur) { /* FSIZE */
-		send_signal(current->proc, SIGXFSZ, NULL);
-		return -EFBIG;
-	}
+	if (S_ISREG(i->mode) && i->writers < 0)
+		return -ETXTBSY;
+	int r = size > i->size ? file_size_allowed(size) : 0;
+	if (r)
+		return r;
+	inode_content_changes(i);
 	return S_ISREG(i->mode) ? set(i, m, QK_ATTR_SIZE, &st) : -EINVAL;
 }
 
@@ -133,7 +135,11 @@ static long allocate(struct file *f, u64 mode, u64 off, u64 len)
 {
 	if (!f->ops->fallocate)
 		return -EOPNOTSUPP;
-	long r = f->ops->fallocate(f, (int)mode, off, len);
+	long r = !(mode & FALLOC_FL_KEEP_SIZE) && off + len > f->inode->size ? file_size_allowed(off + len) : 0;
+	if (r)
+		return r;
+	inode_content_changes(f->inode);
+	r = f->ops->fallocate(f, (int)mode, off, len);
 	if (!r)
 		notify(f->inode, IN_MODIFY);
 	return r;

@@ -182,7 +182,8 @@ static void notify_move(struct inode *od, const char *on, struct inode *nd, cons
 	notify_self(target, IN_MOVE_SELF);
 }
 
-static long rename_in(struct path *od, const char *on, struct path *nd, const char *nn, u32 flags)
+/* slash: one of the names ended in one, so that both must be directories. */
+static long rename_in(struct path *od, const char *on, struct path *nd, const char *nn, u32 flags, bool slash)
 {
 	int err, err2 = 0;
 	if (od->mnt != nd->mnt)
@@ -202,6 +203,8 @@ static long rename_in(struct path *od, const char *on, struct path *nd, const ch
 		r = -EEXIST;
 	else if (!target && (flags & 2 /* RENAME_EXCHANGE */))
 		r = -ENOENT;
+	else if (slash && !S_ISDIR(i->mode))
+		r = -ENOTDIR;
 	else if ((i->iflags | (target ? target->iflags : 0)) & I_MOUNTPOINT)
 		r = -EBUSY;
 	else if (S_ISDIR(i->mode) && is_below(nd->inode, i))
@@ -242,7 +245,7 @@ long sys_renameat2(u64 olddir, u64 uold, u64 newdir, u64 unew, u64 flags)
 		return r;
 	r = walk_parent((int)newdir, unew, &nd, nn, &ns);
 	if (!r) {
-		r = rename_in(&od, on, &nd, nn, (u32)flags);
+		r = rename_in(&od, on, &nd, nn, (u32)flags, os || ns);
 		path_put(&nd);
 	}
 	path_put(&od);
@@ -282,6 +285,8 @@ long sys_linkat(u64 olddir, u64 uold, u64 newdir, u64 unew, u64 flags)
 			r = -EXDEV;
 		if (!r && S_ISDIR(from.inode->mode))
 			r = -EPERM;
+		if (!r && !from.inode->nlink && !(from.inode->iflags & I_LINKABLE))
+			r = -ENOENT;
 		if (!r)
 			r = dir.inode->ops->link ? dir.inode->ops->link(from.inode, dir.inode, last) : -EPERM;
 		if (!r) {
@@ -395,7 +400,7 @@ static long getdents(u64 fd, u64 ubuf, u64 size, bool old)
 		return -EBADF;
 	struct dents d = {.at = ubuf, .left = MIN((u32)size, 1u << 20), .old = old};
 	u64 room = d.left;
-	long r = f->flags & O_PATH ? -EBADF : !S_ISDIR(f->inode->mode) ? -ENOTDIR : f->inode->ops->readdir ? 0 : -ENOTDIR;
+	long r = f->flags & O_PATH ? -EBADF : !S_ISDIR(f->inode->mode) || !f->inode->ops->readdir ? -ENOTDIR : !f->inode->nlink ? -ENOENT : 0;
 	if (!r)
 		r = f->inode->ops->readdir(f->inode, &f->pos, emit, &d);
 	if (!r && d.left == room)
@@ -424,7 +429,7 @@ long sys_getcwd(u64 ubuf, u64 size)
 	if (!current->fs->cwd.inode->nlink)
 		return -ENOENT;
 	if (!s)
-		return -ENOMEM;
+		return -ENAMETOOLONG; /* longer than PATH_MAX; the C library then asks step by step */
 	size_t n = strlen(s) + 1;
 	long r = n > size ? -ERANGE : copy_to_user(UPTR(ubuf), s, n) ? -EFAULT : (long)n;
 	kfree(s);

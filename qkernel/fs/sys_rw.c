@@ -1,5 +1,6 @@
 /* System calls that move data: read, write and their vectors, lseek, sendfile, copy_file_range. */
 #include "inotify.h"
+#include <asm/resource.h>
 #include <asm/signal.h>
 #include <linux/fcntl.h>
 #include <linux/stat.h>
@@ -7,21 +8,47 @@
 #define IOV_MAX 1024
 #define IOV_STACK 8
 
+int file_size_allowed(u64 size)
+{
+	if (size <= current->proc->rlim[RLIMIT_FSIZE].cur)
+		return 0;
+	send_signal_task(current, SIGXFSZ, NULL);
+	return -EFBIG;
+}
+
+/* Cuts what would reach beyond RLIMIT_FSIZE; beyond it already: the signal and -EFBIG. */
+static int cut_to_limit(const struct file *f, struct uio *u, const u64 *pos)
+{
+	u64 limit = current->proc->rlim[RLIMIT_FSIZE].cur, at = f->flags & O_APPEND ? f->inode->size : *pos;
+	if (limit == UINT64_MAX || !u->resid)
+		return 0;
+	if (at >= limit)
+		return file_size_allowed(at + 1);
+	u->resid = MIN(u->resid, limit - at);
+	return 0;
+}
+
+ssize_t file_write(struct file *f, struct uio *u, u64 *pos)
+{
+	bool regular = S_ISREG(f->inode->mode) && pos;
+	ssize_t r = !f->ops->write ? -EINVAL : regular ? cut_to_limit(f, u, pos) : 0;
+	if (r)
+		return r;
+	if (regular && u->resid)
+		inode_content_changes(f->inode);
+	r = f->ops->write(f, u, pos);
+	if (r > 0)
+		notify(f->inode, IN_MODIFY);
+	return r;
+}
+
 static long transfer(struct file *f, struct uio *u, u64 *pos, bool write)
 {
-	struct process *p = current->proc;
-	long r;
-	if (write) {
-		r = f->ops->write ? f->ops->write(f, u, pos) : -EINVAL;
-		p->syscw++;
-		p->wchar += (u64)MAX(r, 0l);
-	} else {
-		r = f->ops->read ? f->ops->read(f, u, pos) : S_ISDIR(f->inode->mode) ? -EISDIR : -EINVAL;
-		p->syscr++;
-		p->rchar += (u64)MAX(r, 0l);
-	}
+	if (write)
+		return file_write(f, u, pos);
+	long r = f->ops->read ? f->ops->read(f, u, pos) : S_ISDIR(f->inode->mode) ? -EISDIR : -EINVAL;
 	if (r > 0)
-		notify(f->inode, write ? IN_MODIFY : IN_ACCESS);
+		notify(f->inode, IN_ACCESS);
 	return r;
 }
 

@@ -5,6 +5,12 @@
 #include <asm/stat.h>
 #include <asm/statfs.h>
 
+/* Nanoseconds count forwards also before 1970. */
+static s64 seconds(s64 ns)
+{
+	return ns / 1000000000 - (ns % 1000000000 < 0);
+}
+
 void stat_to_user_struct(const struct qk_stat *st, void *linux_stat)
 {
 	struct stat *s = linux_stat;
@@ -20,12 +26,12 @@ void stat_to_user_struct(const struct qk_stat *st, void *linux_stat)
 		.st_blksize = 4096,
 		.st_blocks = (s64)st->blocks,
 	};
-	s->st_atime = (u64)(st->atime_ns / 1000000000);
-	s->st_atime_nsec = (u64)(st->atime_ns % 1000000000);
-	s->st_mtime = (u64)(st->mtime_ns / 1000000000);
-	s->st_mtime_nsec = (u64)(st->mtime_ns % 1000000000);
-	s->st_ctime = (u64)(st->ctime_ns / 1000000000);
-	s->st_ctime_nsec = (u64)(st->ctime_ns % 1000000000);
+	s->st_atime = (u64)seconds(st->atime_ns);
+	s->st_atime_nsec = (u64)(st->atime_ns - seconds(st->atime_ns) * 1000000000);
+	s->st_mtime = (u64)seconds(st->mtime_ns);
+	s->st_mtime_nsec = (u64)(st->mtime_ns - seconds(st->mtime_ns) * 1000000000);
+	s->st_ctime = (u64)seconds(st->ctime_ns);
+	s->st_ctime_nsec = (u64)(st->ctime_ns - seconds(st->ctime_ns) * 1000000000);
 }
 
 static long stat_at(int dirfd, u64 upath, u64 at, struct qk_stat *st)
@@ -81,7 +87,7 @@ long sys_fstat(u64 fd, u64 ust)
 
 static struct statx_timestamp stamp(s64 ns)
 {
-	return (struct statx_timestamp){.tv_sec = ns / 1000000000, .tv_nsec = (u32)(ns % 1000000000)};
+	return (struct statx_timestamp){.tv_sec = seconds(ns), .tv_nsec = (u32)(ns - seconds(ns) * 1000000000)};
 }
 
 long sys_statx(u64 dirfd, u64 path, u64 flags, u64 mask, u64 ux)

@@ -73,6 +73,7 @@ struct inode {
 	char *name;     /* directories: own name in parent (getcwd, /proc); owned. Set like parent */
 	u32 iflags;     /* I_* */
 	u32 seals;      /* F_SEAL_* of memfd and shmem files (memfs honours them; fcntl F_ADD_SEALS sets them) */
+	s32 writers;    /* open files that may write; below zero: programs that run from it (deny_write). Neither beside the other: ETXTBSY */
 	struct list *watches; /* fs/inotify.c: NULL while there are none */
 	u32 nwatches;
 	void *ipc; /* fs/pipe.c: the pipe of a FIFO, the bound socket of a S_IFSOCK; its owner clears it */
@@ -80,6 +81,7 @@ struct inode {
 #define I_MOUNTPOINT 1u                 /* a mount covers it */
 #define I_VOLATILE 2u                   /* of a -v mount: the host may change it at any time */
 #define I_CLEAN 16u                     /* the cached pages can be read again from the host: they may be dropped when memory runs short */
+#define I_LINKABLE 32u                  /* made by O_TMPFILE: may get a first name */
 #define I_SHMEM 8u                      /* anonymous memory: seals apply, not counted against the file limit of tmpfs */
 void locks_free(struct flock_state *s); /* fs/lock.c; NULL: nothing */
 void locks_after_restore(void);
@@ -128,6 +130,7 @@ struct file {
 	void *priv;
 	struct list epoll_links; /* fs/epoll.c */
 	s32 owner;               /* F_SETOWN */
+	bool counted;            /* among inode->writers */
 	u32 seals;
 };
 struct file *file_new(const struct file_ops *ops, struct inode *inode, u32 flags, void *priv); /* refs 1; takes over the caller's inode ref */
@@ -195,7 +198,15 @@ struct file *file_open(int dirfd, const char *path, u32 oflags, u32 mode, int *e
 ssize_t file_read_kernel(struct file *f, void *dst, size_t n, u64 off);
 ssize_t file_size(struct file *f);
 int inode_permission(struct inode *i, u32 may); /* 4 read 2 write 1 exec */
-char *path_string(const struct path *p);        /* absolute path of a directory, from the inodes' names; kmalloc'd, NULL: out of memory */
+int inode_deny_write(struct inode *i);          /* a program runs from it: 0, -ETXTBSY when it is open for writing */
+void inode_allow_write(struct inode *i);        /* it has ended */
+/* Write as write(2) does, with what goes for all file systems: RLIMIT_FSIZE, set-id bits, events. u may be cut. */
+ssize_t file_write(struct file *f, struct uio *u, u64 *pos);
+/* Set-id bits go when somebody without CAP_FSETID changes the content. */
+void inode_content_changes(struct inode *i);
+int file_size_allowed(u64 size); /* 0, or SIGXFSZ sent and -EFBIG */
+#define FILE_SIZE_MAX (1ull << 43)
+char *path_string(const struct path *p); /* absolute path of a directory, from the inodes' names; kmalloc'd, NULL: out of memory */
 /* Creates a node (S_IFIFO, S_IFSOCK, S_IFREG, S_IFCHR with rdev) as mknodat does, umask applied. out (may be NULL): the inode, referenced. */
 int vfs_mknod(int dirfd, const char *path, u32 mode, u64 rdev, struct inode **out);
 /* Open an inode as open(2) does after the walk (access mode checked): takes no references over; f->path is a copy of p. */
@@ -242,6 +253,8 @@ bool pagecache_has(struct inode *i, u64 index);
 unsigned pagecache_around(struct inode *i, u64 index, unsigned max, paddr_t *out); /* inode_ops.getpages_around */
 void pagecache_truncate(struct inode *i, u64 size);     /* drops pages beyond, clears the rest of the last one; i->size is the caller's */
 void pagecache_zero(struct inode *i, u64 off, u64 len); /* a hole; keeps the size */
+/* First position from `off` on that is data (or a hole): of files whose pages are all there is of them. */
+u64 pagecache_seek(struct inode *i, u64 off, bool hole);
 u64 pagecache_pages(struct inode *i);
 bool pagecache_drop_unused(struct inode *i);                   /* drops all pages; false, and none: some are in use beside the cache */
 void pagecache_put(struct inode *i, u64 index, paddr_t frame); /* takes the frame over as page `index`, if that is missing */

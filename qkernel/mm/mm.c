@@ -56,8 +56,10 @@ void mm_put(struct mm *mm)
 		vma_free(v);
 	}
 	pt_free(mm);
-	if (mm->exe)
+	if (mm->exe) {
+		inode_allow_write(mm->exe->inode);
 		file_put(mm->exe);
+	}
 	kfree(mm->vmas);
 	kfree(mm);
 }
@@ -101,8 +103,10 @@ struct mm *mm_clone(struct mm *src)
 	mm->refs = 1;
 	mm->nvma = mm->vma_cap = 0;
 	mm->pages = mm->total_vm = 0;
-	if (mm->exe)
+	if (mm->exe) {
 		file_get(mm->exe);
+		(void)inode_deny_write(mm->exe->inode); /* the parent's is one already: no writers */
+	}
 	for (u32 i = 0; i < src->nvma; i++) {
 		struct vma *v = src->vmas[i], *n;
 		if (v->flags & VMA_DONTFORK)

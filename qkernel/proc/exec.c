@@ -262,7 +262,7 @@ static int load_image(struct file *f, struct mm *mm, struct strings *argv, const
 	const char *slash = strrchr(path, '/');
 	strlcpy(comm, slash ? slash + 1 : path, 16);
 	for (int depth = 0;; depth++) {
-		ssize_t n = file_read_kernel(f, line, 512, 0);
+		ssize_t n = f->inode->writers > 0 ? -ETXTBSY : file_read_kernel(f, line, 512, 0);
 		r = n < 0 ? (int)n : -ENOEXEC;
 		if (n < 4)
 			goto out;
@@ -293,6 +293,9 @@ static int load_image(struct file *f, struct mm *mm, struct strings *argv, const
 	mm->limit_stack = current->proc->rlim[3].cur;
 	mm->limit_data = current->proc->rlim[2].cur;
 	mm->limit_as = current->proc->rlim[9].cur;
+	r = inode_deny_write(f->inode);
+	if (r)
+		goto out;
 	file_get(f);
 	mm->exe = f;
 	u64 rsp = 0;

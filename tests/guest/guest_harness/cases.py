@@ -109,6 +109,7 @@ FILE_PARTS = (
     "system",
     "stdio",
     "xattr",
+    "semantics",
 )
 FILES = [
     *(case for name in FILE_PARTS for case in program(f"file_{name}")),
@@ -163,6 +164,7 @@ PYTHON = [
             "asyncio_loop",
             "threads_queue",
             "sockets_passed",
+            "own_name",
             "files_walk",
         )
         for case in script(f"{name}.py")
