@@ -71,6 +71,8 @@ struct mm {
 	u64 total_vm;
 	u64 limit_as, limit_stack, limit_data; /* bytes (RLIMIT_*), ~0 = none */
 	u64 faults;
+	vaddr_t touch_next; /* where anonymous memory is touched next if that goes on in order */
+	u32 touch_pages;    /* mapped by the last such fault */
 	struct file *exe;
 	u64 auxv[48];
 	u32 auxv_words;
@@ -112,6 +114,7 @@ void window_count(paddr_t p, int change);
 /* As file_get_page and file_get_pages_around for a shared mapping: of a volume the host's own pages. own: they are, and may be written at once. */
 int file_get_shared(struct file *f, u64 index, bool write, paddr_t *out, bool *own);
 unsigned file_get_shared_around(struct file *f, u64 index, unsigned max, paddr_t *out);
+u64 pt_shrink(void); /* gives spare page tables back; returns frames freed */
 /* Before memory runs out: fs drops clean cached pages; returns frames freed. */
 u64 pagecache_shrink(u64 want);
 

@@ -8,6 +8,8 @@
 #define AROUND 64u      /* pages of a file mapping */
 #define COPY_AROUND 16u /* pages copied around the first write to a private file page, where faults are dear */
 #define AROUND_ANON 32u /* pages of anonymous memory: frames never used before cost the host nothing until they are touched */
+#define AHEAD_ANON 256u /* at most, when memory is touched in order */
+#define AHEAD_FILE 512u /* pages of a new file mapping */
 #define STACK_GUARD (256ul << 12)
 
 static bool allowed(const struct vma *v, u32 access)
@@ -26,10 +28,17 @@ static bool is_shared(const struct vma *v)
 
 static int map_anonymous(struct mm *mm, struct vma *v, vaddr_t va)
 {
-	vaddr_t from = va & ~((vaddr_t)AROUND_ANON * PAGE_SIZE - 1);
-	vaddr_t to = MIN(from + AROUND_ANON * PAGE_SIZE, v->end);
+	vaddr_t from = va & ~((vaddr_t)AROUND_ANON * PAGE_SIZE - 1), to = from + AROUND_ANON * PAGE_SIZE;
+	if (va == mm->touch_next) {
+		mm->touch_pages = MIN(mm->touch_pages * 2, AHEAD_ANON);
+		from = va;
+		to = va + mm->touch_pages * PAGE_SIZE;
+	} else {
+		mm->touch_pages = AROUND_ANON;
+	}
+	to = mm->touch_next = MIN(to, v->end);
 	from = MAX(from, v->start);
-	if (frames_free() < 512) {
+	if (frames_free() < 2 * AHEAD_ANON) {
 		from = va;
 		to = va + PAGE_SIZE;
 	}
@@ -42,7 +51,8 @@ static int map_anonymous(struct mm *mm, struct vma *v, vaddr_t va)
 		paddr_t p = frame_alloc(FRAME_ZERO);
 		if (!p)
 			return at > va ? 0 : -ENOMEM;
-		*e = p | pte_flags(v->prot);
+		/* Without the dirty flag: fork can tell what nobody has touched. */
+		*e = p | (at == va ? pte_flags(v->prot) : pte_flags(v->prot) & ~PTE_D);
 		mm->pages++;
 	}
 	return 0;
@@ -100,15 +110,13 @@ static int map_file(struct mm *mm, struct vma *v, vaddr_t va, bool write)
 
 /* Data segments are written nearly everywhere soon: where a fault costs 50 us, the neighbours of a first write are copied with it. Only pages that
  * are mapped already, of a file of the rootfs as it is there: later writes to the file cannot be missed. Returns whether translations changed. */
-static bool copy_around(struct mm *mm, struct vma *v, vaddr_t va)
+static bool copy_range(struct mm *mm, struct vma *v, vaddr_t from, vaddr_t to, vaddr_t but)
 {
-	vaddr_t from = MAX(va & ~((vaddr_t)COPY_AROUND * PAGE_SIZE - 1), v->start);
-	vaddr_t to = MIN((va & ~((vaddr_t)COPY_AROUND * PAGE_SIZE - 1)) + COPY_AROUND * PAGE_SIZE, v->end);
 	bool changed = false;
 	if (!arch_ring3() || !v->file || !inode_is_lower(v->file->inode) || frames_free() < 512)
 		return false;
 	for (vaddr_t at = from; at < to; at += PAGE_SIZE) {
-		u64 *e = at == va ? NULL : pte_lookup(mm, at);
+		u64 *e = at == but ? NULL : pte_lookup(mm, at);
 		if (!e || !(*e & PTE_P) || (*e & PTE_W) || frame_refs(*e & PTE_ADDR) == 1)
 			continue;
 		paddr_t copy = frame_alloc(0), p = *e & PTE_ADDR;
@@ -120,6 +128,36 @@ static bool copy_around(struct mm *mm, struct vma *v, vaddr_t va)
 		changed = true;
 	}
 	return changed;
+}
+
+static bool copy_around(struct mm *mm, struct vma *v, vaddr_t va)
+{
+	vaddr_t from = va & ~((vaddr_t)COPY_AROUND * PAGE_SIZE - 1);
+	return copy_range(mm, v, MAX(from, v->start), MIN(from + COPY_AROUND * PAGE_SIZE, v->end), va);
+}
+
+/* The pages of a new private file mapping that are at hand, where faults are dear; those of a small data segment as copies. No entry is there yet. */
+void fault_ahead(struct mm *mm, struct vma *v)
+{
+	u64 pages = MIN((v->end - v->start) >> PAGE_SHIFT, AHEAD_FILE);
+	if (!arch_ring3() || !v->file || is_shared(v) || !inode_is_lower(v->file->inode) || !v->prot || frames_free() < 2 * AHEAD_FILE)
+		return;
+	for (u64 at = 0; at < pages; at += AROUND) {
+		paddr_t frames[AROUND];
+		u32 n = (u32)MIN(pages - at, AROUND);
+		file_get_pages_around(v->file, v->pgoff + at, n, frames);
+		for (u32 i = 0; i < n; i++) {
+			u64 *e = frames[i] ? pte_make(mm, v->start + (at + i) * PAGE_SIZE) : NULL;
+			if (e && !*e) {
+				*e = frames[i] | (pte_flags(v->prot) & ~(PTE_W | PTE_D));
+				mm->pages++;
+			} else if (frames[i]) {
+				frame_put(frames[i]);
+			}
+		}
+	}
+	if ((v->prot & PROT_WRITE) && v->end - v->start <= COPY_AROUND * PAGE_SIZE)
+		copy_range(mm, v, v->start, v->end, 0);
 }
 
 /* A present page that does not allow the access: copy on write, or rights that mprotect left to be granted by a fault. */
@@ -158,8 +196,8 @@ static int upgrade(struct mm *mm, struct vma *v, vaddr_t va, u64 *e, u32 access)
 		frame_put(p);
 		return 0;
 	}
-	/* More rights on the same frame: a stale translation only faults again, but on hardware that would loop. */
-	if (was_present && mm == mm_current())
+	/* More rights on the same frame: a stale translation only faults again, and KVM's shadow of it is made anew by that fault. */
+	if (was_present && mm == mm_current() && !arch_ring3())
 		arch_flush_page(va);
 	return 0;
 }
@@ -216,8 +254,11 @@ paddr_t mm_translate(struct mm *mm, vaddr_t va, u32 access)
 	u64 need = PTE_P | PTE_U | (access & PF_WRITE ? PTE_W : 0);
 	for (int tries = 0; tries < 3; tries++) {
 		u64 *e = pte_lookup(mm, va);
-		if (e && (*e & need) == need)
+		if (e && (*e & need) == need) {
+			if ((access & PF_WRITE) && !(*e & PTE_D))
+				*e |= PTE_D; /* the write goes past the processor */
 			return (*e & PTE_ADDR) | (va & (PAGE_SIZE - 1));
+		}
 		if (mm_fault(mm, va, access, NULL))
 			return 0;
 	}

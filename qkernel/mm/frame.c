@@ -163,7 +163,7 @@ paddr_t frame_alloc_order(unsigned order, unsigned flags)
 		while (o <= MAX_ORDER && list_empty(&free_list[o]))
 			o++;
 		if (o > MAX_ORDER) {
-			if (!grow() && !pagecache_shrink(1ul << order))
+			if (!grow() && !pagecache_shrink(1ul << order) && !pt_shrink())
 				return 0;
 			continue;
 		}

@@ -22,13 +22,11 @@ struct mm *mm_create(void)
 	struct mm *mm = kzalloc(sizeof(*mm));
 	if (!mm)
 		return NULL;
-	mm->pml4 = frame_alloc(FRAME_ZERO);
+	mm->pml4 = pt_new();
 	if (!mm->pml4) {
 		kfree(mm);
 		return NULL;
 	}
-	u64 slot = QK_DIRECT_BASE >> 39;
-	((u64 *)phys_to_virt(mm->pml4))[slot] = ((u64 *)phys_to_virt(QK_GPA_PML4))[slot];
 	mm->refs = 1;
 	mm->mmap_top = QK_USER_TOP - (1ul << 30);
 	mm->limit_as = mm->limit_data = ~0ul;
@@ -72,19 +70,46 @@ void mm_activate(struct mm *mm)
 	arch_write_cr3(active);
 }
 
-static int copy_area(struct mm *dst, struct mm *src, struct vma *v)
+/* Pages that the parent has written since its last fork are written soon again, by both: so many are copied at once, and neither faults on them. */
+#define COPY_AT_FORK 48u
+
+/* One page of a private area for the child: shared until written, or a copy. */
+static u64 fork_page(u64 *s, u32 *copies)
+{
+	paddr_t p = *s & PTE_ADDR;
+	if (*copies && (*s & PTE_W) && frames_available() > COPY_AT_FORK) {
+		paddr_t copy = frame_alloc(0);
+		if (copy) {
+			memcpy(phys_to_virt(copy), phys_to_virt(p), PAGE_SIZE);
+			--*copies;
+			return copy | (*s & ~PTE_ADDR);
+		}
+	}
+	if (*s & PTE_W)
+		*s &= ~PTE_W;
+	frame_get(p);
+	return *s;
+}
+
+/* copies: how many pages may still be copied. */
+static int copy_area(struct mm *dst, struct mm *src, struct vma *v, u32 *copies)
 {
 	if (v->flags & VMA_WIPEONFORK)
 		return 0;
-	u64 *s;
+	u64 *s, *d;
 	for (vaddr_t va = v->start; (s = pte_next(src, &va, v->end)); va += PAGE_SIZE) {
-		u64 *d = pte_make(dst, va);
+		/* Mapped ahead and never written: zeros, as what is not there. */
+		if (!v->file && !(v->flags & MAP_SHARED) && (*s & (PTE_W | PTE_D)) == PTE_W)
+			continue;
+		d = pte_make(dst, va);
 		if (!d)
 			return -ENOMEM;
-		if (!(v->flags & MAP_SHARED))
-			*s &= ~PTE_W;
-		*d = *s;
-		frame_get(*s & PTE_ADDR);
+		if (v->flags & MAP_SHARED) {
+			frame_get(*s & PTE_ADDR);
+			*d = *s;
+		} else {
+			*d = fork_page(s, copies);
+		}
 		dst->pages++;
 	}
 	return 0;
@@ -107,12 +132,14 @@ struct mm *mm_clone(struct mm *src)
 		file_get(mm->exe);
 		(void)inode_deny_write(mm->exe->inode); /* the parent's is one already: no writers */
 	}
-	for (u32 i = 0; i < src->nvma; i++) {
+	u32 copies = arch_ring3() ? COPY_AT_FORK : 0; /* a fault on hardware costs less than the copy */
+	/* From the top: the stack comes first. */
+	for (u32 i = src->nvma; i-- > 0;) {
 		struct vma *v = src->vmas[i], *n;
 		if (v->flags & VMA_DONTFORK)
 			continue;
 		n = vma_copy(v);
-		if (!n || vma_insert(mm, n) || copy_area(mm, src, v)) {
+		if (!n || vma_insert(mm, n) || copy_area(mm, src, v, &copies)) {
 			mm_put(mm);
 			return NULL;
 		}

@@ -96,6 +96,7 @@ long mm_map(struct mm *mm, vaddr_t addr, u64 len, u32 prot, u32 flags, struct fi
 		vma_free(v);
 		return r;
 	}
+	fault_ahead(mm, v);
 	vma_merge(mm, addr, addr + len);
 	return (long)addr;
 }

@@ -148,18 +148,61 @@ void pt_move(struct mm *mm, vaddr_t from, vaddr_t to, u64 len)
 	flush(mm, from, changed);
 }
 
-static void free_level(u64 *t, int level, u32 entries)
+/* Frames of the tables below `t`, put if `put`. */
+static u32 tables_below(u64 *t, int level, u32 entries, bool put)
 {
-	for (u32 i = 0; i < entries; i++)
-		if (t[i] & PTE_P) {
-			if (level > 1)
-				free_level(phys_to_virt(t[i] & PTE_ADDR), level - 1, 512);
+	u32 n = 0;
+	for (u32 i = 0; i < entries; i++) {
+		if (!(t[i] & PTE_P))
+			continue;
+		n++;
+		if (level > 1)
+			n += tables_below(phys_to_virt(t[i] & PTE_ADDR), level - 1, 512, put);
+		if (put)
 			frame_put(t[i] & PTE_ADDR);
-		}
+	}
+	return n;
 }
 
+/* Empty tables of address spaces that have ended. Where KVM shadows them, a table that becomes ordinary memory is written by way of the host, the top
+ * one at nearly a millisecond; and the next child of the same parent needs the very same tables. */
+#define SPARES 8u
+#define SPARE_TABLES 24u /* of one address space at most: some 100 KiB */
+static paddr_t spare[SPARES];
+static u32 nspare;
+
+/* The top table of an empty user space; 0: out of memory. */
+paddr_t pt_new(void)
+{
+	if (nspare)
+		return spare[--nspare];
+	paddr_t p = frame_alloc(FRAME_ZERO);
+	u64 slot = QK_DIRECT_BASE >> 39;
+	if (p)
+		((u64 *)phys_to_virt(p))[slot] = ((u64 *)phys_to_virt(QK_GPA_PML4))[slot];
+	return p;
+}
+
+/* The user half has no page any more. */
 void pt_free(struct mm *mm)
 {
-	free_level(phys_to_virt(mm->pml4), 3, QK_USER_TOP >> 39);
+	u64 *top = phys_to_virt(mm->pml4);
+	if (nspare < SPARES && tables_below(top, 3, QK_USER_TOP >> 39, false) <= SPARE_TABLES) {
+		spare[nspare++] = mm->pml4;
+		return;
+	}
+	tables_below(top, 3, QK_USER_TOP >> 39, true);
 	frame_put(mm->pml4);
+}
+
+/* Memory runs out: the spare tables go back. Returns frames freed. */
+u64 pt_shrink(void)
+{
+	u64 n = 0;
+	while (nspare) {
+		paddr_t p = spare[--nspare];
+		n += 1 + tables_below(phys_to_virt(p), 3, QK_USER_TOP >> 39, true);
+		frame_put(p);
+	}
+	return n;
 }
