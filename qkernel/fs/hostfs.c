@@ -150,7 +150,7 @@ int host_set_tail(struct inode *i)
 	return host_set_stat(i, &st);
 }
 
-static struct inode *node_new(u32 root, bool is_volatile, const struct qk_stat *st)
+struct inode *host_node_new(u32 root, bool is_volatile, const struct qk_stat *st)
 {
 	struct hostnode *n = kzalloc(sizeof(*n));
 	bool dir = S_ISDIR(st->mode);
@@ -192,7 +192,7 @@ struct inode *host_learn(struct inode *dir, const char *name, const struct qk_st
 	struct inode *i = e ? e->inode : NULL;
 	bool same = i && i->ino == st->ino && !((i->mode ^ st->mode) & S_IFMT) && host_set_stat(i, st) == 0;
 	if (!same) {
-		i = node_new(d->root, dir->iflags & I_VOLATILE, st);
+		i = host_node_new(d->root, dir->iflags & I_VOLATILE, st);
 		if (!i)
 			return NULL;
 		i->name = kstrdup(name);
@@ -421,7 +421,8 @@ int host_refetch(struct inode *i)
 int host_getattr(struct inode *i, struct qk_stat *st)
 {
 	/* One whose name is gone or another's by now stays as it was last seen, as long as somebody has it. */
-	if (i->nlink && !fresh(i) && !hostnode_of(i)->stale)
+	const struct hostnode *n = hostnode_of(i);
+	if ((i->nlink || n->opens) && !fresh(i) && !n->stale)
 		host_refetch(i);
 	inode_stat(i, st);
 	return 0;
@@ -471,7 +472,7 @@ struct inode *hostfs_root(u32 root)
 	if (!hostfs_root_stat(root, &st))
 		return NULL;
 	devs[root] = inode_new_dev();
-	struct inode *i = node_new(root, root != 0, &st);
+	struct inode *i = host_node_new(root, root != 0, &st);
 	if (i && S_ISDIR(st.mode))
 		i->parent = i;
 	if (i && root && (comm()->boot.mount_flags[root - 1] & QK_MOUNT_SLOT))

@@ -43,6 +43,7 @@ bool host_path(const struct inode *i, char *buf, size_t size);
 /* What the host says now. -ESTALE: a file of the rootfs has other content than what is mapped; the inode is out of use, its name is looked up anew. */
 int host_set_stat(struct inode *i, const struct qk_stat *st);
 int host_set_tail(struct inode *i); /* the same from the out words of the last read, write or truncate */
+struct inode *host_node_new(u32 root, bool is_volatile, const struct qk_stat *st); /* no name, no parent; NULL: out of memory */
 /* The inode of `name` in dir by that answer, not referenced; NULL: out of memory. */
 struct inode *host_learn(struct inode *dir, const char *name, const struct qk_stat *st, const char *link);
 void host_forget(struct inode *dir, const char *name); /* after a change of ours */

@@ -10,7 +10,9 @@
 
 int volume_open(struct inode *i, struct file *f)
 {
-	return S_ISREG(i->mode) ? host_hold(i, f->flags) : 0;
+	if (S_ISREG(i->mode))
+		return host_hold(i, f->flags);
+	return S_ISDIR(i->mode) ? 0 : S_ISFIFO(i->mode) ? fifo_open(i, f) : -ENXIO;
 }
 
 static void volume_release(struct file *f)

@@ -24,7 +24,16 @@ static int named(struct inode *dir, const char *name, size_t *len)
 static int create(struct inode *dir, const char *name, u32 mode, u64 rdev, struct inode **out)
 {
 	size_t n;
-	int r = S_ISREG(mode) ? named(dir, name, &n) : -EPERM;
+	bool node = S_ISFIFO(mode) || S_ISSOCK(mode);
+	int r = S_ISREG(mode) || node ? named(dir, name, &n) : -EPERM;
+	if (!r && node) {
+		r = (int)qcall(QC_MKNOD, (u32)n, hostnode_of(dir)->root, mode, 0, 0, 0, 0);
+		if (!r) {
+			host_forget(dir, name);
+			*out = host_lookup(dir, name, &r);
+		}
+		return r;
+	}
 	if (r)
 		return r;
 	s64 h = qcall(QC_OPEN, (u32)n, hostnode_of(dir)->root, O_RDWR | O_CREAT | O_EXCL, mode & 07777, 0, 0, 0);
@@ -137,8 +146,16 @@ static int rename(struct inode *od, const char *on, struct inode *nd, const char
 
 static int link(struct inode *target, struct inode *dir, const char *name)
 {
-	int r = two_names(QC_LINK, target->parent, target->name, dir, name, 0);
+	size_t n;
+	int r;
+	if (target->name)
+		r = two_names(QC_LINK, target->parent, target->name, dir, name, 0);
+	else if (hostnode_of(target)->handle < 0) /* a file without a name (O_TMPFILE) that nobody has open */
+		r = -ENOENT;
+	else if (!(r = named(dir, name, &n)))
+		r = (int)qcall(QC_NAME, (u32)n, hostnode_of(dir)->root, (u64)hostnode_of(target)->handle, 0, 0, 0, 0);
 	if (!r) {
+		target->nlink++;
 		host_forget(dir, name);
 		hostnode_of(target)->checked = 0;
 	}
@@ -158,6 +175,27 @@ static int symlink(struct inode *dir, const char *name, const char *target)
 	return r;
 }
 
+static int tmpfile(struct inode *dir, u32 mode, struct inode **out)
+{
+	struct hostnode *d = hostnode_of(dir);
+	struct qk_stat st;
+	if (!host_path(dir, comm_data(), PATH_MAX))
+		return -ENAMETOOLONG;
+	seg_begin();
+	s64 h = qcall(QC_TMPFILE, (u32)strlen(comm_data()) + 1, d->root, mode & 07777, 0, 0, 0, 0);
+	if (h < 0)
+		return (int)h;
+	memcpy(&st, comm_data(), sizeof(st));
+	*out = host_node_new(d->root, true, &st);
+	if (!*out) {
+		qcall_close_later((int)h);
+		return -ENOMEM;
+	}
+	host_adopt(*out, (int)h, true);
+	hostnode_of(*out)->created = true;
+	return 0;
+}
+
 static int setattr(struct inode *i, u32 mask, const struct qk_stat *st)
 {
 	struct hostnode *n = hostnode_of(i);
@@ -169,14 +207,18 @@ static int setattr(struct inode *i, u32 mask, const struct qk_stat *st)
 			host_set_tail(i);
 		mask &= ~QK_ATTR_SIZE;
 	}
-	if (!r && mask) {
+	if (!r && mask && n->opens && n->handle >= 0) {
+		seg_begin();
+		r = qcall(QC_SETATTR, 0, (u64)n->handle, mask | QK_ATTR_HANDLE, mask & QK_ATTR_SIZE ? st->size : st->mode,
+			  (u64)st->uid << 32 | st->gid, (u64)st->atime_ns, (u64)st->mtime_ns);
+	} else if (!r && mask) {
 		if (!host_path(i, comm_data(), PATH_MAX))
 			return -ENAMETOOLONG;
 		seg_begin();
 		r = qcall(QC_SETATTR, (u32)strlen(comm_data()) + 1, n->root, mask, mask & QK_ATTR_SIZE ? st->size : st->mode,
 			  (u64)st->uid << 32 | st->gid, (u64)st->atime_ns, (u64)st->mtime_ns);
 	}
-	if (!r && mask && i->nlink)
+	if (!r && mask && (i->nlink || n->opens))
 		r = host_refetch(i);
 	return (int)r;
 }
@@ -191,6 +233,7 @@ const struct inode_ops volume_ops = {
 	.rename = rename,
 	.link = link,
 	.symlink = symlink,
+	.tmpfile = tmpfile,
 	.readdir = host_readdir,
 	.readlink = host_readlink,
 	.getattr = host_getattr,

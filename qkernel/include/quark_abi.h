@@ -241,6 +241,9 @@ enum qk_op {
 	QC_SETXATTR,  /* arg1 flags (XATTR_CREATE, XATTR_REPLACE) */
 	QC_LISTXATTR, /* data = name NUL; data out = names, each NUL-terminated, ret their length */
 	QC_REMOVEXATTR,
+	QC_MKNOD,   /* arg0 root, arg1 S_IFIFO or S_IFSOCK | permissions, name */
+	QC_TMPFILE, /* arg0 root, arg1 permissions, name of a directory: as QC_OPEN, a file without a name, O_RDWR */
+	QC_NAME,    /* arg0 root, arg1 handle of a file without a name, name: it gets that one */
 	QC_OP_COUNT
 };
 #define QK_LOCK_FLOCK 0x100u /* as flock(2), of the whole file */
@@ -250,7 +253,8 @@ enum qk_op {
 #define QK_ATTR_OWNER 2u
 #define QK_ATTR_ATIME 4u
 #define QK_ATTR_MTIME 8u
-#define QK_ATTR_SIZE 16u /* arg2 = size */
+#define QK_ATTR_SIZE 16u   /* arg2 = size */
+#define QK_ATTR_HANDLE 32u /* of an open file: arg0 is its handle; no name */
 
 struct qk_stat {
 	uint64_t dev, ino, size, blocks, rdev;

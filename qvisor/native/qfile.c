@@ -344,38 +344,55 @@ static int64_t read_directory(struct qv *vm, struct qk_call *call, int fd)
 	return n;
 }
 
-static int64_t set_attributes(struct qv *vm, int dir, const char *last, const struct qk_call *call)
+/* By descriptor, which may be of O_PATH: no name can be exchanged for a link meanwhile. */
+static int64_t set_attributes(int fd, const struct qk_call *call, bool truncate)
 {
 	uint64_t mask = call->arg[1];
 	struct timespec t[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_nsec = UTIME_OMIT}};
 	struct stat st;
-	if (fstatat(dir, last, &st, AT_SYMLINK_NOFOLLOW))
+	char link[32];
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	if (fstat(fd, &st))
 		return -errno;
-	if ((mask & QK_ATTR_OWNER) && fchownat(dir, last, (uid_t)(call->arg[3] >> 32), (gid_t)call->arg[3], AT_SYMLINK_NOFOLLOW))
+	if ((mask & QK_ATTR_OWNER) && fchownat(fd, "", (uid_t)(call->arg[3] >> 32), (gid_t)call->arg[3], AT_EMPTY_PATH))
 		return -errno;
-	/* No mode of a symlink can be changed, and following one here could leave the root. */
 	if ((mask & (QK_ATTR_MODE | QK_ATTR_SIZE)) && S_ISLNK(st.st_mode))
-		return -EOPNOTSUPP;
-	if (mask & (QK_ATTR_MODE | QK_ATTR_SIZE)) {
-		int fd = open_existing(vm, dir, last, false, mask & QK_ATTR_SIZE ? O_WRONLY : O_RDONLY), r = 0;
-		if (fd < 0)
-			return fd;
-		if (mask & QK_ATTR_MODE)
-			r = fchmod(fd, (mode_t)(call->arg[2] & MODE_BITS));
-		else
-			r = ftruncate(fd, (off_t)call->arg[2]);
-		r = r ? -errno : 0;
-		close(fd);
-		if (r)
-			return r;
-	}
+		return -EOPNOTSUPP; /* no mode of a symlink can be changed */
+	if ((mask & QK_ATTR_MODE) && chmod(link, (mode_t)(call->arg[2] & MODE_BITS)))
+		return -errno;
+	if ((mask & QK_ATTR_SIZE) && !truncate)
+		return -EBADF;
+	if ((mask & QK_ATTR_SIZE) && ftruncate(fd, (off_t)call->arg[2]))
+		return -errno;
 	if (mask & QK_ATTR_ATIME)
 		t[0] = (struct timespec){.tv_sec = (time_t)(call->arg[4] / 1000000000), .tv_nsec = (long)(call->arg[4] % 1000000000)};
 	if (mask & QK_ATTR_MTIME)
 		t[1] = (struct timespec){.tv_sec = (time_t)(call->arg[5] / 1000000000), .tv_nsec = (long)(call->arg[5] % 1000000000)};
-	if ((mask & (QK_ATTR_ATIME | QK_ATTR_MTIME)) && utimensat(dir, last, t, AT_SYMLINK_NOFOLLOW))
+	if ((mask & (QK_ATTR_ATIME | QK_ATTR_MTIME)) && utimensat(fd, "", t, AT_EMPTY_PATH))
 		return -errno;
 	return 0;
+}
+
+static int64_t set_attributes_at(struct qv *vm, int dir, const char *last, const struct qk_call *call)
+{
+	bool size = call->arg[1] & QK_ATTR_SIZE;
+	int fd = size ? open_existing(vm, dir, last, false, O_WRONLY) : walk_open(vm, dir, last, O_PATH, 0);
+	if (fd < 0)
+		return fd;
+	int64_t r = set_attributes(fd, call, size);
+	close(fd);
+	return r;
+}
+
+static int64_t set_attributes_of(struct qv *vm, const struct qk_call *call)
+{
+	int fd = qfile_of(vm, call->arg[0], false);
+	if (fd < 0)
+		return fd;
+	const struct qv_handle *h = &vm->handles[call->arg[0]];
+	if (qfile_root(vm, h->root, true) < 0)
+		return -EROFS;
+	return set_attributes(fd, call, h->writable);
 }
 
 /* Hidden directories keep their place in a volume: quark would not find its state again. */
@@ -411,10 +428,60 @@ static int64_t two_names(struct qv *vm, int op, int root, const char *from, cons
 	return r;
 }
 
+static int64_t make_node(int dir, const char *last, uint64_t mode)
+{
+	if (!S_ISFIFO(mode) && !S_ISSOCK(mode))
+		return -EPERM; /* a device would give its holder the host's */
+	return mknodat(dir, last, (mode_t)(mode & (S_IFMT | MODE_BITS)), 0) ? -errno : 0;
+}
+
+static int64_t give_name(struct qv *vm, int dir, const char *last, const struct qk_call *call)
+{
+	char link[32];
+	int fd = qfile_of(vm, call->arg[1], false);
+	if (fd < 0)
+		return fd;
+	if (vm->handles[call->arg[1]].root != call->arg[0])
+		return -EXDEV;
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	return linkat(AT_FDCWD, link, dir, last, AT_SYMLINK_FOLLOW) ? -errno : 0;
+}
+
+static int64_t open_nameless(struct qv *vm, struct qk_call *call)
+{
+	char name[NAME_LIMIT];
+	struct stat st;
+	int root = qfile_root(vm, call->arg[0], true), r = qfile_name(vm, call, 0, name);
+	call->data_len = 0;
+	if (root < 0 || r)
+		return root < 0 ? root : r;
+	int dir = walk_open(vm, root, name, O_PATH | O_DIRECTORY, 0);
+	if (dir < 0)
+		return dir;
+	int fd = fstat(dir, &st) || walk_hidden(vm, dir, &st) ? -1
+							      : openat(dir, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, (mode_t)(call->arg[1] & MODE_BITS));
+	r = fd < 0 || fstat(fd, &st) ? -errno : 0;
+	close(dir);
+	if (r) {
+		if (fd >= 0)
+			close(fd);
+		return r;
+	}
+	struct qv_handle h = {.fd = fd, .kind = QV_H_FILE, .writable = true, .root = (uint32_t)call->arg[0], .flags = O_RDWR, .name = strdup("")};
+	qfile_stat(&h.identity, &st);
+	memcpy(data(vm), &h.identity, sizeof(h.identity));
+	call->data_len = sizeof(h.identity);
+	return qfile_new(vm, h);
+}
+
 static int64_t change(struct qv *vm, struct qk_call *call)
 {
 	char name[NAME_LIMIT], other[NAME_LIMIT];
 	const char *last;
+	if (call->op == QC_SETATTR && (call->arg[1] & QK_ATTR_HANDLE)) {
+		call->data_len = 0;
+		return set_attributes_of(vm, call);
+	}
 	bool two = call->op == QC_RENAME || call->op == QC_LINK || call->op == QC_SYMLINK;
 	int root = qfile_root(vm, call->arg[0], true), r = qfile_name(vm, call, 0, name);
 	if (!r && two)
@@ -438,6 +505,12 @@ static int64_t change(struct qv *vm, struct qk_call *call)
 	case QC_MKDIR:
 		ret = mkdirat(dir, last, (mode_t)(call->arg[1] & MODE_BITS)) ? -errno : 0;
 		break;
+	case QC_MKNOD:
+		ret = make_node(dir, last, call->arg[1]);
+		break;
+	case QC_NAME:
+		ret = give_name(vm, dir, last, call);
+		break;
 	case QC_UNLINK:
 		ret = unlinkat(dir, last, (int)call->arg[1] & AT_REMOVEDIR) ? -errno : 0;
 		break;
@@ -445,7 +518,7 @@ static int64_t change(struct qv *vm, struct qk_call *call)
 		ret = symlinkat(other, dir, last) ? -errno : 0;
 		break;
 	default:
-		ret = set_attributes(vm, dir, last, call);
+		ret = set_attributes_at(vm, dir, last, call);
 	}
 	close(dir);
 	return ret;
@@ -525,6 +598,11 @@ int64_t qfile_call(struct qv *vm, struct qk_call *call)
 		return close_handle(vm, call->arg[0]);
 	case QC_STATFS:
 		return stat_filesystem(vm, call);
+	case QC_TMPFILE:
+		return open_nameless(vm, call);
+	case QC_MKNOD:
+	case QC_NAME:
+		return change(vm, call);
 	case QC_MAP:
 	case QC_UNMAP:
 		return window_call(vm, call);

@@ -296,3 +296,64 @@ sys.stdin.readline()
         done = quark("run", "--from-snapshot", "s")
     assert done.out == "up\n"
     assert "has lost its lock" in done.err
+
+
+NODES = """
+import os, socket, stat, threading
+os.chdir('/data')
+server = socket.socket(socket.AF_UNIX)
+server.bind('socket')
+os.chmod('socket', 0o600)
+server.listen()
+client = socket.socket(socket.AF_UNIX)
+client.connect('/data/socket')
+client.send(b'through the socket')
+print(server.accept()[0].recv(99), oct(os.stat('socket').st_mode))
+os.mkfifo('fifo', 0o640)
+reader = threading.Thread(target=lambda: print(open('fifo').read()))
+reader.start()
+with open('fifo', 'w') as f: f.write('through the fifo')
+reader.join()
+fd = os.open('.', os.O_TMPFILE | os.O_RDWR, 0o644)
+os.write(fd, b'no name yet')
+print(os.fstat(fd).st_size, os.fstat(fd).st_nlink)
+os.link(f'/proc/self/fd/{fd}', 'named', src_dir_fd=0, follow_symlinks=True)
+os.fchmod(fd, 0o600)
+print(open('named').read(), oct(os.stat('named').st_mode), sorted(os.listdir()))
+f = open('gone', 'w+')
+os.unlink('gone')
+f.write('still there'); f.flush(); os.fchmod(f.fileno(), 0o600); f.seek(0)
+print(f.read(), oct(os.fstat(f.fileno()).st_mode), os.fstat(f.fileno()).st_nlink)
+try: os.mknod('device', stat.S_IFCHR | 0o600, os.makedev(1, 3)); print('a device')
+except PermissionError: print('no device')
+"""
+
+
+def test_nodes_and_nameless_files_of_a_volume(quark, tmp_path):
+    done = quark("run", "-v", f"{tmp_path}:/data", "--", PYTHON, "-c", NODES)
+    assert done.err == ""
+    assert done.out.splitlines() == [
+        "b'through the socket' 0o140600",
+        "through the fifo",
+        "11 0",
+        "no name yet 0o100600 ['fifo', 'named', 'socket']",
+        "still there 0o100600 0",
+        "no device",
+    ]
+    assert (tmp_path / "socket").is_socket()
+    assert (tmp_path / "fifo").is_fifo()
+    assert (tmp_path / "named").read_text() == "no name yet"
+
+
+def test_many_open_files(quark, tmp_path):
+    count = 3000
+    for i in range(count):
+        (tmp_path / str(i)).write_text(str(i))
+    code = f"""
+import os, resource
+resource.setrlimit(resource.RLIMIT_NOFILE, ({count} + 50,) * 2)
+files = [os.open('/data/%d' % i, os.O_RDWR) for i in range({count})]
+print(sum(os.read(f, 9) == str(i).encode() for i, f in enumerate(files)))
+"""
+    done = quark("run", "-v", f"{tmp_path}:/data", "--", PYTHON, "-c", code)
+    assert (done.out, done.err) == (f"{count}\n", "")

@@ -36,6 +36,23 @@ for n in 1 2 3; do
 done
 expect "clone without prefetch" "True ['n'] 603729" "$(timeout 60 $quark run --from-snapshot warm --prefetch none -- n 2>&1)"
 
+mkdir /run/volume && truncate -s 1M /run/volume/f
+cat >/tmp/shared.py <<'PYTHON'
+import mmap
+f = open("/data/f", "r+b")
+m = mmap.mmap(f.fileno(), 0)
+m[500_000:500_005] = b"guest"
+f.seek(500_000)
+print(f.read(5).decode(), flush=True)
+while m[500_000] == ord("g"):
+    pass
+print("zeros")
+PYTHON
+(while ! grep -q guest /run/volume/f; do sleep 0.1; done; sleep 1; truncate -s 8192 /run/volume/f) &
+expect "a shared mapping of a volume, and SIGBUS when its file is cut" "guest status 135" \
+	"$(echo $(timeout 60 $quark run -v /run/volume:/data -- /usr/bin/python3.11 /tmp/shared.py 2>&1; echo "status $?"))"
+wait
+
 # Guest tests, natively and in a sandbox. Left out: those that need arguments, take minutes in an emulated processor, or look at the bed itself.
 skip=' fuzz load_args load_exit load_stdin mem_stack_dies cpu_kernels mem_random file_random dev_nodes event_poll sys_misc '
 skip+='overlay_names overlay_write threads_mix avx_threads hash_chain output_stream files_churn pipes_ring sleepers sockets_echo timers_signals '
