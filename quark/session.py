@@ -108,7 +108,7 @@ class Session:
         for number in FORWARDED:
             _signal.signal(number, self._forward)
         if _signal.getsignal(_signal.SIGTSTP) != _signal.SIG_IGN:
-            _signal.signal(_signal.SIGTSTP, self._stop)
+            _signal.signal(_signal.SIGTSTP, self._forward)
             _signal.signal(_signal.SIGCONT, self._note_continued)
         while True:
             fields = self._answer()
@@ -172,14 +172,11 @@ class Session:
                 raise SystemExit(128 + number)
         self._send("signal", str(number))
 
-    def _stop(self, _number: int, _frame: object) -> None:
-        self._send("stop")
-
     def _note_continued(self, _number: int, _frame: object) -> None:
         self._continued = True
 
     def _suspend(self) -> None:
-        """The sandbox stands still: so does this process, until it is continued.
+        """The program has stopped: so does this process, until it is continued.
 
         In the background only when standard input is something else than the terminal.
         """
@@ -192,6 +189,6 @@ class Session:
             if not self._continued or not waits_in_background():
                 break
             number = _signal.SIGTTIN
-        _signal.signal(_signal.SIGTSTP, self._stop)
-        self._send("continue")
+        _signal.signal(_signal.SIGTSTP, self._forward)
+        self._send("signal", str(_signal.SIGCONT))
         self._send("signal", str(_signal.SIGWINCH))

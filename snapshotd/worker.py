@@ -86,6 +86,7 @@ class Worker:
         self.child = 0  # the process that writes a capture
         self.writing = self.cancelled = False
         self.trigger: Trigger | None = None
+        self.stopped = os.eventfd(0)  # the first program stops
         self.runs = threading.Lock()  # held until the machine runs and there is something to listen for
         self.runs.acquire()
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # the other thread inherits it
@@ -177,6 +178,8 @@ class Worker:
 
     def started(self, generation: bytes) -> None:
         """The machine is about to run."""
+        assert self.sandbox is not None  # noqa: S101 - for the type checker
+        lib.qv_on_stop(self.sandbox.vm, self.stopped if self.job["attached"] else lib.QV_STOP_NEVER)
         self.tell("started", generation=generation.hex())
         self.runs.release()
 
@@ -223,12 +226,18 @@ class Worker:
         vm = self.sandbox.vm
         poll = select.poll()
         poll.register(self.sock, select.POLLIN)
+        poll.register(self.stopped, select.POLLIN)
         if self.clone and not self.clone.attachment.complete:
             # In place of the machine's own watch, which would end this process before the daemon hears why.
             lib.qv_watch_pager(vm, self.clone.attachment.sock, 0, ffi.NULL)
             poll.register(self.clone.attachment.sock, select.POLLRDHUP)
         while True:
-            if any(fd != self.sock.fileno() for fd, _ in poll.poll()):
+            ready = {fd for fd, _ in poll.poll()}
+            if self.stopped in ready:
+                os.eventfd_read(self.stopped)
+                self.tell("stopped")
+                continue
+            if ready != {self.sock.fileno()}:
                 self.tell("failed", kind="PagerLostError", message=LOST, exit_code=PagerLostError.exit_code)
                 os._exit(PagerLostError.exit_code)
             try:

@@ -1,9 +1,11 @@
 /* Devices in memory: /dev and what its nodes do. */
 #include "memfs.h"
+#include "tty/tty.h"
 #include "qcall.h"
 #include <linux/fcntl.h>
 #include <linux/stat.h>
 
+#define PTS_MAJOR 136u
 #define MKDEV(major, minor) ((u64)(major) << 8 | (minor))
 
 extern const struct file_ops dev_quark_ops; /* fs/dev_quark.c */
@@ -69,57 +71,57 @@ static const struct file_ops zero_ops = {.read = zero_read, .write = null_write,
 static const struct file_ops full_ops = {.read = zero_read, .write = full_write, .lseek = no_seek};
 static const struct file_ops random_ops = {.read = random_read, .write = null_write, .lseek = no_seek};
 
-/* ops NULL: the controlling terminal, which is the host's. */
+/* ops NULL: a terminal. */
 static const struct device {
 	const char *name;
 	u64 dev;
 	u32 mode;
 	const struct file_ops *ops;
 } devices[] = {
-	{"null", MKDEV(1, 3), 0666, &null_ops},     {"zero", MKDEV(1, 5), 0666, &zero_ops},           {"full", MKDEV(1, 7), 0666, &full_ops},
-	{"random", MKDEV(1, 8), 0666, &random_ops}, {"urandom", MKDEV(1, 9), 0666, &random_ops},      {"tty", MKDEV(5, 0), 0666, NULL},
-	{"console", MKDEV(5, 1), 0620, NULL},       {"quark", MKDEV(10, 0x71), 0666, &dev_quark_ops},
+	{"null", MKDEV(1, 3), 0666, &null_ops},     {"zero", MKDEV(1, 5), 0666, &zero_ops},      {"full", MKDEV(1, 7), 0666, &full_ops},
+	{"random", MKDEV(1, 8), 0666, &random_ops}, {"urandom", MKDEV(1, 9), 0666, &random_ops}, {"tty", MKDEV(5, 0), 0666, NULL},
+	{"ptmx", MKDEV(5, 2), 0666, NULL},          {"console", MKDEV(5, 1), 0620, NULL},        {"quark", MKDEV(10, 0x71), 0666, &dev_quark_ops},
 };
 
-static int open_terminal(struct file *f)
+static int open_terminal(u64 dev, struct file *f)
 {
-	if (!(comm()->boot.flags & QK_BOOT_TTY))
+	switch (dev) {
+	case MKDEV(5, 0):
+		return tty_open_controlling(f);
+	case MKDEV(5, 1):
+		return console_open(f);
+	case MKDEV(5, 2):
+		return ptmx_open(f);
+	default:
 		return -ENXIO;
-	struct file *t = hoststream_open(0, f->flags);
-	if (!t)
-		return -ENOMEM;
-	f->ops = t->ops;
-	f->priv = t->priv;
-	file_put(t);
-	return 0;
+	}
 }
 
-int chrdev_open(struct inode *i, struct file *f)
+int chrdev_open(struct inode *i, struct file *f, u32 oflags)
 {
 	for (unsigned k = 0; k < ARRAY_SIZE(devices); k++) {
 		if (devices[k].dev != i->rdev)
 			continue;
 		if (!devices[k].ops)
-			return open_terminal(f);
+			return open_terminal(i->rdev, f);
 		f->ops = devices[k].ops;
 		return 0;
 	}
-	return i->rdev >> 8 == 136 ? open_terminal(f) : -ENXIO;
+	return i->rdev >> 8 == PTS_MAJOR ? pts_open((u32)(i->rdev & 0xff) | (u32)(i->rdev >> 12 & 0xfff00), f, oflags) : -ENXIO;
 }
 
-int special_open(struct inode *i, struct file *f)
+int special_open(struct inode *i, struct file *f, u32 oflags)
 {
 	if (i->ops->open)
 		return i->ops->open(i, f);
 	if (S_ISFIFO(i->mode))
 		return fifo_open(i, f);
-	return S_ISCHR(i->mode) ? chrdev_open(i, f) : -ENXIO;
+	return S_ISCHR(i->mode) ? chrdev_open(i, f, oflags) : -ENXIO;
 }
 
 struct inode *devfs_root(void)
 {
-	struct inode *root = tmpfs_root(0755), *node, *pts;
-	int err;
+	struct inode *root = tmpfs_root(0755), *node;
 	if (!root)
 		return NULL;
 	for (unsigned k = 0; k < ARRAY_SIZE(devices); k++)
@@ -132,10 +134,5 @@ struct inode *devfs_root(void)
 	root->ops->symlink(root, "stderr", "/proc/self/fd/2");
 	root->ops->mkdir(root, "shm", 01777);
 	root->ops->mkdir(root, "pts", 0755);
-	pts = root->ops->lookup(root, "pts", &err);
-	if (pts && (comm()->boot.flags & QK_BOOT_TTY) && pts->ops->create(pts, "0", S_IFCHR | 0620, MKDEV(136, 0), &node) == 0)
-		inode_put(node);
-	if (pts)
-		inode_put(pts);
 	return root;
 }

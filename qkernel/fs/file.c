@@ -67,7 +67,7 @@ struct file *inode_open(const struct path *p, u32 oflags, int *err)
 	}
 	bool writes = S_ISREG(i->mode) && (oflags & O_ACCMODE) != O_RDONLY;
 	bool special = S_ISFIFO(i->mode) || S_ISCHR(i->mode) || S_ISBLK(i->mode) || S_ISSOCK(i->mode);
-	*err = writes && i->writers < 0 ? -ETXTBSY : special ? special_open(i, f) : i->ops->open ? i->ops->open(i, f) : 0;
+	*err = writes && i->writers < 0 ? -ETXTBSY : special ? special_open(i, f, oflags) : i->ops->open ? i->ops->open(i, f) : 0;
 	if (*err) {
 		f->ops = &no_ops; /* release belongs to a successful open */
 		file_put(f);

@@ -1,25 +1,21 @@
 /* The standard streams, which the host opened: pipes, terminals, sockets, files. Never blocking there; a task waits for the event that QC_POLL asks for. */
-#include "fs.h"
 #include "qcall.h"
-#include <asm/ioctls.h>
-#include <asm/signal.h>
-#include <asm/termbits.h>
-#include <linux/fcntl.h>
-#include <linux/stat.h>
+#include "tty/tty.h"
 
 #define STREAMS 3
-#define PTS_MAJOR 136u
+#define CONSOLE "/dev/console"
+#define CONSOLE_DEV (5u << 8 | 1u)
+#define TENTH_NS 100000000ul
 
-struct winsize_abi {
-	u16 row, col, x, y;
-};
 /* What a stream is may change at a restore: a clone has other streams. */
 static struct stream {
 	struct inode *inode;
 	struct waitq wait;
 	bool tty;
 } streams[STREAMS];
-static s32 foreground; /* process group of the terminal */
+static struct termios mode;     /* of the terminal, as the program set it or found it */
+static bool mode_set;           /* the program did: a clone's terminal gets it, too */
+static struct winsize_abi size; /* as it was last seen */
 
 static int handle_of(const struct file *f)
 {
@@ -39,14 +35,14 @@ static s64 ask(int handle, u32 events)
 	return qcall(QC_POLL, 0, (u64)handle, events, 0, 0, 0, 0);
 }
 
-/* Sleeps until the stream may be ready for `events`. 0 or -EINTR. */
-static int wait_for(struct stream *s, u32 events)
+/* Sleeps until the stream may be ready for `events`. 0, -EINTR or -ETIMEDOUT. */
+static int wait_for(struct stream *s, u32 events, u64 deadline)
 {
 	struct waiter w = {.task = current};
 	int r = 0;
 	waitq_add(&s->wait, &w);
 	if (ask((int)(s - streams), events) == 0)
-		r = task_sleep(UINT64_MAX);
+		r = task_sleep(deadline);
 	waitq_del(&w);
 	return r;
 }
@@ -63,7 +59,16 @@ static ssize_t read(struct file *f, struct uio *u, u64 *pos)
 {
 	if (pos != &f->pos)
 		return at_offset(QC_PREAD, f, u, *pos);
+	const struct stream *s = f->priv;
+	u64 deadline = UINT64_MAX;
+	/* A terminal whose reads may end with nothing (VMIN 0): after VTIME tenths of a second. */
+	bool may_end = s->tty && !(mode.c_lflag & ICANON) && !mode.c_cc[VMIN];
+	if (may_end)
+		deadline = deadline_of_ns(mode.c_cc[VTIME] * TENTH_NS);
 	for (;;) {
+		int job = s->tty ? tty_check_change(&console, SIGTTIN) : 0;
+		if (job)
+			return job;
 		ssize_t want = uio_segs(u, u->resid, true);
 		if (want <= 0)
 			return want;
@@ -72,21 +77,25 @@ static ssize_t read(struct file *f, struct uio *u, u64 *pos)
 		if (r != -EAGAIN)
 			return r;
 		if (f->flags & O_NONBLOCK) {
-			const struct stream *s = f->priv;
 			if (!list_empty(&s->wait.head))
 				ask(handle_of(f), POLL_IN); /* an edge-triggered epoll hears of the next input */
 			return -EAGAIN;
 		}
-		if (wait_for(f->priv, POLL_IN))
-			return -ERESTARTSYS;
+		int w = wait_for(f->priv, POLL_IN, deadline);
+		if (w)
+			return w == -ETIMEDOUT ? 0 : -ERESTARTSYS;
 	}
 }
 
 static ssize_t write(struct file *f, struct uio *u, u64 *pos)
 {
 	ssize_t done = 0;
+	const struct stream *s = f->priv;
 	if (pos != &f->pos)
 		return at_offset(QC_PWRITE, f, u, *pos);
+	int job = s->tty && (mode.c_lflag & TOSTOP) ? tty_check_change(&console, SIGTTOU) : 0;
+	if (job)
+		return job;
 	while (u->resid) {
 		ssize_t want = uio_segs(u, u->resid, false);
 		if (want <= 0)
@@ -104,7 +113,7 @@ static ssize_t write(struct file *f, struct uio *u, u64 *pos)
 			return done ? done : r;
 		if (f->flags & O_NONBLOCK)
 			return done ? done : -EAGAIN;
-		if (wait_for(f->priv, POLL_OUT))
+		if (wait_for(f->priv, POLL_OUT, UINT64_MAX))
 			return done ? done : -ERESTARTSYS;
 	}
 	return done;
@@ -152,44 +161,53 @@ static long host_ioctl(struct file *f, u32 cmd, u64 arg, u32 size, bool in)
 	return r;
 }
 
+static long set_mode(struct file *f, u32 cmd, u64 arg)
+{
+	struct termios wanted;
+	if (copy_from_user(&wanted, UPTR(arg), sizeof(wanted)))
+		return -EFAULT;
+	long r = host_ioctl(f, cmd, arg, sizeof(wanted), true);
+	if (r >= 0) {
+		mode = wanted;
+		mode_set = true;
+	}
+	return r;
+}
+
+static bool changes(u32 cmd)
+{
+	return cmd == TCSETS || cmd == TCSETSW || cmd == TCSETSF || cmd == TCFLSH || cmd == TCXONC || cmd == TCSBRK || cmd == TCSBRKP;
+}
+
 static long ioctl(struct file *f, u32 cmd, u64 arg)
 {
 	const struct stream *s = f->priv;
-	s32 id;
+	long r;
 	if (cmd == FIONREAD)
 		return host_ioctl(f, cmd, arg, sizeof(s32), false);
 	if (!s->tty)
 		return -ENOTTY;
+	if (changes(cmd) && (r = tty_check_change(&console, SIGTTOU)) != 0)
+		return r;
 	switch (cmd) {
 	case TCGETS:
 		return host_ioctl(f, cmd, arg, sizeof(struct termios), false);
 	case TCSETS:
 	case TCSETSW:
 	case TCSETSF:
-		return host_ioctl(f, cmd, arg, sizeof(struct termios), true);
+		return set_mode(f, cmd, arg);
 	case TIOCGWINSZ:
 		return host_ioctl(f, cmd, arg, sizeof(struct winsize_abi), false);
 	case TIOCSWINSZ:
 		return host_ioctl(f, cmd, arg, sizeof(struct winsize_abi), true);
-	case TIOCGPGRP:
-		id = foreground ? foreground : current->proc->pgid;
-		return put_user(id, UPTR(arg));
-	case TIOCSPGRP:
-		if (get_user(id, UPTR(arg)))
-			return -EFAULT;
-		foreground = id;
-		return 0;
-	case TIOCGSID:
-		id = current->proc->sid;
-		return put_user(id, UPTR(arg));
-	case TIOCSCTTY:
-	case TIOCNOTTY:
 	case TCSBRK:
+	case TCSBRKP:
 	case TCXONC:
 	case TCFLSH:
-		return 0;
+		seg_begin();
+		return qcall(QC_IOCTL, 0, (u64)handle_of(f), cmd, arg, 0, 0, 0);
 	default:
-		return -ENOTTY;
+		return tty_job_ioctl(&console, true, cmd, arg, &r) ? r : -ENOTTY;
 	}
 }
 
@@ -240,26 +258,59 @@ static void identify(struct stream *s)
 	if (S_ISDIR(st.mode))
 		st.mode = S_IFIFO | 0600; /* nothing can be looked up in it */
 	s->inode->mode = (st.mode & S_IFMT) | (s->tty ? 0620 : st.mode & 0777);
-	s->inode->rdev = s->tty ? PTS_MAJOR << 8 : S_ISCHR(st.mode) ? st.rdev : 0;
+	s->inode->rdev = s->tty ? CONSOLE_DEV : S_ISCHR(st.mode) ? st.rdev : 0;
 }
 
-struct file *hoststream_open(int handle, u32 oflags)
+static struct stream *terminal(void)
+{
+	for (int h = 0; h < STREAMS; h++)
+		if (streams[h].inode && streams[h].tty)
+			return &streams[h];
+	return NULL;
+}
+
+static s64 terminal_ioctl(u32 cmd, const void *in, u32 in_len, void *out, u32 out_len)
+{
+	const struct stream *s = terminal();
+	if (!s)
+		return -ENXIO;
+	memcpy(comm_data(), in, in_len);
+	seg_begin();
+	s64 r = qcall(QC_IOCTL, in_len, (u64)(s - streams), cmd, 0, 0, 0, 0);
+	if (r >= 0)
+		memcpy(out, comm_data(), out_len);
+	return r;
+}
+
+int console_open(struct file *f)
+{
+	struct stream *s = terminal();
+	if (!s)
+		return -ENXIO;
+	f->ops = &ops;
+	f->priv = s;
+	return 0;
+}
+
+/* A terminal is /dev/console, so that ttyname(3) finds it. */
+static struct file *open_stream(int handle, u32 oflags)
 {
 	struct stream *s = &streams[handle];
-	if (!s->inode) {
-		waitq_init(&s->wait);
-		s->inode = anon_inode(S_IFIFO | 0600);
-		if (!s->inode)
-			return NULL;
-		s->inode->ops = &inode_ops;
-		s->inode->priv = s;
-		identify(s);
+	int err;
+	waitq_init(&s->wait);
+	s->inode = anon_inode(S_IFIFO | 0600);
+	if (!s->inode)
+		return NULL;
+	s->inode->ops = &inode_ops;
+	s->inode->priv = s;
+	identify(s);
+	struct file *f = s->tty ? file_open(AT_FDCWD, CONSOLE, oflags, 0, &err) : NULL;
+	if (f) {
+		f->priv = s;
+		return f;
 	}
 	inode_get(s->inode);
-	struct file *f = file_new(&ops, s->inode, oflags, s);
-	if (f && s->tty)
-		f->path.str = kstrdup("/dev/pts/0");
-	return f;
+	return file_new(&ops, s->inode, oflags, s);
 }
 
 int hoststreams_install(void)
@@ -269,21 +320,21 @@ int hoststreams_install(void)
 		s64 flags = qcall(QC_FLAGS, 0, (u64)h, 0, 0, 0, 0, 0);
 		if (flags < 0)
 			continue; /* the caller closed it */
-		struct file *f = hoststream_open(h, (u32)flags & (O_ACCMODE | O_APPEND | O_NONBLOCK));
+		struct file *f = open_stream(h, (u32)flags & (O_ACCMODE | O_APPEND | O_NONBLOCK));
 		if (!f || fd_replace(h, f, false) != h)
 			return -ENOMEM;
 	}
+	tty_add(&console);
+	if (terminal_ioctl(TCGETS, NULL, 0, &mode, sizeof(mode)) >= 0)
+		tty_opened(&console, 0);
+	terminal_ioctl(TIOCGWINSZ, NULL, 0, &size, sizeof(size));
 	return 0;
 }
 
+/* From whom a terminal is for all its processes; without one, for the first program's group. */
 static void signal_foreground(int sig)
 {
-	struct process *p;
-	struct siginfo info = {.si_signo = sig, .si_code = SI_KERNEL};
-	s32 group = foreground ? foreground : init_process->pgid;
-	list_for_each (p, &all_processes, all)
-		if (p->pgid == group && !p->zombie)
-			send_signal(p, sig, &info);
+	tty_signal(console.pgrp ? console.pgrp : init_process->pgid, sig);
 }
 
 void host_event(int handle, u32 events)
@@ -291,6 +342,8 @@ void host_event(int handle, u32 events)
 	if (handle == QK_EV_SIGNAL && events >= 1 && events <= SIGNALS) {
 		if (events == SIGINT || events == SIGQUIT || events == SIGTSTP || events == SIGWINCH)
 			signal_foreground((int)events);
+		else if (events == SIGCONT)
+			tty_signal(init_process->pgid, SIGCONT);
 		else
 			send_signal(init_process, (int)events, &(struct siginfo){.si_signo = (s32)events, .si_code = SI_USER});
 	} else if (handle == QK_EV_WINCH) {
@@ -312,6 +365,16 @@ void hoststreams_restored(void)
 	for (int h = 0; h < STREAMS; h++)
 		if (streams[h].inode)
 			identify(&streams[h]);
+	/* The program goes on as on the terminal that it had: with its mode, and told if the size is another one. */
+	struct winsize_abi now = size;
+	if (mode_set)
+		terminal_ioctl(TCSETS, &mode, sizeof(mode), NULL, 0);
+	else
+		terminal_ioctl(TCGETS, NULL, 0, &mode, sizeof(mode));
+	if (terminal_ioctl(TIOCGWINSZ, NULL, 0, &now, sizeof(now)) >= 0 && memcmp(&now, &size, sizeof(now)) != 0) {
+		size = now;
+		signal_foreground(SIGWINCH);
+	}
 }
 
 /* ---- ioctl(2), for all files */

@@ -111,6 +111,7 @@ void vfs_init(void)
 		panic("cannot read the root of the file system");
 	must(mount_add("/", overlay_root(lower), "overlay", "overlay", 0), "/");
 	must(mount_add("/dev", devfs_root(), "devtmpfs", "dev", 0), "/dev");
+	must(mount_add("/dev/pts", devpts_root(), "devpts", "devpts", 0), "/dev/pts");
 	must(mount_add("/dev/shm", tmpfs_root(01777), "tmpfs", "shm", 0), "/dev/shm");
 	must(mount_add("/proc", procfs_root(), "proc", "proc", 0), "/proc");
 	must(mount_add("/sys", sysfs_root(), "sysfs", "sys", QK_MOUNT_RO), "/sys");

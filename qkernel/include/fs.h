@@ -145,8 +145,8 @@ static inline void file_put_scoped(struct file *const *f)
 #define scoped_file __attribute__((cleanup(file_put_scoped))) struct file *
 /* Opening special files found on any file system; implemented beside pipes (fs/pipe.c) and devices (fs/devfs.c). They set f->ops and f->priv. */
 int fifo_open(struct inode *i, struct file *f);
-int chrdev_open(struct inode *i, struct file *f); /* by i->rdev; -ENXIO when there is no such device */
-struct inode *anon_inode(u32 mode);               /* new inode on the anonymous filesystem, e.g. S_IFIFO | 0600 */
+int chrdev_open(struct inode *i, struct file *f, u32 oflags); /* by i->rdev; -ENXIO when there is no such device */
+struct inode *anon_inode(u32 mode);                           /* new inode on the anonymous filesystem, e.g. S_IFIFO | 0600 */
 
 /* ---- descriptor tables (fs/fdtable.c) */
 struct files {
@@ -240,6 +240,7 @@ struct inode *overlay_root(struct inode *lower); /* changes stay in memory, over
 bool inode_is_lower(const struct inode *i);      /* of the overlay, and its content still that of the tree below, which never changes */
 struct file *shmem_file_new(u64 size);           /* unnamed tmpfs file, open O_RDWR: MAP_SHARED|MAP_ANONYMOUS and memfd; NULL: out of memory */
 struct inode *devfs_root(void);
+struct inode *devpts_root(void);
 struct inode *procfs_root(void);
 
 /* ---- page cache (fs/pagecache.c): generic read/mmap for inodes with readpages; tmpfs content lives in it too */
@@ -271,13 +272,12 @@ void epoll_forget(struct file *f); /* file_put calls it at the last reference, b
 
 /* ---- FIFOs, devices and socket nodes of any filesystem (fs/devfs.c): what opening such an inode does. The VFS calls it instead of i->ops->open
  * when S_ISFIFO, S_ISCHR, S_ISBLK or S_ISSOCK; sets f->ops and f->priv; may sleep (FIFO). 0 or -errno. */
-int special_open(struct inode *i, struct file *f);
+int special_open(struct inode *i, struct file *f, u32 oflags);
 long pipe_fcntl(struct file *f, u32 cmd, u64 arg); /* F_SETPIPE_SZ, F_GETPIPE_SZ; -EBADF: not a pipe */
 struct inode *sysfs_root(void);                    /* mount at /sys */
 struct inode *cgroup_root(void);                   /* mount at /sys/fs/cgroup */
 
 /* ---- host streams (fs/hoststream.c): standard streams and ttys of the host */
-struct file *hoststream_open(int handle, u32 oflags);
 int hoststreams_install(void);           /* descriptors 0 to 2 of the first process; -ENOMEM */
 void hoststreams_restored(void);         /* they may be of another kind now */
 void host_event(int handle, u32 events); /* from events_poll */

@@ -195,6 +195,8 @@ enum qk_op {
 	QC_PANIC, /* data = report text; does not return */
 	QC_LOG,   /* data = text for the debug log of QVisor; arg0 = 1: show it to the user as an error line */
 	QC_READY, /* the program wrote `ready` to /dev/quark; ret 1: QVisor wants a capture, PARK next; 0: go on */
+	QC_STOPPED, /* the first program is about to stop, as after Ctrl-Z; ret 0: QVisor stops as well, if its caller can continue it, and sends SIGCONT then;
+	             * -ENOSYS: it cannot, so the program had better not */
 	QC_GROW,  /* one more slot of RAM; ret 0, out0 = gpa, out1 = bytes; -ENOMEM at the limit */
 	QC_CLOCK, /* fills comm->clock. Before the OUT the guest stores its own RDTSC in arg0 */
 	/* files of a host root */

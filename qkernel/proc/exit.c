@@ -121,6 +121,7 @@ static void process_end(struct process *p, s32 status)
 	p->exit_status = status;
 	if (p == init_process)
 		end_sandbox(status);
+	jobs_process_ends(p);
 	p->zombie = true;
 	sem_exit(p);
 	itimers_free(p);

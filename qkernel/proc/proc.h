@@ -38,6 +38,9 @@ void pid_attach(struct task *t);
 void pid_detach_task(struct task *t);
 void pid_detach_process(struct process *p);
 void pid_group_left(s32 nr); /* the leader of group `nr` has gone to another one */
+/* fs/tty/jobs.c */
+void jobs_process_ends(struct process *p); /* its terminal and the groups that it kept from being orphans */
+bool group_orphaned(s32 pgrp, const struct process *without);
 /* exit.c */
 bool reap_adopted(void); /* drops the zombies that the first process got from others and has not waited for; false: there are none */
 void notify_parent(struct process *p, s32 code, s32 status); /* CLD_*: SIGCHLD and wait */

@@ -2,6 +2,7 @@
 #include "arch.h"
 #include "fs.h"
 #include "proc.h"
+#include "qcall.h"
 #include <asm/signal.h>
 
 #define QUEUED_MAX 4096u
@@ -232,6 +233,15 @@ void force_signal(int sig, int si_code, vaddr_t addr, u64 trapno, u64 error)
 	(void)enqueue(&t->pending, sig, &info);
 }
 
+/* A key stops nobody that nobody could continue. When the first program stops, QVisor does too, if it has a job control of its own to obey. */
+static bool may_stop(struct process *p, int sig)
+{
+	if (sig != SIGSTOP && group_orphaned(p->pgid, NULL))
+		return false;
+	seg_begin();
+	return p != init_process || qcall(QC_STOPPED, 0, 0, 0, 0, 0, 0, 0) >= 0 || sig == SIGSTOP;
+}
+
 static void stop_process(struct process *p, int sig)
 {
 	p->stopped = true;
@@ -303,7 +313,8 @@ void signals_deliver(struct trapframe *tf)
 		if (sig != SIGKILL && ignored(p, sig))
 			continue;
 		if (SIGBIT(sig) & STOPPING) {
-			stop_process(p, sig);
+			if (may_stop(p, sig))
+				stop_process(p, sig);
 			continue;
 		}
 		if (SIGBIT(sig) & (SIGBIT(SIGSEGV) | SIGBIT(SIGBUS) | SIGBIT(SIGILL) | SIGBIT(SIGFPE)))

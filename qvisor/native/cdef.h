@@ -51,6 +51,8 @@ void qv_stop(struct qv *vm);
 void qv_resume(struct qv *vm);
 void qv_want_ready(struct qv *vm, int on);
 int qv_debug_fd(struct qv *vm, int fd);
+enum { QV_STOP_SELF = -1, QV_STOP_NEVER = -2 };
+void qv_on_stop(struct qv *vm, int fd);
 uint64_t qv_ram_bytes(struct qv *vm);
 char *qv_ram(struct qv *vm);
 uint64_t qv_first_output_ns(struct qv *vm);

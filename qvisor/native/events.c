@@ -272,9 +272,36 @@ int tick_start(struct qv *vm)
 	return -r;
 }
 
+/* As Ctrl-Z of an ordinary program: the shell sees the job stop, and continues it. An orphaned process group goes on at once. */
+static void stop_self(void)
+{
+	struct sigaction stops = {.sa_handler = SIG_DFL}, before;
+	sigset_t tstp, mask;
+	sigemptyset(&tstp);
+	sigaddset(&tstp, SIGTSTP);
+	sigaction(SIGTSTP, &stops, &before);
+	pthread_sigmask(SIG_UNBLOCK, &tstp, &mask);
+	raise(SIGTSTP);
+	pthread_sigmask(SIG_SETMASK, &mask, NULL);
+	sigaction(SIGTSTP, &before, NULL);
+}
+
+int64_t events_first_stops(struct qv *vm)
+{
+	uint64_t one = 1;
+	if (vm->config.signals < 0 || vm->on_stop == QV_STOP_NEVER)
+		return -ENOSYS;
+	if (vm->on_stop >= 0)
+		return write(vm->on_stop, &one, sizeof(one)) == sizeof(one) ? 0 : -ENOSYS;
+	stop_self();
+	events_push(vm, QK_EV_SIGNAL, SIGCONT);
+	events_push(vm, QK_EV_WINCH, SIGWINCH);
+	return 0;
+}
+
 int qv_signals(void)
 {
-	static const int forwarded[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGWINCH, SIGUSR1, SIGUSR2};
+	static const int forwarded[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGWINCH, SIGUSR1, SIGUSR2, SIGTSTP, SIGCONT};
 	sigset_t set;
 	sigemptyset(&set);
 	for (size_t i = 0; i < sizeof(forwarded) / sizeof(*forwarded); i++)

@@ -57,6 +57,8 @@ static int64_t serve(struct qv *vm, struct qk_call *call)
 	switch (call->op) {
 	case QC_LOG:
 		return write_log(vm, call);
+	case QC_STOPPED:
+		return events_first_stops(vm);
 	case QC_READY:
 		return vm->want_ready;
 	case QC_GROW:

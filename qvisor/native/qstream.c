@@ -88,7 +88,7 @@ static int64_t stream_seek(int fd, const struct qk_call *call)
 	return at < 0 ? -errno : at;
 }
 
-static int64_t stream_ioctl(int fd, uint64_t request, void *data, uint32_t *len)
+static int64_t stream_ioctl(int fd, uint64_t request, uint64_t arg, void *data, uint32_t *len)
 {
 	switch (request) {
 	case TCGETS:
@@ -112,6 +112,13 @@ static int64_t stream_ioctl(int fd, uint64_t request, void *data, uint32_t *len)
 			return -EINVAL;
 		*len = 0;
 		break;
+	case TCSBRK:
+	case TCSBRKP:
+	case TCXONC:
+	case TCFLSH:
+		*len = 0;
+		/* tcdrain(3) (TCSBRK, 1) waits as long as the terminal's reader likes: what was written is in its hands. */
+		return request == TCSBRK || request == TCSBRKP || !ioctl(fd, request, arg) ? 0 : -errno;
 	default:
 		return -ENOTTY;
 	}
@@ -146,6 +153,6 @@ int64_t qstream_call(struct qv *vm, struct qk_call *call)
 		return stream_seek(h->fd, call);
 	default:
 		call->data_len = len;
-		return stream_ioctl(h->fd, call->arg[1], vm->comm_area + QK_OFF_DATA, &call->data_len);
+		return stream_ioctl(h->fd, call->arg[1], call->arg[2], vm->comm_area + QK_OFF_DATA, &call->data_len);
 	}
 }

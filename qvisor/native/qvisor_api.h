@@ -38,6 +38,10 @@ int qv_check_root(int fd, uint64_t hidden_dev, uint64_t hidden_ino);
 int qv_boot(struct qv *vm, const void *elf, size_t n);
 struct qk_comm *qv_comm(struct qv *vm);
 char *qv_comm_area(struct qv *vm, uint32_t offset);
+/* Who is told when the first program stops (QC_STOPPED): an eventfd; QV_STOP_SELF, as it is at first: this process stops, for its shell to continue;
+ * QV_STOP_NEVER: nobody could continue it, so it does not stop. */
+enum { QV_STOP_SELF = -1, QV_STOP_NEVER = -2 };
+void qv_on_stop(struct qv *vm, int fd);
 /* Runs until the guest ends, parks, fails, or qv_stop(). Repeat to go on after QV_PARKED. */
 int qv_run(struct qv *vm, struct qv_exit *out);
 /* From any thread: post an event to the guest (QK_EV_*), or end qv_run with QV_STOPPED. */

@@ -109,6 +109,7 @@ int qv_create(int kvm_fd, uint64_t ram_max, struct qv **out)
 		return -errno;
 	vm->kvm_fd = kvm_fd;
 	vm->ram_reserved = vm->ram_limit = ram_max;
+	vm->on_stop = QV_STOP_SELF;
 	vm->vm_fd = vm->vcpu_fd = vm->epoll_fd = vm->wake_fd = vm->tick_fd = vm->debug_fd = -1;
 	vm->run = MAP_FAILED;
 	vm->ram = vm->comm_area = MAP_FAILED;
@@ -186,6 +187,11 @@ uint64_t qv_first_output_ns(struct qv *vm)
 void qv_want_ready(struct qv *vm, int on)
 {
 	vm->want_ready = on;
+}
+
+void qv_on_stop(struct qv *vm, int fd)
+{
+	vm->on_stop = fd;
 }
 
 int qv_debug_fd(struct qv *vm, int fd)

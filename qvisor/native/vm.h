@@ -72,6 +72,7 @@ struct qv {
 	_Atomic int stop;
 	bool want_ready;
 	int debug_fd;
+	int on_stop; /* qv_on_stop */
 	uint64_t first_output_ns;
 	struct qv_page_run *record; /* working set, being recorded when not NULL */
 	size_t record_max;
@@ -121,6 +122,7 @@ bool events_undrained(struct qv *vm);
 int events_collect(struct qv *vm, int64_t timeout_ns); /* waits on the epoll set and pushes what came */
 void events_wait(struct qv *vm, uint64_t ns);
 int events_arm(struct qv *vm, int handle, uint32_t events); /* one event when one of them is ready; 0 or -errno (-EPERM: always ready) */
+int64_t events_first_stops(struct qv *vm);                  /* QC_STOPPED */
 int tick_start(struct qv *vm);
 void tick_nudge(struct qv *vm); /* the vCPU runs again */
 void tick_hurry(struct qv *vm); /* the guest wants an interrupt earlier than comm->tick_ns */

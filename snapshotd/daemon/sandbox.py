@@ -34,6 +34,8 @@ FORWARDED = {
     signal.SIGWINCH,
     signal.SIGUSR1,
     signal.SIGUSR2,
+    signal.SIGTSTP,
+    signal.SIGCONT,
 }
 
 
@@ -68,7 +70,7 @@ class Sandbox:
     def __init__(self, domain: str, job: dict[str, Any], worker: IdleWorker, streams: Terminals | None) -> None:
         self.id = secrets.token_hex(8)
         self.domain = domain
-        self.job = job
+        self.job = {**job, "attached": streams is None}  # to a command, which stops when the program does
         self.worker = worker
         self.streams = streams
         self.state = STARTING
@@ -86,6 +88,7 @@ class Sandbox:
         self.trace = tracing.current()
         self._killed = False
         self.on_end: Callable[[Sandbox], None] = lambda _: None
+        self.on_stopped: Callable[[], None] = lambda: None
 
     @property
     def snapshot(self) -> str:
@@ -145,6 +148,9 @@ class Sandbox:
 
     def _on_resumed(self, _: dict[str, Any]) -> None:
         self._set(RUNNING)
+
+    def _on_stopped(self, _: dict[str, Any]) -> None:
+        self.on_stopped()
 
     def _on_progress(self, event: dict[str, Any]) -> None:
         if self.capture is not None:

@@ -84,6 +84,7 @@ class Session:
             await self._detach(domain, job, tty=mode == DETACHED_TTY)
             return
         sandbox = self.sandbox = await self.server.manager.run(domain, job, stdio=tuple(fds))
+        sandbox.on_stopped = lambda: self._send("stopped")
         if kind == "create":
             sandbox.capture = Capture()
         while fds:
@@ -155,11 +156,6 @@ class Session:
             try:
                 if fields[0] == "signal":
                     sandbox.signal(int(fields[1]))
-                elif fields[0] == "stop":
-                    await sandbox.pause(on=True)
-                    self._send("stopped")
-                elif fields[0] == "continue":
-                    await sandbox.pause(on=False)
             except QuarkError:
                 continue  # it has just ended
             except (ValueError, IndexError):

@@ -1,0 +1,199 @@
+/* ioctl(2) of both ends of a pseudo-terminal: ioctl_tty(2). What concerns the terminal is the slave's, whichever end is asked. */
+#include "tty.h"
+
+struct termios2_abi {
+	struct termios old;
+	u32 ispeed, ospeed;
+};
+
+static long get_mode(const struct pty *p, u64 arg, bool with_speed)
+{
+	struct termios2_abi t = {p->tio, p->ispeed, p->ospeed};
+	return copy_to_user(UPTR(arg), &t, with_speed ? sizeof(t) : sizeof(t.old));
+}
+
+static long set_mode(struct pty *p, u64 arg, bool with_speed, bool flush)
+{
+	struct termios2_abi t = {.ispeed = p->ispeed, .ospeed = p->ospeed};
+	if (copy_from_user(&t, UPTR(arg), with_speed ? sizeof(t) : sizeof(t.old)))
+		return -EFAULT;
+	if (flush)
+		ldisc_flush_input(p);
+	t.old.c_cflag = (t.old.c_cflag & ~(tcflag_t)(CSIZE | PARENB)) | CS8 | CREAD; /* pty_set_termios */
+	p->ispeed = t.ispeed;
+	p->ospeed = t.ospeed;
+	ldisc_set(p, &t.old);
+	return 0;
+}
+
+static long set_size(struct pty *p, u64 arg)
+{
+	struct winsize_abi size;
+	if (copy_from_user(&size, UPTR(arg), sizeof(size)))
+		return -EFAULT;
+	if (memcmp(&size, &p->size, sizeof(size)) != 0) {
+		p->size = size;
+		tty_signal(p->tty.pgrp, SIGWINCH);
+	}
+	return 0;
+}
+
+static long flush(struct pty *p, bool master, u64 which)
+{
+	if (which > TCIOFLUSH)
+		return -EINVAL;
+	bool input = which != TCOFLUSH, output = which != TCIFLUSH;
+	if (master) {
+		if (input)
+			p->out.tail = p->out.head;
+		if (output)
+			p->in.tail = p->in.head;
+	} else {
+		if (input)
+			ldisc_flush_input(p);
+		if (output)
+			pty_packet(p, TIOCPKT_FLUSHWRITE);
+	}
+	pty_wake(p);
+	return 0;
+}
+
+static long flow(struct pty *p, bool master, u64 action)
+{
+	switch (action) {
+	case TCOOFF:
+		if (!master)
+			ldisc_stop(p);
+		return 0;
+	case TCOON:
+		if (!master)
+			ldisc_start(p);
+		return 0;
+	case TCIOFF:
+	case TCION: {
+		u8 c = p->tio.c_cc[action == TCIOFF ? VSTOP : VSTART];
+		if (c && master && ring_room(&p->in)) {
+			ring_put(&p->in, c);
+			ldisc_pump(p);
+		} else if (c && !master && ring_room(&p->out)) {
+			ring_put(&p->out, c);
+			pty_wake(p);
+		}
+		return 0;
+	}
+	default:
+		return -EINVAL;
+	}
+}
+
+static long readable(struct pty *p, bool master, u64 arg)
+{
+	s32 n = (s32)(master ? ring_used(&p->out) : ldisc_readable(p, 1));
+	return put_user(n, UPTR(arg));
+}
+
+static long open_peer(struct pty *p, u32 flags)
+{
+	char name[32];
+	int err;
+	snprintf(name, sizeof(name), "/dev/pts/%u", p->index);
+	struct file *f = file_open(AT_FDCWD, name, flags, 0, &err);
+	return f ? fd_install(f, flags & O_CLOEXEC, 0) : err;
+}
+
+static long master_ioctl(struct pty *p, u32 cmd, u64 arg)
+{
+	s32 v = 0;
+	if ((cmd == TIOCPKT || cmd == TIOCSPTLCK) && get_user(v, UPTR(arg)))
+		return -EFAULT;
+	switch (cmd) {
+	case TIOCGPTN:
+		return put_user(p->index, UPTR(arg));
+	case TIOCSPTLCK:
+		p->locked = v;
+		return 0;
+	case TIOCGPTLCK:
+		v = p->locked;
+		return put_user(v, UPTR(arg));
+	case TIOCPKT:
+		if (v && !p->packet)
+			p->status = 0;
+		p->packet = v;
+		return 0;
+	case TIOCGPKT:
+		v = p->packet;
+		return put_user(v, UPTR(arg));
+	case TIOCGPTPEER:
+		return open_peer(p, (u32)arg);
+	case TIOCSIG:
+		if (arg != SIGINT && arg != SIGQUIT && arg != SIGTSTP)
+			return -EINVAL;
+		tty_signal(p->tty.pgrp, (int)arg);
+		return 0;
+	default:
+		return -ENOTTY;
+	}
+}
+
+static bool changes(u32 cmd)
+{
+	return cmd == TCSETS || cmd == TCSETSW || cmd == TCSETSF || cmd == TCSETS2 || cmd == TCSETSW2 || cmd == TCSETSF2 || cmd == TCFLSH ||
+	       cmd == TCXONC || cmd == TCSBRK || cmd == TCSBRKP;
+}
+
+long pty_ioctl(struct file *f, u32 cmd, u64 arg)
+{
+	struct pty *p = f->priv;
+	bool master = f->ops == &pty_master_ops;
+	long r;
+	s32 v = 0;
+	if (!master && f->pos != p->hangups)
+		return cmd == TIOCSPGRP ? -ENOTTY : -EIO;
+	if (changes(cmd) && !master && (r = tty_check_change(&p->tty, SIGTTOU)) != 0)
+		return r;
+	switch (cmd) {
+	case TCGETS:
+	case TCGETS2:
+		return get_mode(p, arg, cmd == TCGETS2);
+	case TCSETS:
+	case TCSETSW:
+	case TCSETSF:
+		return set_mode(p, arg, false, cmd == TCSETSF);
+	case TCSETS2:
+	case TCSETSW2:
+	case TCSETSF2:
+		return set_mode(p, arg, true, cmd == TCSETSF2);
+	case TIOCGWINSZ:
+		return copy_to_user(UPTR(arg), &p->size, sizeof(p->size));
+	case TIOCSWINSZ:
+		return set_size(p, arg);
+	case FIONREAD:
+		return readable(p, master, arg);
+	case TIOCOUTQ:
+		return put_user(v, UPTR(arg));
+	case TCFLSH:
+		return flush(p, master, arg);
+	case TCXONC:
+		return flow(p, master, arg);
+	case TCSBRK:
+	case TCSBRKP:
+		return 0; /* what was written is at the other end already, and there is no line to break */
+	case TIOCEXCL:
+	case TIOCNXCL:
+		p->exclusive = cmd == TIOCEXCL;
+		return 0;
+	case TIOCGEXCL:
+		v = p->exclusive;
+		return put_user(v, UPTR(arg));
+	case TIOCGETD:
+		return put_user(v, UPTR(arg)); /* N_TTY */
+	case TIOCSETD:
+		return get_user(v, UPTR(arg)) ? -EFAULT : v ? -EINVAL : 0;
+	case TIOCSTI:
+		return -EIO; /* as Linux with dev.tty.legacy_tiocsti = 0 */
+	default:
+		if (tty_job_ioctl(&p->tty, !master, cmd, arg, &r))
+			return r;
+		return master ? master_ioctl(p, cmd, arg) : -ENOTTY;
+	}
+}
