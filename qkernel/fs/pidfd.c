@@ -115,6 +115,12 @@ long sys_pidfd_send_signal(u64 fd, u64 usig, u64 uinfo, u64 flags)
 	if (flags & ~(u64)(PIDFD_SIGNAL_THREAD | PIDFD_SIGNAL_THREAD_GROUP | PIDFD_SIGNAL_PROCESS_GROUP) || (flags & (flags - 1)))
 		return -EINVAL;
 	long r = pidfd_process((int)fd, &p, &nonblock);
+	if (r == -EBADF) {
+		/* A directory of /proc will do: it was what there was before pidfd_open. */
+		scoped_file f = fd_get((int)fd);
+		p = f ? procfs_process(f) : NULL;
+		r = p ? 0 : -EBADF;
+	}
 	if (r)
 		return r;
 	if (uinfo) {

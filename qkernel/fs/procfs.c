@@ -47,6 +47,12 @@ static bool find_subject(const struct node *n, struct subject *s)
 	return s->p && s->t && s->t->proc == s->p;
 }
 
+struct process *procfs_process(const struct file *f)
+{
+	const struct node *n = f->inode->priv;
+	return f->ops == &dir_fops && n->kind == PROCESS_DIR && !n->tid ? process_find(n->pid) : NULL;
+}
+
 static struct inode *make(const struct node *like, enum kind kind, u32 mode)
 {
 	struct node *n = kmalloc(sizeof(*n));

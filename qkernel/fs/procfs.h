@@ -56,9 +56,10 @@ ssize_t text_write(struct uio *u, const struct proc_text *text, const struct sub
 void text_release(struct file *f);
 int text_make(struct text *t, const struct subject *s); /* of the row s->self */
 
-extern struct text_tree proc_tree;                               /* fs/procsystem.c: /proc but for processes and /proc/sys */
-extern struct text_tree sysctl_tree;                             /* fs/sysctl.c: /proc/sys */
-extern const struct proc_text process_texts[];                   /* fs/proctext.c */
+struct process *procfs_process(const struct file *f); /* the process whose directory /proc/N is open; NULL: it is gone, or it is no such directory */
+extern struct text_tree proc_tree;                    /* fs/procsystem.c: /proc but for processes and /proc/sys */
+extern struct text_tree sysctl_tree;                  /* fs/sysctl.c: /proc/sys */
+extern const struct proc_text process_texts[];        /* fs/proctext.c */
 void text_unix_sockets(struct text *t, const struct subject *s); /* net/unix_proc.c */
 /* Texts that other parts of the kernel make: ipc/, fs/inotify.c */
 void proc_sysvipc_msg(struct text *t, const struct subject *s);

@@ -65,6 +65,8 @@ struct mm {
 	u32 nvma, vma_cap;
 	vaddr_t brk_start, brk;
 	vaddr_t mmap_top; /* search for free ranges goes down from here */
+	vaddr_t gap_top;  /* above it and below mmap_top no free range is larger than gap_passed; 0: not known */
+	u64 gap_passed;
 	vaddr_t stack_top, arg_start, arg_end, env_start, env_end;
 	vaddr_t vdso;
 	u64 pages; /* resident */

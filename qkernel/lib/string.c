@@ -14,6 +14,12 @@ void *memmove(void *dst, const void *src, size_t n)
 	const u8 *s = src;
 	if (d <= s || d >= s + n)
 		return memcpy(dst, src, n);
+	while (n >= sizeof(u64)) { /* the table of a program's areas is half a megabyte */
+		u64 word;
+		n -= sizeof(u64);
+		__builtin_memcpy(&word, s + n, sizeof(word));
+		__builtin_memcpy(d + n, &word, sizeof(word));
+	}
 	while (n--)
 		d[n] = s[n];
 	return dst;

@@ -23,6 +23,8 @@ long mm_unmap(struct mm *mm, vaddr_t addr, u64 len)
 		return -ENOMEM;
 	for (struct vma *v = vma_find(mm, addr); v && v->start < addr + len; v = vma_find(mm, addr)) {
 		vma_remove(mm, v);
+		if (v->end > mm->gap_top)
+			mm->gap_top = 0;
 		pt_clear(mm, v->start, v->end);
 		vma_free(v);
 	}

@@ -126,19 +126,32 @@ void vma_merge(struct mm *mm, vaddr_t from, vaddr_t to)
 	}
 }
 
-/* Highest free range of len below mm->mmap_top; 0: none. */
+/* Highest free range of len below `below`; 0: none. A search from mmap_top remembers how far it came and the largest range that it passed: thousands of
+ * thread stacks would make each search as long as their number. */
 vaddr_t vma_find_gap(struct mm *mm, u64 len, vaddr_t below)
 {
+	bool usual = below == mm->mmap_top;
+	u64 passed = 0;
 	vaddr_t top = below;
+	if (usual && mm->gap_top && len > mm->gap_passed) {
+		top = mm->gap_top;
+		passed = mm->gap_passed;
+	}
 	u32 i = index_above(mm, top - 1);
 	if (i < mm->nvma && mm->vmas[i]->start < top)
 		top = mm->vmas[i]->start;
 	while (i > 0) {
 		struct vma *v = mm->vmas[i - 1];
 		if (top >= v->end && top - v->end >= len)
-			return top - len;
+			break;
+		if (top > v->end)
+			passed = MAX(passed, top - v->end);
 		top = MIN(top, v->start);
 		i--;
+	}
+	if (usual && top < below) {
+		mm->gap_top = top;
+		mm->gap_passed = passed;
 	}
 	return top >= len + MMAP_MIN ? top - len : 0;
 }

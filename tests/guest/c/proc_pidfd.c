@@ -147,6 +147,9 @@ static void descriptors(void)
 	while (info && fgets(line, sizeof line, info))
 		seen += sscanf(line, "Pid:\t%d", &number) == 1 && number == pid;
 	CHECK_EQ("fdinfo", seen, 1);
+	snprintf(path, sizeof path, "/proc/%d", pid);
+	int dir = open(path, O_RDONLY | O_DIRECTORY);
+	CHECK_OK("directory", send_to(dir, 0, NULL, 0));
 	REQUIRE(send_to(fd, SIGKILL, NULL, 0) == 0 && waitpid(pid, NULL, 0) == pid);
 	CHECK_ERR("getfd.gone", syscall(SYS_pidfd_getfd, fd, 0, 0), ESRCH);
 }

@@ -151,6 +151,7 @@ PROCESSES = [
     *program("time_cpu"),
     *program("file_deadlock"),
     *program("proc_pidfd"),
+    *program("thread_many", memory="1G"),
     *program("proc_full", links=STATIC, survives=frozenset({0}), timeout=120),
 ]
 PYTHON = [
