@@ -46,15 +46,15 @@ def connect(path: str, *, stream: bool = False) -> _socket.socket:
     return sock
 
 
-def waits_in_background() -> bool:
-    """Whether standard input is the terminal, and this process a background job of it.
+def waits_in_background(fd: int = 0) -> bool:
+    """Whether `fd`, standard input, is the terminal, and this process a background job of it.
 
     Such a job stands still when it reads there. The daemon's process is no part of the job: it would take what is typed for the shell.
     """
-    if not os.isatty(0):
+    if not os.isatty(fd):
         return False
     try:
-        return os.tcgetpgrp(0) != os.getpgrp()
+        return os.tcgetpgrp(fd) != os.getpgrp()
     except OSError:
         return False  # not the terminal that this process belongs to
 

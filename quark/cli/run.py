@@ -20,8 +20,29 @@ if TYPE_CHECKING:
 
 
 def main(context: Context, parsed: Parsed) -> int:
-    """Run the command; returns the exit status."""
+    """Run the command; returns the exit status. The terminal is as it was afterwards, however the program left it."""
     open_missing_streams()
+    fd = next((fd for fd in range(3) if os.isatty(fd)), None)
+    if fd is None:
+        return run(context, parsed)
+    import termios
+
+    from quark.session import waits_in_background
+
+    before = termios.tcgetattr(fd)
+    try:
+        return run(context, parsed)
+    finally:
+        try:
+            # Not from the background: whoever is in the foreground has set the terminal as it likes.
+            if termios.tcgetattr(fd) != before and not waits_in_background(fd):
+                termios.tcsetattr(fd, termios.TCSADRAIN, before)
+        except termios.error:
+            pass  # it has hung up
+
+
+def run(context: Context, parsed: Parsed) -> int:
+    """As the options say; returns the exit status."""
     name = parsed.one("--from-snapshot")
     timing = parsed.flag("--timing") or parsed.flag("--timing-file")
     if parsed.flag("--from-snapshot"):

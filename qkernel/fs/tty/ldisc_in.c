@@ -59,13 +59,13 @@ static void before_first_echo(struct pty *p)
 		p->canon_column = p->column;
 }
 
-/* A character that means nothing. */
-static void plain(struct pty *p, u8 c)
+/* A character that means nothing. A newline that was typed as a return looks like one, any other like ^J. */
+static void plain(struct pty *p, u8 c, bool was_return)
 {
 	if (p->tio.c_lflag & ECHO) {
 		ldisc_finish_erasing(p);
 		before_first_echo(p);
-		if (c == '\n')
+		if (c == '\n' && was_return)
 			ldisc_echo_raw(p, c);
 		else
 			ldisc_echo(p, c);
@@ -93,7 +93,8 @@ static bool signal_key(struct pty *p, u8 c)
 	if (!(p->tio.c_lflag & NOFLSH)) {
 		u32 kept = p->in.tail;
 		ldisc_flush_input(p);
-		p->in.tail = kept; /* what came behind the key is new input */
+		p->in.tail = kept;      /* what came behind the key is new input */
+		p->out.head = p->shown; /* what was typed with it is not shown any more */
 		pty_packet(p, TIOCPKT_FLUSHWRITE);
 	}
 	if (p->tio.c_iflag & IXON)
@@ -179,17 +180,18 @@ static void receive(struct pty *p, u8 c)
 	}
 	if (i & ISTRIP)
 		c &= 0x7f;
-	if ((i & IUCLC) && (l & IEXTEN) && c >= 'A' && c <= 'Z')
-		c = c - 'A' + 'a';
+	if (tty_has(l, IEXTEN) && (i & IUCLC))
+		c = tty_lower(c);
 	if (p->literal_next) {
 		p->literal_next = false;
-		plain(p, c);
+		plain(p, c, false);
 		return;
 	}
 	if (flow_key(p, c) || signal_key(p, c))
 		return;
 	if (p->stopped && tty_has(i, IXON | IXANY))
 		ldisc_start(p);
+	bool was_return = c == '\r';
 	if (c == '\r') {
 		if (i & IGNCR)
 			return;
@@ -199,7 +201,7 @@ static void receive(struct pty *p, u8 c)
 		c = '\r';
 	}
 	if (!(l & ICANON) || !editing_key(p, c))
-		plain(p, c);
+		plain(p, c, was_return);
 }
 
 /* Room for a character and its double. A line that fills the buffer loses its end, but can be ended. */
@@ -216,6 +218,7 @@ static bool room(struct pty *p)
 void ldisc_pump(struct pty *p)
 {
 	bool any = false;
+	p->shown = p->out.head;
 	while (ring_used(&p->in) && room(p)) {
 		receive(p, ring_take(&p->in));
 		any = true;

@@ -13,9 +13,15 @@ u8 ring_take(struct ring *r)
 	return r->data[r->tail++ & (r->size - 1)];
 }
 
+/* Letters are those of Latin-1, as in lib/ctype.c of Linux: 0xd7 and 0xf7 are signs, 0xdf and 0xff have no other case. */
 static u8 upper(u8 c)
 {
-	return c >= 'a' && c <= 'z' ? c - 'a' + 'A' : c;
+	return (c >= 'a' && c <= 'z') || (c >= 0xe0 && c != 0xf7 && c != 0xff) ? c - 0x20 : c;
+}
+
+u8 tty_lower(u8 c)
+{
+	return (c >= 'A' && c <= 'Z') || (c >= 0xc0 && c < 0xdf && c != 0xd7) ? c + 0x20 : c;
 }
 
 /* Of a byte that is not for \n, \r or \t. */
@@ -153,7 +159,7 @@ static void show_erased(struct pty *p, u8 c, u32 from, u32 end, bool single)
 
 static bool word_char(u8 c)
 {
-	return (c >= '0' && c <= '9') || (upper(c) >= 'A' && upper(c) <= 'Z') || c == '_';
+	return (c >= '0' && c <= '9') || (upper(c) >= 'A' && upper(c) <= 'Z') || (c >= 0xc0 && c != 0xd7 && c != 0xf7) || c == '_';
 }
 
 void ldisc_erase(struct pty *p, u8 key)

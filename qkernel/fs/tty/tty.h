@@ -52,6 +52,7 @@ struct pty {
 	u64 ends[TTY_LINE / 64]; /* where a line ends */
 	u32 head, canon, tail;
 	bool literal_next, erasing, stopped;
+	u32 shown;                /* where the echo of the input in hand began in out */
 	u32 column, canon_column; /* of the output */
 	struct ring in;           /* the master wrote it, the line discipline has no room yet */
 	struct ring out;          /* for the master */
@@ -82,6 +83,7 @@ static inline bool tty_continuation(const struct pty *p, u8 c)
 }
 
 /* ldisc_out.c */
+u8 tty_lower(u8 c);
 bool ldisc_output(struct pty *p, u8 c);   /* one byte through output processing; false: no room */
 void ldisc_echo_raw(struct pty *p, u8 c); /* as ldisc_output; dropped when there is no room */
 void ldisc_echo(struct pty *p, u8 c);     /* ^X for control characters */

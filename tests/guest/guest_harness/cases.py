@@ -174,6 +174,7 @@ PYTHON = [
     *script("low_level.py", "x", "y z", status=17, env=(("TEST_PYTHON", "ünïcödé"),)),
     *script("numpy_kernels.py", numpy=True, memory="1G"),
     *script("proc_files.py"),
+    *script("tty_discipline.py"),
 ]
 
 DEFAULT = (*LOADING, *MEMORY, *THREADS, *SIGNALS, *FILES, *EVENTS, *SYSTEM, *PROCESSES, *PYTHON)
