@@ -340,6 +340,8 @@ static int become_single(void)
 {
 	struct process *p = current->proc;
 	while (p->ntasks > 1) {
+		if (current->dying)
+			return -EINTR; /* another one was first */
 		kill_other_threads();
 		p->exec_task = current;
 		int r = task_sleep_killable(); /* the last of the others wakes us */
