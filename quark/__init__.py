@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from quark import aio
-    from quark.api import DeadlineError, Result, SandboxState, Snapshot
+    from quark.api import DeadlineError, Dependency, Result, SandboxState, Snapshot
     from quark.client import Client, Sandbox, connect
     from quark.errors import QuarkError
     from quark.functions import Call, FunctionChangedError, FunctionError
@@ -19,6 +19,7 @@ __all__ = [
     "Call",
     "Client",
     "DeadlineError",
+    "Dependency",
     "FunctionChangedError",
     "FunctionError",
     "QuarkError",
@@ -34,6 +35,7 @@ _HOMES = {
     "Sandbox": "client",
     "connect": "client",
     "DeadlineError": "api",
+    "Dependency": "api",
     "Call": "functions",
     "FunctionChangedError": "functions",
     "FunctionError": "functions",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from google.rpc import error_details_pb2
 
-from quark.errors import DaemonLostError, QuarkError, UsageError, named_error
+from quark.errors import DaemonLostError, QuarkError, SnapshotFilesError, UsageError, named_error
 from quark.paths import state_root
 from quark.snapshot.v1 import sandboxes_pb2 as sb
 from quark.snapshot.v1 import snapshots_pb2 as sn
@@ -68,6 +68,7 @@ class Snapshot:
     ring: str = ""
     working_set: bool = False
     volume_slots: tuple[str, ...] = ()
+    self_contained: bool = False
 
     @staticmethod
     def of(m: sn.Snapshot) -> Snapshot:
@@ -76,8 +77,33 @@ class Snapshot:
             m.name, m.id, m.parent, nanoseconds(m.create_time), m.pages_total, m.pages_zero, m.pages_same, m.pages_new,
             m.bytes_stored, m.memory_used_bytes, m.cache_dropped_bytes, m.ram_bytes, m.pause_us, tuple(m.spec.argv),
             m.spec.rootfs, m.trigger, m.kernel, m.ring, m.working_set,
-            tuple(v.slot for v in m.spec.volumes if v.slot),
+            tuple(v.slot for v in m.spec.volumes if v.slot), m.self_contained,
         )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Dependency:
+    """A file that a snapshot depends on.
+
+    `state` is "ok", "from the store" (the host lacks it), "changed" or "missing" (no clone can start), or "changed before the capture" (what the
+    guest had not read by then it cannot read any more). A file of a volume only has to be there. Sizes in bytes.
+    """
+
+    path: str
+    state: str
+    size: int
+    contained: bool
+    volume: bool
+
+    @staticmethod
+    def of(m: sn.CheckSnapshotResponse.File) -> Dependency:
+        """From the message."""
+        return Dependency(m.path, m.state, m.size, m.contained, m.volume)
+
+    @property
+    def satisfied(self) -> bool:
+        """Whether a clone can run on the daemon's host, as far as this file goes."""
+        return self.state not in {"changed", "missing"}
 
 
 @dataclass(frozen=True)
@@ -175,6 +201,9 @@ def error_of(e: grpc.RpcError) -> QuarkError:
                 error = named_error(info.reason, text)
                 # A class that is not known here keeps its status.
                 error.exit_code = int(info.metadata.get("exit_code") or error.exit_code)
+                lacking = error_details_pb2.PreconditionFailure()
+                if isinstance(error, SnapshotFilesError) and any(detail.Unpack(lacking) for detail in status.details):
+                    error.files = [(v.subject, v.description) for v in lacking.violations]
                 if any(detail.Unpack(blame) for detail in status.details):
                     error.field = blame.field_violations[0].field
                 return error
@@ -221,10 +250,10 @@ def memory_bytes(memory: int | str) -> int:
 
 
 def create_request(
-    name: str, spec: sb.SandboxSpec, ready: str, value: str | float, *, reseed: bool
+    name: str, spec: sb.SandboxSpec, ready: str, value: str | float, *, reseed: bool, self_contained: bool
 ) -> sn.CreateSnapshotRequest:
     """The message for the trigger `ready`: "file", "log" (value: regular expression), "after" (value: seconds)."""
-    request = sn.CreateSnapshotRequest(name=name, spec=spec, no_reseed=not reseed)
+    request = sn.CreateSnapshotRequest(name=name, spec=spec, no_reseed=not reseed, self_contained=self_contained)
     if ready == "file":
         request.ready_file = True
     elif ready == "log":

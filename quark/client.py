@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from quark import api
-from quark.api import Garbage, Problem, Result, SandboxState, Snapshot
+from quark.api import Dependency, Garbage, Problem, Result, SandboxState, Snapshot
 from quark.errors import DaemonLostError, QuarkError
 from quark.functions import Exchange, Plan
 from quark.snapshot.v1 import sandboxes_pb2 as sb
@@ -98,6 +98,7 @@ class Client:
         ready: str = "file",
         value: str | float = "",
         reseed: bool = True,
+        self_contained: bool = False,
         timeout: float | None = None,
         on_progress: Callable[[int, int], None] | None = None,
         on_output: Callable[[bytes, bytes], None] | None = None,
@@ -111,12 +112,15 @@ class Client:
             ready: what the capture point is: "file" (the program writes to /dev/quark), "log" (a line matches `value`), "after" (`value` seconds).
             value: see `ready`.
             reseed: preload the library that makes OpenSSL and others reseed in clones (docs/clones.md).
+            self_contained: with the content of the files that it depends on, so that it runs where these are gone.
             timeout: seconds; then nothing is stored.
             on_progress: called with (frames dealt with, all frames).
             on_output: called with what came on standard output and standard error.
             spec: env, cwd, rootfs, volumes, volume_slots, memory, ring (quark.api.sandbox_spec).
         """
-        request = api.create_request(name, api.sandbox_spec(argv, **spec), ready, value, reseed=reseed)
+        request = api.create_request(
+            name, api.sandbox_spec(argv, **spec), ready, value, reseed=reseed, self_contained=self_contained
+        )
         with _errors():
             for m in self._snapshots.CreateSnapshot(request, timeout=timeout, metadata=self._metadata):
                 if on_output and (m.stdout or m.stderr):
@@ -159,6 +163,11 @@ class Client:
     def import_snapshot(self, file: BinaryIO, name: str | None = None) -> Snapshot:
         """Read what `export_snapshot` wrote, under another name if one is given."""
         return Snapshot.of(self._call(self._snapshots.ImportSnapshot, api.import_requests(file, name)))
+
+    def check_snapshot(self, name: str) -> list[Dependency]:
+        """The files that it depends on, by path, and whether the daemon's host has them."""
+        m = self._call(self._snapshots.CheckSnapshot, sn.CheckSnapshotRequest(name=name))
+        return [Dependency.of(f) for f in m.files]
 
     def warm_snapshot(self, name: str) -> int:
         """Bring its image into memory and keep it there; its bytes."""
@@ -378,10 +387,18 @@ class Sandbox:
         return SandboxState.of(self._client._call(self._stub.ResumeSandbox, sb.ResumeSandboxRequest(id=self.id)))  # noqa: SLF001
 
     def capture(
-        self, name: str, *, flat: bool = False, on_progress: Callable[[int, int], None] | None = None
+        self,
+        name: str,
+        *,
+        flat: bool = False,
+        self_contained: bool = False,
+        on_progress: Callable[[int, int], None] | None = None,
     ) -> Snapshot:
-        """Store it as snapshot `name` while it goes on; of a clone, as a layer on its snapshot unless `flat`."""
-        request = sb.CaptureSandboxRequest(id=self.id, name=name, flat=flat)
+        """Store it as snapshot `name` while it goes on; of a clone, as a layer on its snapshot unless `flat`.
+
+        `self_contained`: with the content of the files that it depends on.
+        """
+        request = sb.CaptureSandboxRequest(id=self.id, name=name, flat=flat, self_contained=self_contained)
         with _errors():
             for m in self._stub.CaptureSandbox(request, metadata=self._client._metadata):  # noqa: SLF001
                 if on_progress and m.frames_total:

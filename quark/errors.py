@@ -97,6 +97,14 @@ class HostMismatchError(QuarkError):
     grpc_code = "FAILED_PRECONDITION"
 
 
+class SnapshotFilesError(QuarkError):
+    """Files that a snapshot depends on are missing or have other content, and it does not contain them. `files` has (path, what)."""
+
+    exit_code = 59
+    grpc_code = "FAILED_PRECONDITION"
+    files: list[tuple[str, str]] = []  # noqa: RUF012 - replaced, never changed
+
+
 class CaptureError(QuarkError):
     """The sandbox could not be captured."""
 

@@ -31,6 +31,7 @@ class Sandbox:
     """A virtual machine of `spec`; use it as a context manager, which releases everything.
 
     `stdio` are the three descriptors behind the guest's standard streams, `signals` a signalfd whose signals go to the guest, or -1;
+    `rootfs` is a directory of the caller's own that takes the place of the specification's, which does not exist any more;
     `paths` are the host directories that the rootfs and the volumes must be in, or None: anywhere. A `machine` that was made ahead is taken over.
     `state` is quark's state directory, which no guest sees into.
     """
@@ -43,8 +44,10 @@ class Sandbox:
         paths: tuple[str, ...] | None = None,
         machine: Machine | None = None,
         state: str = "",
+        rootfs: str = "",
     ) -> None:
         self.spec = sandbox_spec
+        self._rootfs = rootfs
         self._paths = paths
         self._state = spec.identity(state)
         self._fds: list[int] = []
@@ -65,10 +68,11 @@ class Sandbox:
         config.ram_limit = self.spec.memory
         config.signals = signals
         config.hidden_dev, config.hidden_ino = self._state
-        config.roots[0] = spec.open_rootfs(self.spec.rootfs)
+        config.roots[0] = spec.open_rootfs(self._rootfs or self.spec.rootfs)
         self._fds.append(config.roots[0])
-        spec.check_beneath(config.roots[0], self._paths)
-        spec.check_files(config.roots[0], self._state)
+        if not self._rootfs:
+            spec.check_beneath(config.roots[0], self._paths)
+            spec.check_files(config.roots[0], self._state)
         config.root_flags[0] = lib.QK_MOUNT_RO
         for i, volume in enumerate(self.spec.volumes, 1):
             fd, single = spec.open_volume(volume)
@@ -101,6 +105,16 @@ class Sandbox:
             self._machine = self._vm = None
         while self._fds:
             os.close(self._fds.pop())
+
+    @property
+    def rootfs_fd(self) -> int:
+        """O_PATH descriptor of the rootfs; the sandbox's."""
+        return self._fds[0]
+
+    @property
+    def hidden(self) -> tuple[int, int]:
+        """Identity of the state directory, which the guest does not see into."""
+        return self._state
 
     @property
     def vm(self) -> Any:

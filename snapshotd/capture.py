@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import mmap
 import time
+from itertools import chain
 
 from quark.errors import CaptureError
 from qvisor import kernel
 from qvisor._native import ffi, lib
 from qvisor.machine import check
 from qvisor.spec import MEMORY_MAX
+from snapshotd.digests import Digests
+from snapshotd.files import FIRST_GFN, contents, end, from_handles, plan, survey
 from snapshotd.layout import RUN
 from snapshotd.metadata import Metadata, host_cpu_flags
 
@@ -19,11 +22,12 @@ if TYPE_CHECKING:
     from typing import Any
 
     from qvisor.sandbox import Sandbox
+    from snapshotd.files import File
     from snapshotd.store import SnapshotInfo, Store
 
 PAGE = 4096
 RUNS_MAX = MEMORY_MAX // PAGE // 2  # every second page of the largest sandbox
-RECIPES_MAX = 1 << 20
+RECIPES_MAX = 64 << 20
 
 
 class Frozen:
@@ -35,15 +39,19 @@ class Frozen:
     Args:
         sandbox: has to be parked.
         parent: (name, id) of the snapshot that it was cloned from: only pages that the clone has written are kept.
+        known: gives the files that this snapshot depends on.
 
     Raises:
         CaptureError: the machine's state cannot be read.
     """
 
-    def __init__(self, sandbox: Sandbox, parent: tuple[str, str] | None = None) -> None:
+    def __init__(
+        self, sandbox: Sandbox, parent: tuple[str, str] | None = None, known: Callable[[], list[File]] = list
+    ) -> None:
         self.started = time.perf_counter()
         self.sandbox = sandbox
         self.parent = parent
+        self.known = known
         vm = sandbox.vm
         state = ffi.new("char[]", lib.qv_state_size())
         _ok(lib.qv_state_save(vm, state, len(state)), "read the vCPU's state")
@@ -60,12 +68,18 @@ class Frozen:
         self.pause = time.perf_counter() - self.started
 
     def store(
-        self, store: Store, name: str, *, trigger: str, progress: Callable[[int, int], None] | None = None
+        self,
+        store: Store,
+        name: str,
+        *,
+        trigger: str,
+        self_contained: bool = False,
+        progress: Callable[[int, int], None] | None = None,
     ) -> tuple[SnapshotInfo, Metadata]:
-        """Write it as snapshot `name`.
+        """Write it as snapshot `name`; `self_contained` with the content of the files that it depends on.
 
         Raises:
-            CaptureError: the parent is not there any more.
+            CaptureError: the parent is not there any more, or a file cannot be read.
             StoreError: the store could not do its part.
         """
         if self.parent is not None and store.get(self.parent[0]).id != self.parent[1]:
@@ -77,6 +91,18 @@ class Frozen:
         count = _ok(
             lib.qv_scan(self.sandbox.vm, self.parent is not None, runs, RUNS_MAX, scanned), "find the pages in use"
         )
+        frames, first = self.ram_bytes // PAGE, FIRST_GFN
+        if self.parent is not None:
+            first = max(first, store.get(self.parent[0]).frames)
+        with Digests(store.directory) as digests:
+            found = survey(
+                self.sandbox.vm, self.recipes, self.known(), digests, lambda: progress and progress(0, frames)
+            )
+        pages = self._pages(runs, count)
+        if self_contained:
+            new, _ = plan(found, first)
+            pages = chain(pages, contents(new, from_handles(self.sandbox.vm, self.recipes)))
+        frames = max(frames, end(found))
         meta = Metadata(
             kernel=kernel.build_id(kernel.load()),
             ring=self.ring,
@@ -85,6 +111,7 @@ class Frozen:
             ram_bytes=self.ram_bytes,
             cpu_state=self.state,
             recipes=self.recipes,
+            files=[f.to_json() for f in found],
             stats={
                 "ram_used": self.ram_used,
                 "cache_dropped": self.cache_dropped,
@@ -98,12 +125,17 @@ class Frozen:
         info = store.create_snapshot(
             name,
             meta.dump(),
-            self._pages(runs, count),
-            frames=self.ram_bytes // PAGE,
+            pages,
+            frames=frames,
             parent=self.parent[0] if self.parent else None,
-            progress=progress,
+            progress=progress and self._in_guest_memory(progress, frames),
         )
         return info, meta
+
+    def _in_guest_memory(self, progress: Callable[[int, int], None], frames: int) -> Callable[[int, int], None]:
+        """Between guest memory and the contents of files there are frames that nobody has."""
+        gap = max(FIRST_GFN - self.ram_bytes // PAGE, 0) if frames > FIRST_GFN else 0
+        return lambda done, total: progress(done if done < FIRST_GFN else done - gap, total - gap)
 
     def _pages(self, runs: Any, count: int) -> Iterator[tuple[int, memoryview]]:
         ram: Any = lib.qv_ram(self.sandbox.vm)
@@ -113,14 +145,20 @@ class Frozen:
 
 
 def capture(
-    sandbox: Sandbox, store: Store, name: str, *, trigger: str, progress: Callable[[int, int], None] | None = None
+    sandbox: Sandbox,
+    store: Store,
+    name: str,
+    *,
+    trigger: str,
+    self_contained: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> tuple[SnapshotInfo, Metadata]:
     """Store a parked sandbox as snapshot `name` while it stands still.
 
     Raises:
         CaptureError: the machine's state cannot be read.
     """
-    return Frozen(sandbox).store(store, name, trigger=trigger, progress=progress)
+    return Frozen(sandbox).store(store, name, trigger=trigger, self_contained=self_contained, progress=progress)
 
 
 def _ok(result: int, what: str) -> int:

@@ -24,12 +24,16 @@ LOST = (
 class Attachment:
     """A clone's hold on an image. The socket stays open for as long as the clone runs."""
 
-    def __init__(self, sock: int, image_fd: int, layout: Layout, *, complete: bool, snapshot_id: str) -> None:
+    def __init__(
+        self, sock: int, image_fd: int, layout_fd: int, layout: Layout, *, complete: bool, snapshot_id: str
+    ) -> None:
         self.sock = sock
         self.image_fd = image_fd
+        self.layout_fd = layout_fd
         self.layout = layout
         self.complete = complete
         self.snapshot_id = snapshot_id
+        self._prefetching = False
 
     def send_uffd(self, uffd: int, base: int) -> None:
         """Hand the pager a userfaultfd whose range begins at `base`.
@@ -43,6 +47,7 @@ class Attachment:
     def start_prefetch(self) -> None:
         """Ask the pager to bring in the working set, while the machine is being made."""
         send(self.sock, ["prefetch"])
+        self._prefetching = True
 
     def finish_prefetch(self) -> None:
         """Wait until the working set is in the image.
@@ -50,8 +55,9 @@ class Attachment:
         Raises:
             PagerLostError: the pager is gone, or the snapshot is damaged.
         """
-        if not receive(self.sock)[0]:
+        if self._prefetching and not receive(self.sock)[0]:
             raise errors.PagerLostError(LOST)
+        self._prefetching = False
 
     def send_working_set(self, blob: bytes) -> None:
         """Offer a recorded working set; the pager keeps the first one."""
@@ -62,6 +68,19 @@ class Attachment:
         finally:
             os.close(fd)
 
+    def contents(self) -> int:
+        """Descriptor of the contents of files that the snapshot contains; the caller's.
+
+        Raises:
+            QuarkError: they cannot be had.
+        """
+        self.finish_prefetch()  # its answer would come first
+        return ask(self.sock, "contents")[1][0]
+
+    def send_files(self, fd: int, size: int) -> None:
+        """Tell the pager where this host has the files."""
+        send(self.sock, ["files", str(size)], fd)
+
     def stats(self) -> tuple[int, int]:
         """Faults answered for this clone and pages brought in by them; zeros when the pager is gone."""
         if send(self.sock, ["stats"]) < 0:
@@ -71,10 +90,10 @@ class Attachment:
 
     def close(self) -> None:
         """Let go."""
-        for fd in (self.sock, self.image_fd):
+        for fd in (self.sock, self.image_fd, self.layout_fd):
             if fd >= 0:
                 os.close(fd)
-        self.sock = self.image_fd = -1
+        self.sock = self.image_fd = self.layout_fd = -1
 
 
 def send(sock: int, fields: list[str], fd: int = -1) -> int:
@@ -182,8 +201,7 @@ def attach(root: str, name: str, domain: str = "default", key: str = "") -> Atta
             raise
     size = os.fstat(layout_fd).st_size
     layout = Layout.unpack(os.pread(layout_fd, size, 0))
-    os.close(layout_fd)
-    return Attachment(sock, image_fd, layout, complete=fields[1] == "complete", snapshot_id=fields[2])
+    return Attachment(sock, image_fd, layout_fd, layout, complete=fields[1] == "complete", snapshot_id=fields[2])
 
 
 def ask(sock: int, *request: str) -> tuple[list[str], list[int]]:

@@ -28,6 +28,7 @@ def create_snapshot(
     debug: bool = False,
     domain: str = "default",
     key: bytes | None = None,
+    self_contained: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[SnapshotInfo, Metadata]:
     """Run `spec`'s program until `trigger`, capture it as `name` in `domain`, end it; `progress` gets (frames dealt with, all frames).
@@ -52,4 +53,4 @@ def create_snapshot(
                 raise trigger.late()
             if stop.reason != "parked":
                 raise trigger.missed(stop.status)
-            return capture(sandbox, store, name, trigger=trigger.kind, progress=progress)
+            return capture(sandbox, store, name, trigger=trigger.kind, self_contained=self_contained, progress=progress)

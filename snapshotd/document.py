@@ -11,6 +11,8 @@ from qvisor.spec import MEMORY_MAX, MOUNTS_MAX, SLOT, SandboxSpec, is_slot_name
 
 ID_MAX = 1 << 32
 COUNT_MAX = 1 << 63
+FILES_MAX = 1 << 17
+FILE_MAX = 1 << 62
 RINGS = ("auto", "ring0", "ring3")
 
 
@@ -64,6 +66,21 @@ def check_spec(spec: Any) -> None:
         )
 
 
+def check_file(values: Any) -> None:
+    """Check what a document says of a file that the snapshot depends on (snapshotd.files.File).
+
+    Raises:
+        CorruptBlobError: it makes no sense.
+    """
+    _require(isinstance(values, list) and len(values) == 15 and _is_texts(values[:2]), "files")
+    name, sha256, dev, ino, mtime, ctime, size, guest_ino, guest_mtime, guest_ctime, stored, flags, *rest = values
+    _require(bool(name) and len(sha256) in {0, 64} and not set(sha256) - set("0123456789abcdef"), "files")
+    _require(all(_is_number(v, 1 << 64) for v in (dev, ino, guest_ino)), "files")
+    _require(all(_is_number(v, 1 << 63, -1 << 63) for v in (mtime, ctime, guest_mtime, guest_ctime)), "files")
+    _require(_is_number(size, FILE_MAX) and _is_number(stored, FILE_MAX), "files")
+    _require(_is_number(flags, 8) and all(_is_number(v, 1 << 32) for v in rest), "files")
+
+
 def check_document(data: Any, keys: set[str]) -> None:
     """Check a document that has to have just these keys; its binary parts become bytes.
 
@@ -83,6 +100,9 @@ def check_document(data: Any, keys: set[str]) -> None:
     _require(_is_number(data["ring"], 3, 1), "ring")
     _require(_is_texts(data["cpu_flags"]), "cpu_flags")
     _require(_is_memory(data["ram_bytes"]), "ram_bytes")
+    _require(isinstance(data["files"], list) and len(data["files"]) <= FILES_MAX, "files")
+    for values in data["files"]:
+        check_file(values)
     stats = data["stats"]
     _require(isinstance(stats, dict) and {"ram_used", "pause_us"} <= set(stats), "stats")
     _require(all(_is_number(value, COUNT_MAX) for value in stats.values()), "stats")

@@ -6,6 +6,7 @@ import fcntl
 import os
 
 from qvisor.spec import SandboxSpec
+from snapshotd import files
 from snapshotd.layout import RUN, Layout
 from snapshotd.metadata import Metadata
 from snapshotd.store.errors import StoreBusyError
@@ -36,14 +37,18 @@ class Image:
             self._reader.close()
             raise
         self.name, self.id = name, info.id
-        self._runs, self._gaps = self._map_runs(self._reader.data_runs())
+        self.files = files.pack([files.File.from_json(f) for f in self.meta.files])
+        self._frames = self.meta.ram_bytes // PAGE
+        self._runs, self._gaps = self._map_runs([run for run in self._reader.data_runs() if run[0] < files.FIRST_GFN])
         self.fd = os.memfd_create(f"quark-image-{name}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(self.fd, self.meta.ram_bytes)
-        self._layout_fd = -1
+        self._layout_fd = self._contents_fd = -1
         self._filled: set[int] = set()
         # Chunks to fill, last first: the working set's, and in the background all.
         self._ahead = self._working_set_chunks(self._reader)
         self._queue = list(reversed(range(self._reader.chunk_count)))
+        if self._reader.frames > files.FIRST_GFN:
+            self._queue = [c for c in self._queue if self._reader.frames_of(c)[0][0] < files.FIRST_GFN]
         self.pages_filled = 0
 
     @staticmethod
@@ -75,6 +80,7 @@ class Image:
             spec = [str(self.meta.ring), *SandboxSpec.from_dict(self.meta.spec).to_strings()]
             data = Layout(
                 self.meta.ram_bytes,
+                self.files,
                 b"".join(RUN.pack(first, end - first, 0) for first, end in self._runs),
                 self.working_set,
                 self.meta.cpu_state,
@@ -92,6 +98,40 @@ class Image:
         self.working_set = blob
         if self._reader is not None:
             self._ahead = self._working_set_chunks(self._reader)
+        self._drop_layout()
+
+    def set_files(self, table: bytes) -> None:
+        """Where this host has the files, as a clone found out: those to come need not look."""
+        self.files = table
+        self._drop_layout()
+
+    def contents_fd(self, store: Store) -> int:
+        """Read-only memfd of the files' contents, which is the image's; brought in when it is first asked for.
+
+        Raises:
+            StoreError: they cannot be read.
+        """
+        if self._contents_fd < 0:
+            fd = os.memfd_create(f"quark-files-{self.name}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+            try:
+                with store.open_reader(self.name) as reader:
+                    if reader.layers[0] != self.id:
+                        raise StoreBusyError(
+                            f"snapshot {self.name!r} was replaced by another at this moment; try again"
+                        )
+                    os.ftruncate(fd, max(reader.frames - files.FIRST_GFN, 0) * PAGE)
+                    for chunk in reader.chunks_of(files.FIRST_GFN, reader.frames - files.FIRST_GFN):
+                        for gfn, page in reader.read_chunk(chunk):
+                            if gfn >= files.FIRST_GFN:
+                                os.pwrite(fd, page, (gfn - files.FIRST_GFN) * PAGE)
+                fcntl.fcntl(fd, fcntl.F_ADD_SEALS, SEALS)
+            except BaseException:
+                os.close(fd)
+                raise
+            self._contents_fd = fd
+        return self._contents_fd
+
+    def _drop_layout(self) -> None:
         if self._layout_fd >= 0:
             os.close(self._layout_fd)
             self._layout_fd = -1
@@ -133,6 +173,8 @@ class Image:
         raw = memoryview(self._reader.read_chunk_raw(chunk))
         written = 0
         for gfn, slot, count in self._reader.frames_of(chunk):
+            if gfn >= self._frames:
+                continue  # of a file
             os.pwrite(self.fd, raw[slot * PAGE : (slot + count) * PAGE], gfn * PAGE)
             written += count
         self._filled.add(chunk)
@@ -163,7 +205,7 @@ class Image:
 
     def close(self) -> None:
         """Drop the pager's hold; clones keep what they have mapped."""
-        for fd in (self.fd, self._layout_fd):
+        for fd in (self.fd, self._layout_fd, self._contents_fd):
             if fd >= 0:
                 os.close(fd)
         self._close_reader()

@@ -1,7 +1,8 @@
 """The layout of a snapshot: what a clone needs beside the image, as one read-only memfd that all clones of a host share.
 
-A header of `HEADER` (little endian) is followed by the sections it points to: RAM size, the runs to map from the image, the working set, the
-vCPU state, the file recipes, and the sandbox's specification as NUL-separated strings, the ring mode first.
+A header of `HEADER` (little endian) is followed by the sections it points to: the table of files that the snapshot depends on (snapshotd/files.py:
+clones map it), the runs to map from the image, the working set, the vCPU state, the file recipes, and the sandbox's specification as
+NUL-separated strings, the ring mode first.
 """
 
 from __future__ import annotations
@@ -9,17 +10,26 @@ from __future__ import annotations
 import struct
 
 MAGIC = b"QKLAYOUT"
-HEADER = struct.Struct("<8sQ" + "QQ" * 5)  # magic, ram bytes, then (offset, bytes) of each section
+HEADER = struct.Struct("<8sQ" + "QQ" * 6)  # magic, ram bytes, then (offset, bytes) of each section
 RUN = struct.Struct("<QII")  # struct qv_page_run: first guest frame, pages, kind
 
 
 class Layout:
-    """The sections; `runs` and `working_set` are arrays of RUN."""
+    """The sections; `runs` and `working_set` are arrays of RUN. Of the table of files, which stays where it is, `files_at` has (offset, bytes)."""
 
     def __init__(
-        self, ram_bytes: int, runs: bytes, working_set: bytes, cpu_state: bytes, recipes: bytes, spec: bytes
+        self,
+        ram_bytes: int,
+        files: bytes,
+        runs: bytes,
+        working_set: bytes,
+        cpu_state: bytes,
+        recipes: bytes,
+        spec: bytes,
     ) -> None:
         self.ram_bytes = ram_bytes
+        self.files = files
+        self.files_at = (0, 0)
         self.runs = runs
         self.working_set = working_set
         self.cpu_state = cpu_state
@@ -28,7 +38,7 @@ class Layout:
 
     def pack(self) -> bytes:
         """The memfd's content."""
-        sections = [self.runs, self.working_set, self.cpu_state, self.recipes, self.spec]
+        sections = [self.files, self.runs, self.working_set, self.cpu_state, self.recipes, self.spec]
         at, table = HEADER.size, []
         for s in sections:
             table += [at, len(s)]
@@ -41,5 +51,7 @@ class Layout:
         magic, ram_bytes, *table = HEADER.unpack_from(data)
         if magic != MAGIC:
             raise ValueError("not a snapshot layout")
-        parts = [bytes(data[o : o + n]) for o, n in zip(table[::2], table[1::2], strict=True)]
-        return Layout(ram_bytes, *parts)
+        parts = [bytes(data[o : o + n]) for o, n in zip(table[2::2], table[3::2], strict=True)]
+        layout = Layout(ram_bytes, b"", *parts)
+        layout.files_at = (table[0], table[1])
+        return layout

@@ -12,7 +12,7 @@ from quark.errors import HostMismatchError, KernelMismatchError, PathDeniedError
 from qvisor.host import hardware_kvm
 from snapshotd.document import check_document
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,16 @@ class Metadata:
     ram_bytes: int
     cpu_state: bytes
     recipes: bytes
+    files: list[Any]  # snapshotd.files.File.to_json of each
     stats: dict[str, int]
     trigger: str
+
+    @property
+    def self_contained(self) -> bool:
+        """Whether the snapshot contains the files that it depends on."""
+        from snapshotd.files import KEPT, File
+
+        return all(File.from_json(f).flags & KEPT for f in self.files)
 
     def dump(self) -> bytes:
         """JSON, binary parts in base64."""

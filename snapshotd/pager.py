@@ -159,6 +159,8 @@ class Pager:
             "attach": self.attach,
             "uffd": self.take_uffd,
             "working-set": self.take_working_set,
+            "files": self.take_files,
+            "contents": self.contents,
             "prefetch": self.prefetch,
             "stats": self.stats,
             "warm": self.warm,
@@ -252,6 +254,22 @@ class Pager:
             if store.get(clone.image.name).id == clone.image.id:  # else it was replaced by another of that name
                 store.set_working_set(clone.image.name, blob)
         clone.image.set_working_set(blob)
+
+    def take_files(self, clone: Clone, fields: list[str], fds: list[int]) -> None:
+        """`files BYTES`: the table of files, as this clone found them on this host."""
+        if clone.image is not None:
+            clone.image.set_files(os.pread(fds[0], int(fields[0]), 0))
+
+    def contents(self, clone: Clone, _fields: list[str], _fds: list[int]) -> None:
+        """`contents`: answer with `ok` and a read-only descriptor of the contents of files that the snapshot contains."""
+        if clone.image is None:
+            raise ValueError("contents before attach")
+        with self.store() as store:
+            fd = os.open(f"/proc/self/fd/{clone.image.contents_fd(store)}", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            self.answer(clone, ["ok"], (fd,))
+        finally:
+            os.close(fd)
 
     def prefetch(self, clone: Clone, _fields: list[str], _fds: list[int]) -> None:
         """`prefetch`: bring in the working set; `ok` says that it is there."""

@@ -17,8 +17,10 @@ from snapshotd.layout import RUN
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from qvisor.machine import Machine
+    from snapshotd.files import File
 
 WORKING_SET_RUNS_MAX = 1 << 16
+VOLUME_NAMES_MAX = 1 << 16
 
 
 class Clone:
@@ -41,12 +43,15 @@ class Clone:
         machine: Machine | None = None,
     ) -> None:
         self.name = name
+        self._digests = os.path.join(root, "domains", domain)
+        self._run = os.path.join(root, "run", domain)
         self._paths = paths
         self._machine = machine
         self.timeline: list[tuple[str, float]] = []
         self._last = time.perf_counter()
         self.attachment = attach(root, name, domain, key)
         self._uffd = -1
+        self._table = b""
         self._sandbox: Sandbox | None = None
         self.prefetched_pages = 0
         try:
@@ -80,7 +85,14 @@ class Clone:
         ring, *spec = layout.spec.decode("utf-8", "surrogateescape").split("\0")
         own = SandboxSpec.from_strings(spec)
         changes.apply(own, self.name, layout.ram_bytes)
-        self._sandbox = sandbox = Sandbox(own, signals=signals, paths=self._paths, machine=self._machine, state=root)
+        self._sandbox = sandbox = Sandbox(
+            own,
+            signals=signals,
+            paths=self._paths,
+            machine=self._machine,
+            state=root,
+            rootfs="" if os.path.isdir(own.rootfs) else self._empty_rootfs(),
+        )
         vm = sandbox.vm
         self._mark("create the machine")
         runs = ffi.from_buffer("struct qv_page_run[]", layout.runs)
@@ -104,6 +116,8 @@ class Clone:
         sandbox.set_generation(generation)
         lib.qv_comm(vm).ring = int(ring)
         check(lib.qv_recipes_load(vm, layout.recipes, len(layout.recipes)), "take over the open files")
+        self._check_files()
+        self._mark("check the files")
         check(lib.qv_state_load(vm, layout.cpu_state, len(layout.cpu_state)), "set the vCPU's state")
         self._mark("set the machine's state")
         if ahead:
@@ -116,6 +130,70 @@ class Clone:
         self._record = not layout.working_set
         if self._record:
             lib.qv_record_touched(vm, WORKING_SET_RUNS_MAX)
+
+    def _empty_rootfs(self) -> str:
+        """For a snapshot whose rootfs does not exist here: an empty one, if it contains all files that it depends on."""
+        from snapshotd.files import KEPT
+
+        if not all(f.flags & KEPT for f in self.files):
+            return ""
+        path = os.path.join(self._run, "empty")
+        os.makedirs(path, mode=0o755, exist_ok=True)
+        return path
+
+    def _check_files(self) -> None:
+        """Accept the files that the snapshot depends on as they are on this host, or from the store.
+
+        Raises:
+            SnapshotFilesError: some can be had neither way.
+        """
+        vm, attachment = self.sandbox.vm, self.attachment
+        at, size = attachment.layout.files_at
+        self._load_files(attachment.layout_fd, at, size)
+        wrong = check(lib.qv_files_check(vm, ffi.NULL), "look at the files that the snapshot depends on")
+        lost = ffi.new("char[]", VOLUME_NAMES_MAX)
+        volumes = check(lib.qv_volumes_check(vm, lost, VOLUME_NAMES_MAX), "open the files of volumes")
+        if not wrong and not volumes:
+            return
+        from snapshotd.files import missing_from_volumes, settle
+
+        problems = missing_from_volumes(self.sandbox.spec, bytes(ffi.buffer(lost, volumes)))
+        table = settle(
+            self.name,
+            os.pread(attachment.layout_fd, size, at),
+            self.sandbox.rootfs_fd,
+            self.sandbox.hidden,
+            self._digests,
+            problems,
+        )
+        fd = os.memfd_create("quark-files", os.MFD_CLOEXEC)
+        try:
+            os.write(fd, table)
+            self._table = table
+            self._load_files(fd, 0, len(table))
+            attachment.send_files(fd, len(table))
+        finally:
+            os.close(fd)
+
+    def _load_files(self, fd: int, at: int, size: int) -> None:
+        vm = self.sandbox.vm
+        what = "take over the files that the snapshot depends on"
+        if check(lib.qv_files_load(vm, fd, at, size, -1), what):
+            contents = self.attachment.contents()
+            try:
+                check(lib.qv_files_load(vm, fd, at, size, contents), what)
+            finally:
+                os.close(contents)
+
+    @property
+    def files(self) -> list[File]:
+        """What it depends on, for a capture of it."""
+        from snapshotd.files import unpack
+
+        if not self._table:
+            at, size = self.attachment.layout.files_at
+            self._table = os.pread(self.attachment.layout_fd, size, at)
+        return unpack(self._table)
 
     @property
     def sandbox(self) -> Sandbox:

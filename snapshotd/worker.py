@@ -19,7 +19,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from quark.errors import CaptureError, PagerLostError, QuarkError
+from quark.errors import CaptureError, PagerLostError, QuarkError, SnapshotFilesError
 from qvisor import kernel
 from qvisor._native import ffi, lib
 from qvisor.cold import boot
@@ -36,8 +36,10 @@ from snapshotd.trigger import CapturePoint, Trigger
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
 
     from qvisor.sandbox import Sandbox
+    from snapshotd.files import File
 
 PROGRESS_SECONDS = 0.05
 CANCELLED = "the capture was given up; nothing was stored"
@@ -108,7 +110,8 @@ class Worker:
         try:
             status = self.run_clone() if "clone" in self.job else self.run_cold()
         except QuarkError as e:
-            self.tell("failed", kind=type(e).__name__, message=str(e), exit_code=e.exit_code)
+            files = e.files if isinstance(e, SnapshotFilesError) else []
+            self.tell("failed", kind=type(e).__name__, message=str(e), exit_code=e.exit_code, files=files)
         except Exception as e:  # noqa: BLE001 - the daemon logs it
             import traceback
 
@@ -194,7 +197,15 @@ class Worker:
             stop = self.sandbox.run()
             if stop.reason == "parked":
                 if self.trigger is not None:
-                    self.capture({"name": self.job["name"], "flat": False, "trigger": self.trigger.kind}, keep=False)
+                    self.capture(
+                        {
+                            "name": self.job["name"],
+                            "flat": False,
+                            "self_contained": self.job["self_contained"],
+                            "trigger": self.trigger.kind,
+                        },
+                        keep=False,
+                    )
                     return 0
                 with self.condition:
                     request, self.request = self.request, None
@@ -276,8 +287,9 @@ class Worker:
         """Store the parked sandbox. With `keep` a fork of this process does it, so that the sandbox can go on at once."""
         assert self.sandbox is not None  # noqa: S101 - for the type checker
         parent = (self.clone.name, self.clone.attachment.snapshot_id) if self.clone else None
+        known: Callable[[], list[File]] = (lambda: clone.files) if (clone := self.clone) else list
         try:
-            frozen = Frozen(self.sandbox, parent)
+            frozen = Frozen(self.sandbox, parent, known)
             if not keep:
                 with self.condition:
                     self.writing = True
@@ -333,7 +345,13 @@ class Worker:
                 self.tell("progress", done=done, total=total)
 
         with self.open_store() as store:
-            info, _meta = frozen.store(store, request["name"], trigger=request["trigger"], progress=progress)
+            info, _meta = frozen.store(
+                store,
+                request["name"],
+                trigger=request["trigger"],
+                self_contained=request["self_contained"],
+                progress=progress,
+            )
             if request["flat"] and info.parent is not None:
                 store.flatten(info.name)
         self.tell("captured", name=request["name"])

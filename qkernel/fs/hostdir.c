@@ -124,7 +124,7 @@ int host_list(struct inode *dir)
 	d->list = l;
 	int r = fetch(dir, l);
 	const struct qk_entry *self = r ? NULL : entry_at(l, 0);
-	if (!r && (!self || self->name[0] || self->st.ino != dir->ino))
+	if (!r && (!self || self->name[0] || !host_same(dir, &self->st)))
 		r = -ESTALE; /* another directory has that name now */
 	if (r) {
 		host_drop_list(d);

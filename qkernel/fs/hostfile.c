@@ -52,12 +52,6 @@ void host_adopt(struct inode *i, int handle, bool writable)
 		idle_add(n);
 }
 
-/* A capture needs no file that nobody has open. */
-void hostfiles_before_park(void)
-{
-	close_idle(0);
-}
-
 /* Frames for all of a small file of which nothing is cached: before the request is made, an allocation may be one. */
 static unsigned first_frames(struct inode *i, paddr_t *frames)
 {
@@ -114,7 +108,7 @@ static int open_now(struct inode *i, bool write)
 	u64 bytes = qcall_out(0);
 	struct qk_stat st;
 	memcpy(&st, comm_data(), sizeof(st));
-	bool same = r >= 0 && st.ino == i->ino && !((st.mode ^ i->mode) & S_IFMT);
+	bool same = r >= 0 && host_same(i, &st);
 	if (r >= 0 && !same)
 		qcall_close_later((int)r); /* replaced on the host since it was looked up */
 	int err = r < 0 ? (int)r : same ? host_set_stat(i, &st) : -ESTALE;

@@ -25,10 +25,12 @@ void host_contact(bool input)
 
 /* A clone: whatever is known is from another time. */
 static u64 first_valid;
+static u32 parks;
 void host_forget_all(void)
 {
 	host_contact(true);
 	first_valid = mono_ns();
+	parks++;
 }
 
 bool host_recent(u64 checked, u64 contact)
@@ -47,6 +49,13 @@ void host_checked(struct hostnode *n)
 {
 	n->checked = mono_ns();
 	n->contact = host_contacts;
+	n->park = parks;
+}
+
+/* A directory is what has its path: in a clone, which may be on another host, its number is another the first time. */
+bool host_same(const struct inode *i, const struct qk_stat *st)
+{
+	return !((i->mode ^ st->mode) & S_IFMT) && (i->ino == st->ino || (S_ISDIR(st->mode) && hostnode_of(i)->park != parks));
 }
 
 static bool fresh(const struct inode *i)
@@ -168,6 +177,7 @@ struct inode *host_node_new(u32 root, bool is_volatile, const struct qk_stat *st
 	n->handle = -1;
 	n->inode = i;
 	list_init(&n->lru);
+	list_add_tail(&n->all, &host_nodes);
 	names_init(&n->kids);
 	i->iflags = is_volatile ? I_VOLATILE : I_CLEAN;
 	i->dev = devs[root];
@@ -178,6 +188,7 @@ struct inode *host_node_new(u32 root, bool is_volatile, const struct qk_stat *st
 void host_evict(struct inode *i)
 {
 	struct hostnode *n = hostnode_of(i);
+	list_del(&n->all);
 	host_close(n);
 	host_drop_list(n);
 	names_free(&n->kids);
@@ -190,7 +201,7 @@ struct inode *host_learn(struct inode *dir, const char *name, const struct qk_st
 	struct hostnode *d = hostnode_of(dir);
 	struct entry *e = names_find(&d->kids, name);
 	struct inode *i = e ? e->inode : NULL;
-	bool same = i && i->ino == st->ino && !((i->mode ^ st->mode) & S_IFMT) && host_set_stat(i, st) == 0;
+	bool same = i && host_same(i, st) && host_set_stat(i, st) == 0;
 	if (!same) {
 		i = host_node_new(d->root, dir->iflags & I_VOLATILE, st);
 		if (!i)
@@ -260,7 +271,7 @@ static int learn_above(struct inode *dir, const struct qk_stat *st, unsigned dep
 {
 	for (struct inode *at = dir; depth; at = at->parent) {
 		const struct qk_stat *s = &st[--depth];
-		if (s->ino != at->ino || ((s->mode ^ at->mode) & S_IFMT))
+		if (!host_same(at, s))
 			return -ESTALE; /* another directory has that name now */
 		host_set_stat(at, s);
 	}
@@ -415,7 +426,7 @@ int host_refetch(struct inode *i)
 	if (r < 0 || r < (s64)MAX(depth, 1u))
 		return r < 0 ? (int)r : -ESTALE;
 	memcpy(&st, (const struct qk_stat *)comm_data() + (r - 1), sizeof(st));
-	return st.ino != i->ino || ((st.mode ^ i->mode) & S_IFMT) ? -ESTALE : host_set_stat(i, &st);
+	return host_same(i, &st) ? host_set_stat(i, &st) : -ESTALE;
 }
 
 int host_getattr(struct inode *i, struct qk_stat *st)

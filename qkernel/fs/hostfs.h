@@ -1,9 +1,11 @@
 /* Files of the host behind an inode: fs/hostfs.c names them and knows how long an answer holds, fs/hostdir.c lists directories, fs/hostfile.c opens
- * and reads, fs/volume.c changes names of volumes, fs/volfile.c reads and writes their files. */
+ * and reads, fs/volume.c changes names of volumes, fs/volfile.c reads and writes their files,
+ * fs/hostpark.c says what a snapshot depends on. */
 #ifndef HOSTFS_H
 #define HOSTFS_H
 #include "names.h"
 
+extern struct list host_nodes;
 struct listing; /* a directory with the attributes of its entries, as one request brought it (fs/hostdir.c) */
 struct hostnode {
 	u32 root;
@@ -13,12 +15,13 @@ struct hostnode {
 	bool stale;    /* content changed while pages of the old one were mapped or copied from: no more of it is read */
 	u32 opens;     /* open files (and mappings) that need the handle to stay */
 	u32 copies;    /* files of the overlay whose content is still partly this one's */
-	struct list lru;
+	struct list lru, all;
 	struct inode *inode;
 	struct names kids; /* of a directory. Of a name that does not exist, `ino` is when that was said and `cookie` at which contact */
 	char *link;        /* text of a symlink */
 	u64 checked;       /* mono_ns of the host's last word on the attributes; 0: ask again */
 	u64 contact;       /* host_contacts at that time */
+	u32 park;          /* how often the sandbox had parked by then */
 	u64 pages_until;   /* volumes: until then the cached pages are the content */
 	u64 read_to;       /* volumes: where the last read ended */
 	struct listing *list;
@@ -35,7 +38,8 @@ static inline struct hostnode *hostnode_of(const struct inode *i)
 bool host_fresh(const struct inode *i, u64 checked, u64 contact); /* i: whose kind of mount decides */
 bool host_recent(u64 checked, u64 contact);                       /* the shorter of the two, with no contact since */
 void host_checked(struct hostnode *n);
-void host_doubt(struct inode *i); /* ask again next time */
+bool host_same(const struct inode *i, const struct qk_stat *st); /* is it still that file, or directory? */
+void host_doubt(struct inode *i);                                /* ask again next time */
 extern u64 host_contacts;
 
 /* Path relative to the host root into buf: "" the root itself. false: too long. */

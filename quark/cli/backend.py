@@ -15,6 +15,7 @@ LISTED = (
 """Fields of a snapshot in a listing. Sizes in bytes, times in nanoseconds since 1970 UTC, no parent is None."""
 SHOWN = (
     *LISTED, "memory_used_bytes", "cache_dropped_bytes", "ram_bytes", "pause_us", "argv", "rootfs", "volume_slots", "trigger", "kernel", "ring", "working_set",
+    "self_contained",
 )  # fmt: skip
 """All fields."""
 STATS = (
@@ -48,6 +49,9 @@ class Backend(Protocol):
 
     def flatten(self, name: str) -> Fields:
         """Make it independent of its parent; SHOWN."""
+
+    def check(self, name: str) -> list[Fields]:
+        """The files that it depends on: path, state, size, contained, volume, satisfied."""
 
     def export(self, name: str, file: BinaryIO) -> None:
         """Write it with its chain."""

@@ -60,7 +60,15 @@ def parse_timeout(text: str) -> float:
 
 
 def create_snapshot(
-    context: Context, name: str, spec: SandboxSpec, trigger: str, value: str, *, timeout: float, debug: bool
+    context: Context,
+    name: str,
+    spec: SandboxSpec,
+    trigger: str,
+    value: str,
+    *,
+    self_contained: bool,
+    timeout: float,
+    debug: bool,
 ) -> int:
     """Run `spec`'s program until the trigger (an option and its value), store it as `name`; returns the exit status."""
     parsed = replace(Trigger.parse(trigger, value), timeout=timeout)
@@ -74,13 +82,13 @@ def create_snapshot(
 
         signal.signal(signal.SIGALRM, give_up)
     try:
-        request = ["create", name, parsed.kind, value, *spec.to_strings()]
+        request = ["create", name, parsed.kind, value, "self-contained" if self_contained else "", *spec.to_strings()]
         signal.setitimer(signal.ITIMER_REAL, 0 if debug else timeout)
         outcome = None if debug else in_daemon(context, request, reporter)
         signal.setitimer(signal.ITIMER_REAL, 0)
         if outcome is not None:
             return outcome.status
-        return _embedded(context, name, spec, parsed, reporter, debug=debug)
+        return _embedded(context, name, spec, parsed, reporter, self_contained=self_contained, debug=debug)
     finally:
         reporter.close()
 
@@ -92,6 +100,7 @@ def _embedded(
     trigger: Trigger,
     progress: Callable[[int, int], None],
     *,
+    self_contained: bool,
     debug: bool,
 ) -> int:
     create.create_snapshot(
@@ -102,6 +111,7 @@ def _embedded(
         debug=debug,
         domain=context.library_domain,
         key=load_key(context.key),
+        self_contained=self_contained,
         progress=progress,
     )
     return 0

@@ -79,6 +79,7 @@ class Library:
             "kernel": meta.kernel,
             "ring": "ring0" if meta.ring == 1 else "ring3",
             "working_set": store.working_set(name) is not None,
+            "self_contained": meta.self_contained,
         }
 
     def delete(self, name: str, *, cascade: bool) -> None:
@@ -92,10 +93,19 @@ class Library:
         store.flatten(name)
         return self.show(name)
 
+    def check(self, name: str) -> list[Fields]:
+        """See Backend."""
+        from snapshotd.dependencies import check
+
+        store, _ = self._find(name)
+        return [{**d._asdict(), "satisfied": d.satisfied} for d in check(store, name)]
+
     def export(self, name: str, file: BinaryIO) -> None:
         """See Backend."""
+        from snapshotd.dependencies import export
+
         store, _ = self._find(name)
-        store.export(name, file)
+        export(store, name, file)
 
     def import_(self, file: BinaryIO, name: str | None, *, host_paths: bool) -> Fields:
         """See Backend."""

@@ -103,6 +103,11 @@ def capture(context: Context, parsed: Parsed) -> int:
     client = context.need_client()
     with Service(client) as backend:
         with Progress(f"capturing {name}", quiet=context.json, frames=True) as progress:
-            client.sandbox(sandbox_id).capture(name, flat=parsed.flag("--flat"), on_progress=progress.step)
+            client.sandbox(sandbox_id).capture(
+                name,
+                flat=parsed.flag("--flat"),
+                self_contained=parsed.flag("--self-contained"),
+                on_progress=progress.step,
+            )
         report(context, backend.show(name))
     return 0

@@ -48,6 +48,10 @@ class Service:
         """See Backend."""
         return _fields(self._client.flatten_snapshot(name), SHOWN)
 
+    def check(self, name: str) -> list[Fields]:
+        """See Backend."""
+        return [{**asdict(d), "satisfied": d.satisfied} for d in self._client.check_snapshot(name)]
+
     def export(self, name: str, file: BinaryIO) -> None:
         """See Backend."""
         self._client.export_snapshot(name, file)

@@ -1,4 +1,4 @@
-"""`quark snapshot`: create, list, show, rm, flatten, export, import, warm, cool."""
+"""`quark snapshot`: create, list, show, rm, flatten, check, export, import, warm, cool."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from quark.cli.options import exactly, some
 from quark.cli.output import local_time, megabytes, print_fields, print_json, print_table
 from quark.cli.progress import Counted, Progress, each
 from quark.cli.sandbox_options import build_spec
-from quark.errors import FileAccessError, UsageError
+from quark.errors import FileAccessError, SnapshotFilesError, UsageError
 from qvisor.spec import preload_reseed
 
 if TYPE_CHECKING:
@@ -37,7 +37,16 @@ def create(context: Context, parsed: Parsed) -> int:
     value = "" if chosen[0] == "--ready-file" else parsed.one(chosen[0])
     spec = build_spec(parsed) if parsed.flag("--no-reseed") else preload_reseed(build_spec(parsed))
     timeout, debug = parse_timeout(parsed.one("--timeout")), parsed.flag("--debug")
-    status = create_snapshot(context, name, spec, chosen[0], value, timeout=timeout, debug=debug)
+    status = create_snapshot(
+        context,
+        name,
+        spec,
+        chosen[0],
+        value,
+        self_contained=parsed.flag("--self-contained"),
+        timeout=timeout,
+        debug=debug,
+    )
     if status:
         return status
     with context.backend() as backend:
@@ -121,6 +130,28 @@ def flatten(context: Context, parsed: Parsed) -> int:
     if context.json:
         print_json(flat)
     return 0
+
+
+def check(context: Context, parsed: Parsed) -> int:
+    """Say which files a snapshot depends on, and whether this host has them."""
+    (name,) = exactly(parsed, context.command)
+    with context.backend() as backend:
+        files = backend.check(name)
+    satisfied = all(f["satisfied"] for f in files)
+    if context.json:
+        print_json({"name": name, "satisfied": satisfied, "files": files})
+    else:
+        rows = [
+            (
+                f["state"],
+                megabytes(f["size"]),
+                "volume" if f["volume"] else "yes" if f["contained"] else "no",
+                f["path"],
+            )
+            for f in files
+        ]
+        print_table(("STATE", "SIZE", "CONTAINED", "FILE"), rows, "SIZE")
+    return 0 if satisfied else SnapshotFilesError.exit_code
 
 
 def export(context: Context, parsed: Parsed) -> int:

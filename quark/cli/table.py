@@ -126,8 +126,9 @@ _COMMANDS = (
 Output that the daemon kept comes first. On a terminal Ctrl-] detaches: the sandbox goes on, the exit status is 0. Signals go to the
 sandbox, except SIGTERM and SIGHUP, which detach. {NEEDS_DAEMON}
 exit status: the program's own, as of `quark run`"""),
-    Command("capture", "sandboxes:capture", "store a running sandbox as a snapshot; it goes on", ("ID NAME [--flat]",), (
+    Command("capture", "sandboxes:capture", "store a running sandbox as a snapshot; it goes on", ("ID NAME [--flat] [--self-contained]",), (
         Option("--flat", "", "all pages, even of a clone (which otherwise is a layer on its snapshot)"),
+        Option("--self-contained", "", "with the content of the files that it depends on"),
     ), words=("sandbox", ""), text=NEEDS_DAEMON),
     Command(
         "snapshot create",
@@ -141,6 +142,7 @@ exit status: the program's own, as of `quark run`"""),
             Option("--timeout", "SECONDS", "give up, and store nothing, when it has not come so far by then"),
             *SANDBOX,
             Option("--volume-slot", "NAME:GUEST[:ro][:optional]", "a directory that every clone fills with -v NAME=HOSTDIR (repeatable); empty until then"),
+            Option("--self-contained", "", "with the content of the files that it depends on: it runs where these are gone or changed"),
             Option("--no-reseed", "", "do not preload the library that makes OpenSSL and others reseed in clones (docs/clones.md)"),
             DEBUG,
         ),
@@ -155,8 +157,11 @@ exit status: the program's own, as of `quark run`"""),
         Option("--cascade", "", "the layers on top of them too"),
     ), words=("snapshot",)),
     Command("snapshot flatten", "snapshot:flatten", "make snapshots independent of their parents", ("NAME...",), words=("snapshot",)),
+    Command("snapshot check", "snapshot:check", "say which files a snapshot depends on, and whether this host has them", ("NAME",), words=("snapshot",), text="""\
+Files of the root file system have to have the content that they had at the capture, at the same path; the snapshot may contain it (--self-contained).
+exit status: 0 when clones can run here, 59 when not"""),
     Command("snapshot export", "snapshot:export", "write a snapshot with its chain to a file", ("NAME FILE|-",), words=("snapshot", "file"),
-            text="FILE appears when it is complete."),
+            text="FILE appears when it is complete. It has the content of the files that the snapshot depends on, too."),
     Command("snapshot import", "snapshot:import_", "read what export wrote", ("FILE|- [--name NAME] [--host-paths]",), (
         Option("--name", "NAME", "for the snapshot, instead of the one in the file"),
         Option("--host-paths", "", "it may have the rootfs and the volumes of this host that it names"),

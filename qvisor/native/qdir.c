@@ -32,7 +32,7 @@ static int64_t list_one(struct qv *vm, int dir, const char *name, uint64_t cooki
 	head = (head + 7) & ~(size_t)7;
 	if (head > room)
 		return 0;
-	qfile_stat(&e->st, &st);
+	qfile_stat(vm, &e->st, &st);
 	e->cookie = cookie;
 	e->len = (uint32_t)head;
 	e->chain = 0;

@@ -37,7 +37,7 @@ static bool is_file_root(struct qv *vm, uint64_t root)
 }
 
 /* Of a time stamp, which a guest may have set to the end of time: what 64 bits do not hold is the latest or the earliest that they do. */
-static int64_t nanoseconds(struct timespec t)
+int64_t stat_ns(struct timespec t)
 {
 	int64_t ns;
 	if (__builtin_mul_overflow(t.tv_sec, 1000000000, &ns) || __builtin_add_overflow(ns, t.tv_nsec, &ns))
@@ -45,9 +45,9 @@ static int64_t nanoseconds(struct timespec t)
 	return ns;
 }
 
-void qfile_stat(struct qk_stat *q, const struct stat *s)
+void qfile_stat(struct qv *vm, struct qk_stat *q, const struct stat *s)
 {
-	*q = (struct qk_stat){
+	struct qk_stat now = {
 		.dev = s->st_dev,
 		.ino = s->st_ino,
 		.size = (uint64_t)s->st_size,
@@ -57,10 +57,12 @@ void qfile_stat(struct qk_stat *q, const struct stat *s)
 		.nlink = (uint32_t)s->st_nlink,
 		.uid = s->st_uid,
 		.gid = s->st_gid,
-		.atime_ns = nanoseconds(s->st_atim),
-		.mtime_ns = nanoseconds(s->st_mtim),
-		.ctime_ns = nanoseconds(s->st_ctim),
+		.atime_ns = stat_ns(s->st_atim),
+		.mtime_ns = stat_ns(s->st_mtim),
+		.ctime_ns = stat_ns(s->st_ctim),
 	};
+	depends_present(vm, &now);
+	*q = now;
 }
 
 /* Copies the index-th NUL-terminated name of the data area out of the guest's reach. */
@@ -81,6 +83,38 @@ int qfile_name(struct qv *vm, const struct qk_call *call, int index, char name[N
 	return strnlen(name, n) == n ? 0 : -EINVAL;
 }
 
+/* Does the snapshot bring the content of this file along, because the host lacks it? */
+static bool is_stored(const struct qv *vm, uint64_t root, const char *name, const struct qv_file **out)
+{
+	*out = root == 0 && vm->stored_fd >= 0 ? depends_find(vm, name) : NULL;
+	return *out && ((*out)->flags & QV_FILE_STORED);
+}
+
+/* The way to a file from the store: directories that the host lacks are there for it. */
+static int64_t lookup_stored(struct qv *vm, struct qk_call *call, const struct qv_file *f, char *name)
+{
+	struct qk_stat *out = (struct qk_stat *)data(vm);
+	int64_t count = 0;
+	for (char *slash = strchr(name, '/'); slash; slash = strchr(slash + 1, '/')) {
+		struct stat st = {.st_mode = S_IFDIR | 0755, .st_nlink = 2};
+		for (const char *p = name; p < slash; p++) /* FNV-1a: the same number each time */
+			st.st_ino = (st.st_ino ^ (unsigned char)*p) * 0x100000001b3u;
+		if ((uint64_t)(count + 2) * sizeof(*out) > QK_DATA_SIZE)
+			return -ENAMETOOLONG;
+		*slash = 0;
+		int dir = walk_open(vm, vm->config.roots[0], name, O_PATH | O_DIRECTORY, 0);
+		if (dir >= 0) {
+			(void)!fstat(dir, &st);
+			close(dir);
+		}
+		*slash = '/';
+		qfile_stat(vm, &out[count++], &st);
+	}
+	depends_stored_stat(f, &out[count++]);
+	call->data_len = (uint32_t)(count * (int64_t)sizeof(*out));
+	return count;
+}
+
 static int64_t lookup(struct qv *vm, struct qk_call *call)
 {
 	char name[NAME_LIMIT];
@@ -94,10 +128,13 @@ static int64_t lookup(struct qv *vm, struct qk_call *call)
 	if (!*name) {
 		if (fstat(root, &st))
 			return -errno;
-		qfile_stat(out, &st);
+		qfile_stat(vm, out, &st);
 		call->data_len = sizeof(*out);
 		return 1;
 	}
+	const struct qv_file *f;
+	if (is_stored(vm, call->arg[0], name, &f))
+		return lookup_stored(vm, call, f, name);
 	int dir = root;
 	for (char *p = name, *next; p && call->out[0] == 0; p = next) {
 		next = strchr(p, '/');
@@ -116,7 +153,7 @@ static int64_t lookup(struct qv *vm, struct qk_call *call)
 			call->out[0] = ENOENT;
 			break;
 		}
-		qfile_stat(&out[count++], &st);
+		qfile_stat(vm, &out[count++], &st);
 		if (hidden && next)
 			call->out[0] = ENOENT;
 		if (hidden)
@@ -194,6 +231,21 @@ static int open_existing(struct qv *vm, int root, const char *name, bool file_ro
 	return r;
 }
 
+static int64_t open_stored(struct qv *vm, struct qk_call *call, const struct qv_file *f, const char *name)
+{
+	struct qv_handle h = {.kind = QV_H_FILE, .flags = O_RDONLY, .stored = f};
+	if (call->arg[1] & O_DIRECTORY)
+		return -ENOTDIR;
+	h.fd = fcntl(vm->stored_fd, F_DUPFD_CLOEXEC, 3);
+	if (h.fd < 0)
+		return -errno;
+	h.name = strdup(name);
+	depends_stored_stat(f, &h.identity);
+	memcpy(data(vm), &h.identity, sizeof(h.identity));
+	call->data_len = sizeof(h.identity);
+	return qfile_new(vm, h);
+}
+
 static int64_t open_file(struct qv *vm, struct qk_call *call)
 {
 	char name[NAME_LIMIT];
@@ -208,6 +260,9 @@ static int64_t open_file(struct qv *vm, struct qk_call *call)
 	bool file_root = is_file_root(vm, call->arg[0]);
 	if (file_root && *name)
 		return -ENOTDIR;
+	const struct qv_file *f;
+	if (is_stored(vm, call->arg[0], name, &f))
+		return open_stored(vm, call, f, name);
 	int fd = open_existing(vm, root, name, file_root, flags);
 	if (fd >= 0 && (flags & O_CREAT) && (flags & O_EXCL)) {
 		close(fd);
@@ -227,7 +282,7 @@ static int64_t open_file(struct qv *vm, struct qk_call *call)
 			      .root = (uint32_t)call->arg[0],
 			      .flags = flags & ~(O_CREAT | O_EXCL | O_TRUNC),
 			      .name = strdup(name)};
-	qfile_stat(&h.identity, &st);
+	qfile_stat(vm, &h.identity, &st);
 	memcpy(data(vm), &h.identity, sizeof(h.identity));
 	call->data_len = sizeof(h.identity);
 	if (call->nseg && S_ISREG(st.st_mode)) {
@@ -241,21 +296,72 @@ static int64_t open_file(struct qv *vm, struct qk_call *call)
 
 int qfile_reopen(struct qv *vm, struct qv_handle *h)
 {
+	const struct qv_file *f;
 	struct stat st;
+	struct qk_stat now;
+	if (S_ISREG(h->identity.mode) && is_stored(vm, h->root, h->name, &f)) {
+		int copy = f->guest_ino == h->identity.ino ? fcntl(vm->stored_fd, F_DUPFD_CLOEXEC, 3) : -1;
+		if (copy < 0)
+			return -ESTALE;
+		h->stored = f;
+		h->fd = copy;
+		return copy;
+	}
 	int fd = open_existing(vm, vm->config.roots[h->root], h->name, is_file_root(vm, h->root), h->flags);
 	if (fd < 0)
 		return -ESTALE;
-	if (fstat(fd, &st) || st.st_ino != h->identity.ino || st.st_dev != h->identity.dev || ((st.st_mode ^ h->identity.mode) & S_IFMT)) {
-		close(fd);
-		return -ESTALE;
+	bool same = !fstat(fd, &st) && !((st.st_mode ^ h->identity.mode) & S_IFMT);
+	/* A volume's file goes on as it is. Of a file of the rootfs the guest has content in memory: it must still be the file that was verified. */
+	if (same && h->root == 0 && S_ISREG(st.st_mode)) {
+		qfile_stat(vm, &now, &st);
+		same = now.ino == h->identity.ino && now.size == h->identity.size && now.mtime_ns == h->identity.mtime_ns;
 	}
-	/* A volume's file goes on as it is. Of a file of the rootfs the guest has pages in its cache: it must still be that content. */
-	if (S_ISREG(st.st_mode) && h->root == 0 && ((uint64_t)st.st_size != h->identity.size || nanoseconds(st.st_mtim) != h->identity.mtime_ns)) {
+	if (!same) {
 		close(fd);
 		return -ESTALE;
 	}
 	h->fd = fd;
 	return fd;
+}
+
+int qv_file_open(int root, uint64_t hidden_dev, uint64_t hidden_ino, const char *name)
+{
+	struct stat st;
+	struct qv *nobody = calloc(1, sizeof(*nobody)); /* with the rules of a machine, and no machine */
+	if (!nobody)
+		return -ENOMEM;
+	nobody->config.hidden_dev = hidden_dev;
+	nobody->config.hidden_ino = hidden_ino;
+	int fd = open_existing(nobody, root, name, false, O_RDONLY);
+	free(nobody);
+	if (fd >= 0 && (fstat(fd, &st) || !S_ISREG(st.st_mode))) {
+		close(fd);
+		return -ENOENT;
+	}
+	return fd;
+}
+
+int qv_handle_fd(struct qv *vm, uint32_t index)
+{
+	if (index >= QV_MAX_HANDLES || vm->handles[index].kind != QV_H_FILE)
+		return -EBADF;
+	struct qv_handle *h = &vm->handles[index];
+	return h->fd >= 0 ? h->fd : qfile_reopen(vm, h);
+}
+
+int64_t qv_volumes_check(struct qv *vm, char *buf, size_t max)
+{
+	size_t at = 0;
+	for (uint32_t i = 3; i < (uint32_t)vm->handles_top; i++) {
+		struct qv_handle *h = &vm->handles[i];
+		if (h->kind != QV_H_FILE || h->root == 0 || h->fd >= 0 || qfile_reopen(vm, h) >= 0)
+			continue;
+		int n = snprintf(buf + at, max - at, "%u%c%s", h->root, 0, h->name);
+		if ((size_t)n >= max - at)
+			return -ENOSPC;
+		at += (size_t)n + 1;
+	}
+	return (int64_t)at;
 }
 
 /* Descriptor behind a handle, or -errno. stream: a stream will do, too. */
@@ -304,15 +410,22 @@ void qfile_close_all(struct qv *vm)
 }
 
 /* What a guest needs to notice that others change the file, too. */
-static void tell(struct qk_call *call, int fd)
+static void tell_stat(struct qk_call *call, const struct qk_stat *q)
+{
+	call->out[0] = q->size;
+	call->out[1] = (uint64_t)q->mtime_ns;
+	call->out[2] = (uint64_t)q->ctime_ns;
+	call->out[3] = q->blocks;
+}
+
+static void tell(struct qv *vm, struct qk_call *call, int fd)
 {
 	struct stat st;
+	struct qk_stat q;
 	if (fstat(fd, &st))
 		return;
-	call->out[0] = (uint64_t)st.st_size;
-	call->out[1] = (uint64_t)nanoseconds(st.st_mtim);
-	call->out[2] = (uint64_t)nanoseconds(st.st_ctim);
-	call->out[3] = (uint64_t)st.st_blocks;
+	qfile_stat(vm, &q, &st);
+	tell_stat(call, &q);
 }
 
 static int64_t transfer(struct qv *vm, struct qk_call *call, int fd)
@@ -326,8 +439,27 @@ static int64_t transfer(struct qv *vm, struct qk_call *call, int fd)
 	ssize_t r = call->op == QC_PREAD ? preadv(fd, iov, n, at) : pwritev2(fd, iov, n, append ? 0 : at, append ? RWF_APPEND : 0);
 	if (r < 0)
 		return -errno;
-	tell(call, fd);
+	tell(vm, call, fd);
 	return r;
+}
+
+/* Reads of a file whose content comes from the store: a part of a file that all clones share. */
+static int64_t read_stored(struct qv *vm, struct qk_call *call, int fd, const struct qv_file *f)
+{
+	struct iovec iov[QK_SEG_MAX];
+	int n = segs_to_iov(vm, call, iov), used = 0;
+	if (n < 0)
+		return n;
+	uint64_t at = call->arg[1], left = at < f->size ? f->size - at : 0;
+	for (; used < n && left; used++) {
+		iov[used].iov_len = iov[used].iov_len < left ? iov[used].iov_len : left;
+		left -= iov[used].iov_len;
+	}
+	ssize_t r = used ? preadv(fd, iov, used, (off_t)(f->stored + at)) : 0;
+	struct qk_stat q;
+	depends_stored_stat(f, &q);
+	tell_stat(call, &q);
+	return r < 0 ? -errno : r;
 }
 
 static int64_t read_directory(struct qv *vm, struct qk_call *call, int fd)
@@ -553,6 +685,18 @@ static int64_t on_handle(struct qv *vm, struct qk_call *call)
 	call->data_len = 0;
 	if (fd < 0)
 		return fd;
+	const struct qv_file *f = vm->handles[call->arg[0]].stored;
+	if (f) {
+		if (op == QC_PREAD)
+			return read_stored(vm, call, fd, f);
+		if (op != QC_FSTAT)
+			return -EROFS;
+		struct qk_stat known;
+		depends_stored_stat(f, &known);
+		memcpy(data(vm), &known, sizeof(known));
+		call->data_len = sizeof(known);
+		return 0;
+	}
 	bool writes = op == QC_PWRITE || op == QC_FTRUNCATE || op == QC_FALLOCATE;
 	if (writes && !vm->handles[call->arg[0]].writable)
 		return -EBADF;
@@ -568,13 +712,13 @@ static int64_t on_handle(struct qv *vm, struct qk_call *call)
 	case QC_FSTAT:
 		if (fstat(fd, &st))
 			return -errno;
-		qfile_stat((struct qk_stat *)data(vm), &st);
+		qfile_stat(vm, (struct qk_stat *)data(vm), &st);
 		call->data_len = sizeof(struct qk_stat);
 		return 0;
 	case QC_FTRUNCATE:
 		if (ftruncate(fd, (off_t)call->arg[1]))
 			return -errno;
-		tell(call, fd);
+		tell(vm, call, fd);
 		return 0;
 	case QC_FSYNC:
 		return (call->arg[1] ? fdatasync(fd) : fsync(fd)) ? -errno : 0;

@@ -85,6 +85,33 @@ int64_t qv_populate(struct qv *vm, const struct qv_page_run *runs, size_t n); /*
 /* Files that the guest has open on the host, as bytes that another process can reopen them from; size or -errno (-ENOSPC). */
 int64_t qv_recipes_save(struct qv *vm, void *buf, size_t max);
 int qv_recipes_load(struct qv *vm, const void *buf, size_t n);
+/* A file of the rootfs that a snapshot depends on (snapshotd/files.py). A table: u32 count, u32 0, the files by name, their names. */
+enum { QV_FILE_STORED = 1, QV_FILE_LOST = 2, QV_FILE_KEPT = 4 };
+struct qv_file {
+	uint64_t dev, ino; /* of this host's file whose content is known to be the right one */
+	int64_t mtime_ns, ctime_ns;
+	uint64_t size;
+	uint64_t guest_ino; /* what the guest knows */
+	int64_t guest_mtime_ns, guest_ctime_ns;
+	uint64_t stored; /* QV_FILE_KEPT: offset of the content in the file of contents */
+	uint32_t flags;  /* QV_FILE_KEPT: the store has it, QV_FILE_STORED: it is taken from there; QV_FILE_LOST: it had changed before the capture */
+	uint32_t mode, uid, gid;
+	uint32_t name; /* offset in the table, NUL-terminated */
+	uint32_t reserved;
+	uint8_t sha256[32];
+};
+enum { QV_FILE_AS_RECORDED = 0, QV_FILE_OTHER = 1, QV_FILE_MISSING = 2 };
+/* Takes a table of `bytes` bytes at `offset` of fd, which is mapped (shared), in place of the one before. Contents from the store come from
+ * stored_fd; 1: there is none (-1), and some file needs it. */
+int qv_files_load(struct qv *vm, int fd, uint64_t offset, uint64_t bytes, int stored_fd);
+/* One stat a file: how many are not QV_FILE_AS_RECORDED; state[i] of each, if state is not NULL. */
+int64_t qv_files_check(struct qv *vm, uint8_t *state);
+/* A regular file for reading, beneath the directory root, if a guest with this root may see it: descriptor or -errno. */
+int qv_file_open(int root, uint64_t hidden_dev, uint64_t hidden_ino, const char *name);
+/* Handle `index` of a file as qv_recipes_save wrote it: its descriptor, which stays the machine's, or -errno. */
+int qv_handle_fd(struct qv *vm, uint32_t index);
+/* Opens the files of volumes that were taken over with qv_recipes_load. Those that cannot be, as "ROOT NUL NAME NUL", into buf; bytes or -errno. */
+int64_t qv_volumes_check(struct qv *vm, char *buf, size_t max);
 /* Ends this process with `status` and the line `message` when fd (a socket to the pager) is closed by its peer; NULL message: stop watching. */
 int qv_watch_pager(struct qv *vm, int fd, int status, const char *message);
 /* For the pager: page-aligned addresses of pending faults (0: none now), and waking those who wait on a range. */

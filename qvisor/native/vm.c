@@ -111,6 +111,7 @@ int qv_create(int kvm_fd, uint64_t ram_max, struct qv **out)
 	vm->ram_reserved = vm->ram_limit = ram_max;
 	vm->on_stop = QV_STOP_SELF;
 	vm->vm_fd = vm->vcpu_fd = vm->epoll_fd = vm->wake_fd = vm->tick_fd = vm->debug_fd = -1;
+	vm->stored_fd = -1;
 	vm->run = MAP_FAILED;
 	vm->ram = vm->comm_area = MAP_FAILED;
 	pthread_mutex_init(&vm->event_lock, NULL);
@@ -143,6 +144,7 @@ void qv_destroy(struct qv *vm)
 	events_destroy(vm);
 	qfile_close_all(vm);
 	window_destroy(vm);
+	depends_close(vm);
 	if (vm->run != MAP_FAILED)
 		munmap(vm->run, vm->run_size);
 	if (vm->vcpu_fd >= 0)

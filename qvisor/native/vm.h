@@ -25,6 +25,7 @@ struct qv_handle {
 	int flags;
 	char *name; /* on the heap, or in restored_names */
 	struct qk_stat identity;
+	const struct qv_file *stored; /* its content comes from the store, through vm->stored_fd; else NULL */
 };
 /* A host file system that a name led to: may guests see it? */
 struct qv_system {
@@ -64,6 +65,14 @@ struct qv {
 	} chunks[QK_WINDOW_CHUNKS];
 	char *restored_names; /* of all handles that came from recipes */
 	size_t restored_names_size;
+	/* depends.c: of a clone, the files of the rootfs that its snapshot depends on, by name, in memory that all clones share */
+	const struct qv_file *files;
+	const char *files_table; /* which their names are in */
+	uint32_t nfiles, naliases;
+	void *files_map;
+	size_t files_map_size;
+	const struct qv_file **aliases; /* naliases by the host's identity, and the same at [nfiles] by the guest's number */
+	int stored_fd;                  /* contents from the store, or -1 */
 
 	pthread_t vcpu_thread;
 	_Atomic int running;  /* vcpu_thread is valid and inside qv_run */
@@ -143,7 +152,7 @@ void qfile_close_all(struct qv *vm);
 #define NAME_LIMIT 4096
 int qfile_root(struct qv *vm, uint64_t root, bool write);
 int qfile_name(struct qv *vm, const struct qk_call *call, int index, char name[NAME_LIMIT]);
-void qfile_stat(struct qk_stat *q, const struct stat *s);
+void qfile_stat(struct qv *vm, struct qk_stat *q, const struct stat *s); /* as the guest knows the file; q may lie in its reach */
 int qfile_of(struct qv *vm, uint64_t handle, bool stream); /* descriptor behind a handle, or -errno. stream: a stream will do, too */
 int qfile_new(struct qv *vm, struct qv_handle h);          /* takes fd and name over; the handle or -errno */
 int64_t qlock_reopen(struct qv *vm, struct qk_call *call); /* qlock.c */
@@ -164,6 +173,13 @@ int walk_open(struct qv *vm, int root, const char *name, uint64_t flags, uint64_
 /* Is what fd has open, or what `dir` has as `name`, hidden from guests? A hidden directory is shown empty, anything else not at all. */
 bool walk_hidden(struct qv *vm, int fd, const struct stat *st);
 bool walk_hidden_name(struct qv *vm, int dir, const char *name, const struct stat *st);
+int64_t stat_ns(struct timespec t);
+/* depends.c */
+void depends_close(struct qv *vm);
+const struct qv_file *depends_find(const struct qv *vm, const char *name); /* of the rootfs */
+bool depends_same(const struct qv_file *f, const struct qk_stat *now);     /* the host's file is the one that was verified */
+void depends_present(const struct qv *vm, struct qk_stat *q);              /* what the host says, as the guest knows it */
+void depends_stored_stat(const struct qv_file *f, struct qk_stat *q);
 /* segs.c: the request's segments as an iovec of host memory, checked; returns count or -errno. iov has room for QK_SEG_MAX. */
 struct iovec;
 int segs_to_iov(struct qv *vm, const struct qk_call *call, struct iovec *iov);

@@ -152,6 +152,7 @@ def snapshot_message(info: SnapshotInfo, meta: Metadata | None = None, *, workin
         message.kernel = meta.kernel
         message.ring = "ring0" if meta.ring == 1 else "ring3"
         message.working_set = working_set
+        message.self_contained = meta.self_contained
     return message
 
 

@@ -10,7 +10,11 @@ from google.protobuf import any_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from quark.errors import QuarkError
+from quark.errors import QuarkError, SnapshotFilesError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
 
 ERROR_DOMAIN = "quark"
 TEXT_MAX = 1000  # of a message: what a caller sent, however long, comes back in part only
@@ -32,13 +36,13 @@ def told(error: QuarkError) -> str:
 
 
 def status_of(error: BaseException) -> status_pb2.Status:
-    """google.rpc.Status with ErrorInfo (reason, exit_code, advice) and, when a field is to blame, BadRequest."""
+    """google.rpc.Status with ErrorInfo (reason, exit_code, advice), BadRequest when a field is to blame, and PreconditionFailure when a snapshot lacks files."""
     if not isinstance(error, QuarkError):
         # What a bug says may tell of other tenants: it goes to the log, not to the caller.
         error = QuarkError("the daemon failed; its log has the reason")
     details: list[any_pb2.Any] = []
 
-    def add(message: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest) -> None:
+    def add(message: Message) -> None:
         packed = any_pb2.Any()
         packed.Pack(message)
         details.append(packed)
@@ -56,6 +60,12 @@ def status_of(error: BaseException) -> status_pb2.Status:
         description = text.removeprefix(f"{error.field}: ")
         violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=description)
         add(error_details_pb2.BadRequest(field_violations=[violation]))
+    if isinstance(error, SnapshotFilesError) and error.files:
+        lacking = [
+            error_details_pb2.PreconditionFailure.Violation(type="FILE", subject=path, description=what)
+            for path, what in error.files
+        ]
+        add(error_details_pb2.PreconditionFailure(violations=lacking))
     return status_pb2.Status(code=code_pb2.Code.Value(error.grpc_code), message=text, details=details)
 
 

@@ -13,7 +13,7 @@ import socket
 import time
 from typing import TYPE_CHECKING, Any
 
-from quark.errors import QuarkError, SandboxStateError, UsageError, VmError, named_error
+from quark.errors import QuarkError, SandboxStateError, SnapshotFilesError, UsageError, VmError, named_error
 from snapshotd import wire
 from snapshotd.daemon import tracing
 from snapshotd.daemon.waiting import first_of
@@ -172,6 +172,8 @@ class Sandbox:
 
     def _on_failed(self, event: dict[str, Any]) -> None:
         self.error = named_error(event["kind"], event["message"])
+        if isinstance(self.error, SnapshotFilesError):
+            self.error.files = [(path, what) for path, what in event["files"]]
         if "traceback" in event:
             log.error("sandbox failed", extra={"sandbox": self.id, "traceback": event["traceback"]})
         self._set(FAILED)
@@ -239,7 +241,7 @@ class Sandbox:
     async def _change(self) -> None:
         await first_of(self.state_changed, self.ended)
 
-    def begin_capture(self, name: str, *, flat: bool) -> Capture:
+    def begin_capture(self, name: str, *, flat: bool, self_contained: bool) -> Capture:
         """Ask for a capture.
 
         Raises:
@@ -250,7 +252,7 @@ class Sandbox:
         if self.capture is not None and not self.capture.finished:
             raise SandboxStateError(f"sandbox {self.id} is being captured already; wait for that")
         self.capture = Capture()
-        self.command("capture", name=name, flat=flat, trigger="request")
+        self.command("capture", name=name, flat=flat, self_contained=self_contained, trigger="request")
         return self.capture
 
     def memory(self) -> tuple[int, int]:

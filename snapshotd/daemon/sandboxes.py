@@ -144,7 +144,7 @@ class SandboxService(Service, SandboxServiceServicer):
         if sandbox.capture is not None and sandbox.capture.given_up:
             await sandbox.capture.cleaned.wait()  # an instant
         await asyncio.to_thread(store.check_name, request.name)
-        capture = sandbox.begin_capture(request.name, flat=request.flat)
+        capture = sandbox.begin_capture(request.name, flat=request.flat, self_contained=request.self_contained)
         try:
             while not capture.finished:
                 await capture.changed.wait()

@@ -110,17 +110,18 @@ class Session:
         self._send("started", sandbox.id)
 
     def _job(self, domain: Domain, kind: str, rest: list[str]) -> dict[str, Any]:
-        """From `cold SPEC...`, `clone ...` (quark.clone_request) or `create NAME TRIGGER VALUE SPEC...`."""
+        """From `cold SPEC...`, `clone ...` (quark.clone_request) or `create NAME TRIGGER VALUE CONTAINED SPEC...`."""
         manager = self.server.manager
         if kind == "cold":
             return manager.cold_job(domain, SandboxSpec.from_strings(rest))
         if kind == "create":
-            name, trigger, value, *spec = rest
+            name, trigger, value, contained, *spec = rest
             Trigger.parse(f"--ready-{trigger}", value)
             return {
                 **manager.cold_job(domain, SandboxSpec.from_strings(spec)),
                 "trigger": (trigger, value),
                 "name": name,
+                "self_contained": bool(contained),
             }
         if kind != "clone":
             raise UsageError(f"session: {kind!r} is none of cold, clone, create")

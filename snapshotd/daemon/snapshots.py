@@ -13,6 +13,7 @@ from quark.errors import FieldError, QuarkError
 from quark.snapshot.v1 import snapshots_pb2 as sn
 from quark.snapshot.v1.snapshots_pb2_grpc import SnapshotServiceServicer
 from qvisor.spec import preload_reseed
+from snapshotd import dependencies
 from snapshotd.daemon import convert
 from snapshotd.daemon.pipe import Abandoned, Pipe, Steps, in_thread
 from snapshotd.daemon.rpc import Service, stream, unary
@@ -67,6 +68,7 @@ class SnapshotService(Service, SnapshotServiceServicer):
         store = await self._store(domain)
         await asyncio.to_thread(store.check_name, request.name)
         job = {**self.manager.cold_job(domain, spec), "trigger": trigger, "name": request.name}
+        job["self_contained"] = request.self_contained
         sandbox = await self.manager.run(domain, job)
         assert sandbox.streams is not None  # noqa: S101 - for the type checker
         sandbox.streams.close_input()
@@ -160,7 +162,7 @@ class SnapshotService(Service, SnapshotServiceServicer):
         pipe = Pipe()
 
         def produce(out: Pipe) -> None:
-            store.export(request.name, cast("BinaryIO", out))
+            dependencies.export(store, request.name, cast("BinaryIO", out), paths_of(domain))
 
         work = asyncio.create_task(in_thread(lambda: pipe.feed(produce)))
         try:
@@ -207,6 +209,14 @@ class SnapshotService(Service, SnapshotServiceServicer):
         return await asyncio.to_thread(self.full, store, info.name)
 
     @unary
+    async def CheckSnapshot(self, domain: Domain, request: sn.CheckSnapshotRequest) -> sn.CheckSnapshotResponse:  # noqa: N802
+        """What it depends on, and whether this host has it."""
+        store = await self._store(domain)
+        found = await in_thread(lambda: dependencies.check(store, request.name, paths_of(domain)))
+        files = [sn.CheckSnapshotResponse.File(**d._asdict()) for d in found]
+        return sn.CheckSnapshotResponse(files=files, satisfied=all(d.satisfied for d in found))
+
+    @unary
     async def WarmSnapshot(self, domain: Domain, request: sn.WarmSnapshotRequest) -> sn.WarmSnapshotResponse:  # noqa: N802
         """Image into memory."""
         return sn.WarmSnapshotResponse(image_bytes=await self.stores.warm(domain, request.name))
@@ -244,6 +254,11 @@ class SnapshotService(Service, SnapshotServiceServicer):
             with contextlib.suppress(QuarkError, Abandoned):
                 await asyncio.shield(work)
         yield sn.CheckStoreResponse(problems=[sn.CheckStoreResponse.Problem(**p._asdict()) for p in problems])
+
+
+def paths_of(domain: Domain) -> tuple[str, ...] | None:
+    """The host directories that its snapshots may use; None: any."""
+    return None if domain.paths is None else tuple(domain.paths)
 
 
 async def give_up(sandbox: Sandbox, capture: Capture, store: Store, name: str) -> None:

@@ -6,18 +6,19 @@ import json
 import struct
 from collections import OrderedDict
 from contextlib import ExitStack
+from itertools import chain as joined
 from itertools import islice
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from snapshotd.store import rows
-from snapshotd.store.errors import CorruptCatalogueError
-from snapshotd.store.layout import PAGE
+from snapshotd.store.errors import CorruptCatalogueError, StoreBusyError
+from snapshotd.store.layout import PAGE, derived_id
 from snapshotd.store.overlay import ZERO
 from snapshotd.store.pack import CHUNK_PAGES, Encoder
 from snapshotd.store.records import END, LAYER, LAYER_END, META, PAGES, WORKING_SET, ZEROS, RecordWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from typing import BinaryIO
 
     from snapshotd.store.domain import Domain
@@ -30,6 +31,22 @@ COUNTS = struct.Struct("<QQ")
 ZERO_RUN = struct.Struct("<II")
 _CACHED_CHUNKS = 64
 _ZERO_RUNS = 4096  # in one record
+
+
+class Appendix(NamedTuple):
+    """What an export adds to a snapshot. With it that is another snapshot, with an id of its own.
+
+    Attributes:
+        id: hex, of the snapshot that it was made for.
+        meta: the document instead of the snapshot's.
+        frames: that it covers then.
+        pages: runs as for Store.create_snapshot, of frames past its own end.
+    """
+
+    id: str
+    meta: bytes
+    frames: int
+    pages: Iterable[tuple[int, memoryview]]
 
 
 class LayerPages:
@@ -90,23 +107,33 @@ def chain(domain: Domain, name: str) -> list[SnapshotRow]:
     return found[::-1]
 
 
-def export(domain: Domain, name: str, file: BinaryIO) -> None:
+def export(domain: Domain, name: str, file: BinaryIO, appendix: Appendix | None) -> None:
     """Write snapshot `name` and its chain to `file`."""
     domain.cipher.seal_blob(b"", b"")  # no key: say so before the first byte
     with ExitStack() as stack:
         # All are opened first: what is deleted from now on stays readable.
         layers = [(row, stack.enter_context(domain.open_reader(row))) for row in chain(domain, name)]
         metas = [rows.get_meta(domain.catalogue, domain.cipher, row) for row, _ in layers]
+        heads = [row for row, _ in layers]
+        added: Iterable[tuple[int, memoryview]] = ()
+        if appendix is not None:
+            if heads[-1].id.hex() != appendix.id:
+                raise StoreBusyError(f"snapshot {name!a} was replaced by another at this moment; try again")
+            heads[-1] = heads[-1]._replace(id=derived_id(heads[-1].id + appendix.meta), frames=appendix.frames)
+            metas[-1] = appendix.meta
+            added = single_pages(appendix.pages)
         writer = RecordWriter(file, domain.key)
         below = 0
-        for (row, reader), meta in zip(layers, metas, strict=True):
-            _export_head(domain, writer, row, meta, last=row is layers[-1][0])
-            _export_frames(writer, LayerPages(reader), below)
+        for (row, reader), head, meta in zip(layers, heads, metas, strict=True):
+            last = head is heads[-1]
+            working_set = rows.get_blob(domain.catalogue, domain.cipher, row, rows.WORKING_SET)
+            _export_head(writer, head, meta, working_set, last=last)
+            _export_frames(writer, LayerPages(reader), below, added if last else ())
             below = row.frames
         writer.write(END, b"")
 
 
-def _export_head(domain: Domain, writer: RecordWriter, row: SnapshotRow, meta: bytes, *, last: bool) -> None:
+def _export_head(writer: RecordWriter, row: SnapshotRow, meta: bytes, working_set: bytes | None, *, last: bool) -> None:
     head = {
         "id": row.id.hex(),
         "name": row.name,
@@ -117,18 +144,26 @@ def _export_head(domain: Domain, writer: RecordWriter, row: SnapshotRow, meta: b
     }
     writer.write(LAYER, json.dumps(head).encode())
     writer.write(META, meta)
-    working_set = rows.get_blob(domain.catalogue, domain.cipher, row, rows.WORKING_SET)
     if working_set is not None:
         writer.write(WORKING_SET, working_set)
 
 
-def _export_frames(writer: RecordWriter, layer: LayerPages, below: int) -> None:
+def single_pages(runs: Iterable[tuple[int, memoryview]]) -> Iterator[tuple[int, memoryview]]:
+    """Runs as single pages."""
+    for first, data in runs:
+        for i in range(len(data) // PAGE):
+            yield first + i, data[i * PAGE : (i + 1) * PAGE]
+
+
+def _export_frames(
+    writer: RecordWriter, layer: LayerPages, below: int, added: Iterable[tuple[int, memoryview]]
+) -> None:
     data = zero = 0
     encoder = Encoder()
     for runs in batched(layer.zeros(below), _ZERO_RUNS):
         writer.write(ZEROS, b"".join(ZERO_RUN.pack(*run) for run in runs))
         zero += sum(count for _, count in runs)
-    for pages in batched(layer.data(), CHUNK_PAGES):
+    for pages in batched(joined(layer.data(), added), CHUNK_PAGES):
         coding, payload = encoder.encode(b"".join(page for _, page in pages))
         head = struct.pack(f"<I{len(pages)}IB", len(pages), *(gfn for gfn, _ in pages), coding)
         writer.write(PAGES, head + payload)

@@ -16,7 +16,7 @@ class SnapshotInfo:
 
     Attributes:
         name: in its domain.
-        id: 32 hex digits of a UUID; stays the same through flatten, export and import.
+        id: 32 hex digits of a UUID; stays the same through flatten, and through export (with no appendix) and import.
         parent: name of the snapshot underneath, or None.
         created_ns: nanoseconds since 1970 UTC.
         frames: guest frames that it covers.

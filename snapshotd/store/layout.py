@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 
 from snapshotd.store import durable
@@ -19,6 +20,14 @@ def new_id() -> bytes:
     """16 bytes: a version 4 UUID (RFC 9562, section 5.4)."""
     raw = bytearray(os.urandom(16))
     raw[6] = raw[6] & 0x0F | 0x40
+    raw[8] = raw[8] & 0x3F | 0x80
+    return bytes(raw)
+
+
+def derived_id(data: bytes) -> bytes:
+    """The id of what is made of `data`, the same each time: a version 8 UUID (RFC 9562, section 5.8)."""
+    raw = bytearray(hashlib.blake2b(data, digest_size=16).digest())
+    raw[6] = raw[6] & 0x0F | 0x80
     raw[8] = raw[8] & 0x3F | 0x80
     return bytes(raw)
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO, Self
 
     from snapshotd.store.backend import Backend
+    from snapshotd.store.exporting import Appendix
     from snapshotd.store.fsck import Problem
     from snapshotd.store.reader import SnapshotReader
     from snapshotd.store.rows import SnapshotRow
@@ -111,6 +112,11 @@ class Store:
     def domain(self) -> str:
         """Name of the sharing domain."""
         return self._domain.name
+
+    @property
+    def directory(self) -> str:
+        """Of the domain; callers may keep files of their own there (docs/store-format.md, section 2)."""
+        return self._domain.paths.directory
 
     @staticmethod
     def domains(root: Path | str) -> Names:
@@ -278,8 +284,13 @@ class Store:
         with self._domain.share(WAIT):
             return self._info(flatten(self._domain, name))
 
-    def export(self, name: str, fileobj: BinaryIO) -> None:
+    def export(self, name: str, fileobj: BinaryIO, appendix: Appendix | None = None) -> None:
         """Write a snapshot with the chain of its parents to a stream; sealed with the domain's key if that is encrypted.
+
+        Args:
+            name: which.
+            fileobj: where to.
+            appendix: frames that the snapshot has in the stream only.
 
         Raises:
             SnapshotUnknownError: there is none of that name.
@@ -287,7 +298,7 @@ class Store:
         """
         from snapshotd.store.exporting import export
 
-        export(self._domain, name, fileobj)
+        export(self._domain, name, fileobj, appendix)
 
     def import_(
         self, fileobj: BinaryIO, name: str | None = None, check: Callable[[bytes], None] | None = None

@@ -214,9 +214,13 @@ def test_export_and_import(layer):
     assert f.reason == "NameTakenError"
     layer.delete("base", cascade=True)
     layer.collect()
+    ids = set()
     for piece in (1 << 20, 70_001):
         back = layer.import_(data, piece=piece)
-        assert (back.name, back.id) == ("top", top.id)
+        ids.add(back.id)
+        assert (back.name, ids) == ("top", {back.id}), "the same each time: it is made from what is in the stream"
+        assert back.self_contained
+        assert back.id != top.id
         assert layer.problems() == []
         assert layer.run(clone="top", stdin=b"two\n").stdout == b"2:two\n"
         layer.delete("base", cascade=True)

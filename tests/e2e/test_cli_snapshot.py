@@ -13,6 +13,7 @@ READY = "import os; f = os.open('/dev/quark', os.O_RDWR); os.write(f, b'ready\\n
 SHOWN = {
     "name", "id", "parent", "created_ns", "pages_total", "pages_zero", "pages_same", "pages_new", "bytes_stored", "memory_used_bytes",
     "cache_dropped_bytes", "ram_bytes", "pause_us", "argv", "rootfs", "trigger", "kernel", "ring", "working_set",
+    "self_contained",
 }  # fmt: skip
 
 
@@ -104,7 +105,7 @@ def test_rm(quark):
 
 def test_export_and_import(quark, tmp_path):
     code = "print('restored')"
-    before = create(quark, "one", code)
+    before = create(quark, "one", code, "--self-contained")
     file = tmp_path / "one.quark"
     done = quark("snapshot", "export", "one", str(file), "--json")
     assert json.loads(done.out) == {"name": "one", "file": str(file), "bytes": file.stat().st_size}

@@ -654,21 +654,25 @@ class CaptureSandboxRequest(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     FLAT_FIELD_NUMBER: _builtins.int
+    SELF_CONTAINED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
     """Of the snapshot."""
     flat: _builtins.bool
     """All pages, even of a clone."""
+    self_contained: _builtins.bool
+    """With the content of the files that it depends on."""
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
         name: _builtins.str = ...,
         flat: _builtins.bool = ...,
+        self_contained: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["flat", b"flat", "id", b"id", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["flat", b"flat", "id", b"id", "name", b"name", "self_contained", b"self_contained"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

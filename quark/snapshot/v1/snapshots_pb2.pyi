@@ -42,9 +42,10 @@ class Snapshot(_message.Message):
     KERNEL_FIELD_NUMBER: _builtins.int
     RING_FIELD_NUMBER: _builtins.int
     WORKING_SET_FIELD_NUMBER: _builtins.int
+    SELF_CONTAINED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     id: _builtins.str
-    """32 hex digits; the same through flatten, export and import."""
+    """32 hex digits; the same through flatten, and of a self-contained one through export and import."""
     parent: _builtins.str
     """Name of the snapshot that this is a layer on; empty: none."""
     pages_total: _builtins.int
@@ -65,6 +66,8 @@ class Snapshot(_message.Message):
     """Build id of the guest kernel, and its ring mode (ring0, ring3)."""
     ring: _builtins.str
     working_set: _builtins.bool
+    self_contained: _builtins.bool
+    """It contains the files that it depends on."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -90,10 +93,11 @@ class Snapshot(_message.Message):
         kernel: _builtins.str = ...,
         ring: _builtins.str = ...,
         working_set: _builtins.bool = ...,
+        self_contained: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_stored", b"bytes_stored", "cache_dropped_bytes", b"cache_dropped_bytes", "create_time", b"create_time", "id", b"id", "kernel", b"kernel", "memory_used_bytes", b"memory_used_bytes", "name", b"name", "pages_new", b"pages_new", "pages_same", b"pages_same", "pages_total", b"pages_total", "pages_zero", b"pages_zero", "parent", b"parent", "pause_us", b"pause_us", "ram_bytes", b"ram_bytes", "ring", b"ring", "spec", b"spec", "trigger", b"trigger", "working_set", b"working_set"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_stored", b"bytes_stored", "cache_dropped_bytes", b"cache_dropped_bytes", "create_time", b"create_time", "id", b"id", "kernel", b"kernel", "memory_used_bytes", b"memory_used_bytes", "name", b"name", "pages_new", b"pages_new", "pages_same", b"pages_same", "pages_total", b"pages_total", "pages_zero", b"pages_zero", "parent", b"parent", "pause_us", b"pause_us", "ram_bytes", b"ram_bytes", "ring", b"ring", "self_contained", b"self_contained", "spec", b"spec", "trigger", b"trigger", "working_set", b"working_set"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -109,6 +113,7 @@ class CreateSnapshotRequest(_message.Message):
     READY_LOG_FIELD_NUMBER: _builtins.int
     READY_AFTER_SECONDS_FIELD_NUMBER: _builtins.int
     NO_RESEED_FIELD_NUMBER: _builtins.int
+    SELF_CONTAINED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     ready_file: _builtins.bool
     """The program writes `ready` to /dev/quark (the default)."""
@@ -118,6 +123,8 @@ class CreateSnapshotRequest(_message.Message):
     """So many seconds after its start."""
     no_reseed: _builtins.bool
     """Do not preload the library that makes OpenSSL and others reseed in clones (docs/clones.md)."""
+    self_contained: _builtins.bool
+    """With the content of the files that it depends on, so that it runs where these are gone."""
     @_builtins.property
     def spec(self) -> _sandboxes_pb2.SandboxSpec: ...
     def __init__(
@@ -129,10 +136,11 @@ class CreateSnapshotRequest(_message.Message):
         ready_log: _builtins.str = ...,
         ready_after_seconds: _builtins.float = ...,
         no_reseed: _builtins.bool = ...,
+        self_contained: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ready_after_seconds", b"ready_after_seconds", "ready_file", b"ready_file", "ready_log", b"ready_log", "spec", b"spec", "trigger", b"trigger"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "no_reseed", b"no_reseed", "ready_after_seconds", b"ready_after_seconds", "ready_file", b"ready_file", "ready_log", b"ready_log", "spec", b"spec", "trigger", b"trigger"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "no_reseed", b"no_reseed", "ready_after_seconds", b"ready_after_seconds", "ready_file", b"ready_file", "ready_log", b"ready_log", "self_contained", b"self_contained", "spec", b"spec", "trigger", b"trigger"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_trigger: _TypeAlias = _typing.Literal["ready_file", "ready_log", "ready_after_seconds"]  # noqa: Y015
     _WhichOneofArgType_trigger: _TypeAlias = _typing.Literal["trigger", b"trigger"]  # noqa: Y015
@@ -370,6 +378,85 @@ class ImportSnapshotRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ImportSnapshotRequest: _TypeAlias = ImportSnapshotRequest  # noqa: Y015
+
+@_typing.final
+class CheckSnapshotRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckSnapshotRequest: _TypeAlias = CheckSnapshotRequest  # noqa: Y015
+
+@_typing.final
+class CheckSnapshotResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class File(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        PATH_FIELD_NUMBER: _builtins.int
+        STATE_FIELD_NUMBER: _builtins.int
+        SIZE_FIELD_NUMBER: _builtins.int
+        CONTAINED_FIELD_NUMBER: _builtins.int
+        VOLUME_FIELD_NUMBER: _builtins.int
+        path: _builtins.str
+        """In the guest."""
+        state: _builtins.str
+        """"ok"; "from the store": the host lacks it, the snapshot contains it; "changed", "missing": no clone can start; "changed before the
+        capture": what the guest had not read by then it cannot read any more.
+        """
+        size: _builtins.int
+        contained: _builtins.bool
+        volume: _builtins.bool
+        """Of a volume: it only has to be there."""
+        def __init__(
+            self,
+            *,
+            path: _builtins.str = ...,
+            state: _builtins.str = ...,
+            size: _builtins.int = ...,
+            contained: _builtins.bool = ...,
+            volume: _builtins.bool = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["contained", b"contained", "path", b"path", "size", b"size", "state", b"state", "volume", b"volume"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    FILES_FIELD_NUMBER: _builtins.int
+    SATISFIED_FIELD_NUMBER: _builtins.int
+    satisfied: _builtins.bool
+    """Clones can start on this host. Otherwise RunSandbox answers FAILED_PRECONDITION with google.rpc.PreconditionFailure, which names files."""
+    @_builtins.property
+    def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___CheckSnapshotResponse.File]:
+        """By path."""
+
+    def __init__(
+        self,
+        *,
+        files: _abc.Iterable[Global___CheckSnapshotResponse.File] | None = ...,
+        satisfied: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files", "satisfied", b"satisfied"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckSnapshotResponse: _TypeAlias = CheckSnapshotResponse  # noqa: Y015
 
 @_typing.final
 class WarmSnapshotRequest(_message.Message):

@@ -71,6 +71,11 @@ class SnapshotServiceStub:
                 request_serializer=quark_dot_snapshot_dot_v1_dot_snapshots__pb2.ImportSnapshotRequest.SerializeToString,
                 response_deserializer=quark_dot_snapshot_dot_v1_dot_snapshots__pb2.Snapshot.FromString,
                 _registered_method=True)
+        self.CheckSnapshot = channel.unary_unary(
+                '/quark.snapshot.v1.SnapshotService/CheckSnapshot',
+                request_serializer=quark_dot_snapshot_dot_v1_dot_snapshots__pb2.CheckSnapshotRequest.SerializeToString,
+                response_deserializer=quark_dot_snapshot_dot_v1_dot_snapshots__pb2.CheckSnapshotResponse.FromString,
+                _registered_method=True)
         self.WarmSnapshot = channel.unary_unary(
                 '/quark.snapshot.v1.SnapshotService/WarmSnapshot',
                 request_serializer=quark_dot_snapshot_dot_v1_dot_snapshots__pb2.WarmSnapshotRequest.SerializeToString,
@@ -132,7 +137,7 @@ class SnapshotServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ExportSnapshot(self, request, context):
-        """A snapshot with the chain of its parents as one stream of bytes.
+        """A snapshot with the chain of its parents as one stream of bytes, with the content of all files that it depends on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -140,6 +145,13 @@ class SnapshotServiceServicer:
 
     def ImportSnapshot(self, request_iterator, context):
         """The first message may set the name; all of them carry bytes. All of it is there at the end, or none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CheckSnapshot(self, request, context):
+        """The files that a snapshot depends on, and whether this host has them: those that its guest has open, mapped or partly in memory.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -210,6 +222,11 @@ def add_SnapshotServiceServicer_to_server(servicer, server):
                     servicer.ImportSnapshot,
                     request_deserializer=quark_dot_snapshot_dot_v1_dot_snapshots__pb2.ImportSnapshotRequest.FromString,
                     response_serializer=quark_dot_snapshot_dot_v1_dot_snapshots__pb2.Snapshot.SerializeToString,
+            ),
+            'CheckSnapshot': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckSnapshot,
+                    request_deserializer=quark_dot_snapshot_dot_v1_dot_snapshots__pb2.CheckSnapshotRequest.FromString,
+                    response_serializer=quark_dot_snapshot_dot_v1_dot_snapshots__pb2.CheckSnapshotResponse.SerializeToString,
             ),
             'WarmSnapshot': grpc.unary_unary_rpc_method_handler(
                     servicer.WarmSnapshot,
@@ -423,6 +440,33 @@ class SnapshotService:
             '/quark.snapshot.v1.SnapshotService/ImportSnapshot',
             quark_dot_snapshot_dot_v1_dot_snapshots__pb2.ImportSnapshotRequest.SerializeToString,
             quark_dot_snapshot_dot_v1_dot_snapshots__pb2.Snapshot.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckSnapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quark.snapshot.v1.SnapshotService/CheckSnapshot',
+            quark_dot_snapshot_dot_v1_dot_snapshots__pb2.CheckSnapshotRequest.SerializeToString,
+            quark_dot_snapshot_dot_v1_dot_snapshots__pb2.CheckSnapshotResponse.FromString,
             options,
             channel_credentials,
             insecure,

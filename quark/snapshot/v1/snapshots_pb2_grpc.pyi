@@ -44,9 +44,11 @@ class SnapshotServiceStub:
     FlattenSnapshot: _grpc.UnaryUnaryMultiCallable[_snapshots_pb2.FlattenSnapshotRequest, _snapshots_pb2.Snapshot]
     """Makes a snapshot independent of its parent."""
     ExportSnapshot: _grpc.UnaryStreamMultiCallable[_snapshots_pb2.ExportSnapshotRequest, _snapshots_pb2.ExportSnapshotResponse]
-    """A snapshot with the chain of its parents as one stream of bytes."""
+    """A snapshot with the chain of its parents as one stream of bytes, with the content of all files that it depends on."""
     ImportSnapshot: _grpc.StreamUnaryMultiCallable[_snapshots_pb2.ImportSnapshotRequest, _snapshots_pb2.Snapshot]
     """The first message may set the name; all of them carry bytes. All of it is there at the end, or none."""
+    CheckSnapshot: _grpc.UnaryUnaryMultiCallable[_snapshots_pb2.CheckSnapshotRequest, _snapshots_pb2.CheckSnapshotResponse]
+    """The files that a snapshot depends on, and whether this host has them: those that its guest has open, mapped or partly in memory."""
     WarmSnapshot: _grpc.UnaryUnaryMultiCallable[_snapshots_pb2.WarmSnapshotRequest, _snapshots_pb2.WarmSnapshotResponse]
     """Reads all of the image into memory and keeps it there."""
     CoolSnapshot: _grpc.UnaryUnaryMultiCallable[_snapshots_pb2.CoolSnapshotRequest, _snapshots_pb2.CoolSnapshotResponse]
@@ -72,9 +74,11 @@ class SnapshotServiceAsyncStub(SnapshotServiceStub):
     FlattenSnapshot: _aio.UnaryUnaryMultiCallable[_snapshots_pb2.FlattenSnapshotRequest, _snapshots_pb2.Snapshot]  # type: ignore[assignment]
     """Makes a snapshot independent of its parent."""
     ExportSnapshot: _aio.UnaryStreamMultiCallable[_snapshots_pb2.ExportSnapshotRequest, _snapshots_pb2.ExportSnapshotResponse]  # type: ignore[assignment]
-    """A snapshot with the chain of its parents as one stream of bytes."""
+    """A snapshot with the chain of its parents as one stream of bytes, with the content of all files that it depends on."""
     ImportSnapshot: _aio.StreamUnaryMultiCallable[_snapshots_pb2.ImportSnapshotRequest, _snapshots_pb2.Snapshot]  # type: ignore[assignment]
     """The first message may set the name; all of them carry bytes. All of it is there at the end, or none."""
+    CheckSnapshot: _aio.UnaryUnaryMultiCallable[_snapshots_pb2.CheckSnapshotRequest, _snapshots_pb2.CheckSnapshotResponse]  # type: ignore[assignment]
+    """The files that a snapshot depends on, and whether this host has them: those that its guest has open, mapped or partly in memory."""
     WarmSnapshot: _aio.UnaryUnaryMultiCallable[_snapshots_pb2.WarmSnapshotRequest, _snapshots_pb2.WarmSnapshotResponse]  # type: ignore[assignment]
     """Reads all of the image into memory and keeps it there."""
     CoolSnapshot: _aio.UnaryUnaryMultiCallable[_snapshots_pb2.CoolSnapshotRequest, _snapshots_pb2.CoolSnapshotResponse]  # type: ignore[assignment]
@@ -133,7 +137,7 @@ class SnapshotServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _snapshots_pb2.ExportSnapshotRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_snapshots_pb2.ExportSnapshotResponse], _abc.AsyncIterator[_snapshots_pb2.ExportSnapshotResponse]]:
-        """A snapshot with the chain of its parents as one stream of bytes."""
+        """A snapshot with the chain of its parents as one stream of bytes, with the content of all files that it depends on."""
 
     @_abc_1.abstractmethod
     def ImportSnapshot(
@@ -142,6 +146,14 @@ class SnapshotServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_snapshots_pb2.Snapshot, _abc.Awaitable[_snapshots_pb2.Snapshot]]:
         """The first message may set the name; all of them carry bytes. All of it is there at the end, or none."""
+
+    @_abc_1.abstractmethod
+    def CheckSnapshot(
+        self,
+        request: _snapshots_pb2.CheckSnapshotRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_snapshots_pb2.CheckSnapshotResponse, _abc.Awaitable[_snapshots_pb2.CheckSnapshotResponse]]:
+        """The files that a snapshot depends on, and whether this host has them: those that its guest has open, mapped or partly in memory."""
 
     @_abc_1.abstractmethod
     def WarmSnapshot(
