@@ -31,7 +31,7 @@ class Sandbox:
     """A virtual machine of `spec`; use it as a context manager, which releases everything.
 
     `stdio` are the three descriptors behind the guest's standard streams, `signals` a signalfd whose signals go to the guest, or -1;
-    `rootfs` is a directory of the caller's own that takes the place of the specification's, which does not exist any more;
+    with `no_rootfs` the root is empty, because the specification's does not exist any more;
     `paths` are the host directories that the rootfs and the volumes must be in, or None: anywhere. A `machine` that was made ahead is taken over.
     `state` is quark's state directory, which no guest sees into.
     """
@@ -44,10 +44,10 @@ class Sandbox:
         paths: tuple[str, ...] | None = None,
         machine: Machine | None = None,
         state: str = "",
-        rootfs: str = "",
+        no_rootfs: bool = False,
     ) -> None:
         self.spec = sandbox_spec
-        self._rootfs = rootfs
+        self._no_rootfs = no_rootfs
         self._paths = paths
         self._state = spec.identity(state)
         self._fds: list[int] = []
@@ -68,9 +68,9 @@ class Sandbox:
         config.ram_limit = self.spec.memory
         config.signals = signals
         config.hidden_dev, config.hidden_ino = self._state
-        config.roots[0] = spec.open_rootfs(self._rootfs or self.spec.rootfs)
+        config.roots[0] = spec.open_empty() if self._no_rootfs else spec.open_rootfs(self.spec.rootfs)
         self._fds.append(config.roots[0])
-        if not self._rootfs:
+        if not self._no_rootfs:
             spec.check_beneath(config.roots[0], self._paths)
             spec.check_files(config.roots[0], self._state)
         config.root_flags[0] = lib.QK_MOUNT_RO

@@ -44,7 +44,6 @@ class Clone:
     ) -> None:
         self.name = name
         self._digests = os.path.join(root, "domains", domain)
-        self._run = os.path.join(root, "run", domain)
         self._paths = paths
         self._machine = machine
         self.timeline: list[tuple[str, float]] = []
@@ -91,7 +90,7 @@ class Clone:
             paths=self._paths,
             machine=self._machine,
             state=root,
-            rootfs="" if os.path.isdir(own.rootfs) else self._empty_rootfs(),
+            no_rootfs=not os.path.isdir(own.rootfs) and self._contains_all(),
         )
         vm = sandbox.vm
         self._mark("create the machine")
@@ -131,15 +130,11 @@ class Clone:
         if self._record:
             lib.qv_record_touched(vm, WORKING_SET_RUNS_MAX)
 
-    def _empty_rootfs(self) -> str:
-        """For a snapshot whose rootfs does not exist here: an empty one, if it contains all files that it depends on."""
+    def _contains_all(self) -> bool:
+        """Whether the snapshot contains all files that it depends on."""
         from snapshotd.files import KEPT
 
-        if not all(f.flags & KEPT for f in self.files):
-            return ""
-        path = os.path.join(self._run, "empty")
-        os.makedirs(path, mode=0o755, exist_ok=True)
-        return path
+        return all(f.flags & KEPT for f in self.files)
 
     def _check_files(self) -> None:
         """Accept the files that the snapshot depends on as they are on this host, or from the store.
