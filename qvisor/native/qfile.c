@@ -600,7 +600,7 @@ static int64_t open_nameless(struct qv *vm, struct qk_call *call)
 		return r;
 	}
 	struct qv_handle h = {.fd = fd, .kind = QV_H_FILE, .writable = true, .root = (uint32_t)call->arg[0], .flags = O_RDWR, .name = strdup("")};
-	qfile_stat(&h.identity, &st);
+	qfile_stat(vm, &h.identity, &st);
 	memcpy(data(vm), &h.identity, sizeof(h.identity));
 	call->data_len = sizeof(h.identity);
 	return qfile_new(vm, h);
