@@ -153,9 +153,9 @@ void qfile_close_all(struct qv *vm);
 int qfile_root(struct qv *vm, uint64_t root, bool write);
 int qfile_name(struct qv *vm, const struct qk_call *call, int index, char name[NAME_LIMIT]);
 void qfile_stat(struct qv *vm, struct qk_stat *q, const struct stat *s); /* as the guest knows the file; q may lie in its reach */
-int qfile_of(struct qv *vm, uint64_t handle, bool stream); /* descriptor behind a handle, or -errno. stream: a stream will do, too */
-int qfile_new(struct qv *vm, struct qv_handle h);          /* takes fd and name over; the handle or -errno */
-int64_t qlock_reopen(struct qv *vm, struct qk_call *call); /* qlock.c */
+int qfile_of(struct qv *vm, uint64_t handle, bool stream);               /* descriptor behind a handle, or -errno. stream: a stream will do, too */
+int qfile_new(struct qv *vm, struct qv_handle h);                        /* takes fd and name over; the handle or -errno */
+int64_t qlock_reopen(struct qv *vm, struct qk_call *call);               /* qlock.c */
 int64_t qlock_lock(struct qv *vm, struct qk_call *call);
 int64_t window_call(struct qv *vm, struct qk_call *call);   /* window.c */
 void *window_at(struct qv *vm, uint64_t gpa, uint64_t len); /* memory of a range of the window, maybe of nothing; NULL: not in it */
