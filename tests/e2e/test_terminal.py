@@ -110,6 +110,25 @@ def test_tmux(quark, terminal):
     assert t.end()[0] == 0
 
 
+EXPECT = """spawn bash --norc --noprofile; expect "# "; send "echo a\\$((1+1))b\\n"; expect "a2b"; send "exit 3\\n"; expect eof
+puts "status [lindex [wait] 3]" """
+
+
+def test_expect_and_script(quark):
+    done = quark("run", "--", "/usr/bin/expect", "-c", EXPECT)
+    assert done.status == 0
+    assert "status 3" in done.out
+    done = quark("run", "--", "/usr/bin/script", "-qec", "tty; exit 4", "/dev/null")
+    assert (done.status, done.out) == (4, "/dev/pts/0\r\n")
+
+
+def test_screen(quark, terminal):
+    t = terminal(quark.command("run", "--env", "SCREENDIR=/tmp/screens", "--", "/usr/bin/screen", "/bin/sh"))
+    t.until(b"# ")
+    t.write(b"echo in $((1+1)) screen\n")
+    t.until(b"in 2 screen")
+
+
 def test_terminal_is_as_it_was(quark, terminal):
     """However it ends: the program has made it raw."""
     script = "import tty, time; tty.setraw(0); print('raw'); time.sleep(100)"

@@ -39,8 +39,7 @@ static bool dead(const struct file *f)
 
 void pty_hangup(struct pty *p)
 {
-	p->hangups++;
-	p->slaves = 0;
+	p->hangups++; /* the files stay open: the master sees the end when they are closed, as with Linux */
 	tty_hangup_jobs(&p->tty, true);
 	pty_wake(p);
 }
@@ -253,10 +252,8 @@ static u32 slave_poll(struct file *f, struct poll_table *pt)
 static void slave_release(struct file *f)
 {
 	struct pty *p = f->priv;
-	if (!dead(f)) {
-		p->slaves--;
-		pty_wake(p);
-	}
+	p->slaves--;
+	pty_wake(p);
 	pty_put(p);
 }
 

@@ -40,7 +40,7 @@ struct ring { /* of bytes; head and tail run freely */
 struct pty {
 	struct tty tty;
 	u32 index, refs;
-	u32 slaves;  /* open files of the slave that are not hung up */
+	u32 slaves;  /* open files of the slave */
 	u32 hangups; /* files that were opened before the last one are dead */
 	bool master, locked, packet, slave_seen, exclusive;
 	u8 status; /* TIOCPKT_* to be read by the master */
