@@ -247,15 +247,26 @@ static bool merge_one(void *ctx, const char *name, u64 ino, u8 type, u64 next_po
 	return true;
 }
 
+static bool take_none(void *ctx, const char *name, u64 ino, u8 type, u64 next_pos)
+{
+	return false;
+}
+
 /* Brings in all names of the lower directory, and takes away those that it has no more. */
 static int merge(struct inode *dir)
 {
 	struct memnode *d = memnode_of(dir);
 	struct qk_stat st;
 	u64 pos = 0;
-	int r = d->lower ? inode_getattr(d->lower, &st) : 0;
-	if (r || !d->lower || (d->complete && st.mtime_ns == d->listed_mtime && st.ctime_ns == d->listed_ctime))
+	if (!d->lower)
+		return 0;
+	/* The attributes that tell whether it changed come with its entries, which will be asked for next. */
+	int r = d->complete ? d->lower->ops->readdir(d->lower, &pos, take_none, NULL) : 0;
+	if (!r)
+		r = inode_getattr(d->lower, &st);
+	if (r || (d->complete && st.mtime_ns == d->listed_mtime && st.ctime_ns == d->listed_ctime))
 		return r;
+	pos = 0;
 	struct merge m = {&d->kids, ++d->pass};
 	r = d->lower->ops->readdir(d->lower, &pos, merge_one, &m);
 	if (r)
