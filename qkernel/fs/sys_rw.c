@@ -44,9 +44,17 @@ ssize_t file_write(struct file *f, struct uio *u, u64 *pos)
 
 static long transfer(struct file *f, struct uio *u, u64 *pos, bool write)
 {
-	if (write)
-		return file_write(f, u, pos);
-	long r = f->ops->read ? f->ops->read(f, u, pos) : S_ISDIR(f->inode->mode) ? -EISDIR : -EINVAL;
+	struct process *p = current->proc;
+	long r;
+	if (write) {
+		r = file_write(f, u, pos);
+		p->syscw++;
+		p->wchar += (u64)MAX(r, 0l);
+		return r;
+	}
+	r = f->ops->read ? f->ops->read(f, u, pos) : S_ISDIR(f->inode->mode) ? -EISDIR : -EINVAL;
+	p->syscr++;
+	p->rchar += (u64)MAX(r, 0l);
 	if (r > 0)
 		notify(f->inode, IN_ACCESS);
 	return r;
