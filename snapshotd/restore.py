@@ -146,13 +146,12 @@ class Clone:
         at, size = attachment.layout.files_at
         self._load_files(attachment.layout_fd, at, size)
         wrong = check(lib.qv_files_check(vm, ffi.NULL), "look at the files that the snapshot depends on")
-        lost = ffi.new("char[]", VOLUME_NAMES_MAX)
-        volumes = check(lib.qv_volumes_check(vm, lost, VOLUME_NAMES_MAX), "open the files of volumes")
+        volumes = self._missing_from_volumes() if self.sandbox.spec.volumes else b""
         if not wrong and not volumes:
             return
         from snapshotd.files import missing_from_volumes, settle
 
-        problems = missing_from_volumes(self.sandbox.spec, bytes(ffi.buffer(lost, volumes)))
+        problems = missing_from_volumes(self.sandbox.spec, volumes)
         table = settle(
             self.name,
             os.pread(attachment.layout_fd, size, at),
@@ -169,6 +168,11 @@ class Clone:
             attachment.send_files(fd, len(table))
         finally:
             os.close(fd)
+
+    def _missing_from_volumes(self) -> bytes:
+        lost = ffi.new("char[]", VOLUME_NAMES_MAX)
+        size = check(lib.qv_volumes_check(self.sandbox.vm, lost, VOLUME_NAMES_MAX), "open the files of volumes")
+        return bytes(ffi.buffer(lost, size))
 
     def _load_files(self, fd: int, at: int, size: int) -> None:
         vm = self.sandbox.vm
