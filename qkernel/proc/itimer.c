@@ -5,6 +5,7 @@
 #include <linux/time.h>
 
 #define NS_PER_SEC 1000000000ul
+#define CPU_TICK_NS 1000000ul
 
 /* REAL counts CLOCK_MONOTONIC and has a kernel timer. VIRTUAL and PROF count the CPU time of the process, which passes only while it runs: they are
  * looked at when the scheduler has charged it that much. */
@@ -70,7 +71,8 @@ void cpu_timers_check(struct process *p)
 		if (p->itimers->one[which].expires)
 			next = MIN(next, p->itimers->one[which].expires);
 	}
-	p->cpu_check_ns = MIN(next, posix_cpu_timers_check(p, now));
+	/* Not finer than a tick of Linux, or a timer of 1 us leaves a slow machine no time for the program. */
+	p->cpu_check_ns = MAX(MIN(next, posix_cpu_timers_check(p, now)), now + CPU_TICK_NS);
 	publish_due = true;
 }
 
