@@ -20,8 +20,8 @@ from qvisor.spec import SandboxSpec
 from snapshotd.capture import capture
 from snapshotd.store import Store
 
-MOMENTS = 50
-SEED = 20261124
+MOMENTS, NIGHTLY_MOMENTS = 55, 500
+SEED, NIGHTLY_SEED = 20261124, 20261126
 
 
 class Collected:
@@ -111,7 +111,17 @@ def captured(box, root, name, trigger_after):
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("number", range(MOMENTS))
 def test_moment(number, programs, quark):
-    moment = list(random_moments.moments(SEED, MOMENTS))[number]
+    goes_on(list(random_moments.moments(SEED, MOMENTS))[number], programs, quark)
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("number", range(NIGHTLY_MOMENTS))
+def test_many_moments(number, programs, quark):
+    goes_on(list(random_moments.moments(NIGHTLY_SEED, NIGHTLY_MOMENTS))[number], programs, quark)
+
+
+def goes_on(moment, programs, quark):
     native, place, seconds = known(programs, moment.case)
     quark.root.mkdir()
     null = os.open(os.devnull, os.O_RDONLY)

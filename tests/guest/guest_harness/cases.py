@@ -193,4 +193,5 @@ LONG = (
     *program("mem_random", "11", "60000", links=STATIC),
     *program("file_random", "11", "60000", links=STATIC),
     *script("python_mixed.py", folder="long"),
+    *script("kernel_objects.py", folder="long"),
 )
