@@ -145,5 +145,13 @@ def timed(n):
 
 
 for number in range(1, ROUNDS + 1):
-    print(number, system_v(number), watched(number), child_by_descriptor(number), terminal(number), timed(number), flush=True)
+    print(
+        number,
+        system_v(number),
+        watched(number),
+        child_by_descriptor(number),
+        terminal(number),
+        timed(number),
+        flush=True,
+    )
 sys.stdout.flush()
