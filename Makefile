@@ -28,6 +28,7 @@ include mk/setup.mk
 include mk/build.mk
 -include mk/guest-tests.mk
 -include mk/hardware.mk
+include mk/stress.mk
 include mk/proto.mk
 include mk/test.mk
 include mk/lint.mk

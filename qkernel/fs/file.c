@@ -37,7 +37,7 @@ void file_put(struct file *f)
 		return;
 	if (f->inode && f->ops != &no_ops)
 		notify(f->inode, (f->flags & O_ACCMODE) == O_RDONLY ? IN_CLOSE_NOWRITE : IN_CLOSE_WRITE);
-	if (f->counted)
+	if (f->inode && f->counted)
 		f->inode->writers--;
 	if (!list_empty(&f->epoll_links))
 		epoll_forget(f);

@@ -45,9 +45,10 @@ u32 inotify_cookie(void)
 static void event_add(struct instance *in, s32 wd, u32 mask, u32 cookie, const char *name)
 {
 	size_t n = name ? strlen(name) : 0;
-	struct event *last = list_empty(&in->events) ? NULL : container_of(in->events.prev, struct event, node);
+	const struct event *last = container_of(in->events.prev, struct event, node); /* if there is one */
 	/* The same thing again tells nothing new. */
-	if (last && last->wd == wd && last->mask == mask && last->cookie == cookie && (n ? last->len && !strcmp(last->name, name) : !last->len))
+	if (in->nevents && last->wd == wd && last->mask == mask && last->cookie == cookie &&
+	    (n ? last->len && !strcmp(last->name, name) : !last->len))
 		return;
 	if (in->nevents >= EVENTS_MAX) {
 		if (last->mask == IN_Q_OVERFLOW)
@@ -266,8 +267,11 @@ static long watch_new(struct instance *in, struct inode *i, u32 mask)
 	if (in->nwatches >= WATCHES_MAX)
 		return -ENOSPC;
 	struct watch *w = kzalloc(sizeof(*w));
-	if (w && !i->watches && (i->watches = kmalloc(sizeof(*i->watches))))
-		list_init(i->watches);
+	if (w && !i->watches) {
+		i->watches = kmalloc(sizeof(*i->watches));
+		if (i->watches)
+			list_init(i->watches);
+	}
 	if (!w || !i->watches) {
 		kfree(w);
 		return -ENOMEM;

@@ -8,6 +8,7 @@ static struct list in_flight = LIST_INIT(in_flight); /* sockets with flying > 0 
 static u32 sockets_flying, files_flying, closed_since;
 static struct list dead = LIST_INIT(dead); /* messages whose files are to be put */
 static bool burying;
+static struct list suspects = LIST_INIT(suspects), reached = LIST_INIT(reached); /* of the collection in progress */
 
 bool flight_may_send(u32 nfiles)
 {
@@ -106,8 +107,7 @@ static void drop_messages(struct usock *s)
  * lies in their queues, are not lost; the queues of the rest are emptied, which frees them. */
 static void collect(void)
 {
-	struct list suspects = LIST_INIT(suspects), reached = LIST_INIT(reached), *node, *next;
-	struct usock *s;
+	struct usock *s, *next;
 	list_for_each (s, &in_flight, flight) {
 		if (s->file->refs != s->flying)
 			continue;
@@ -117,12 +117,9 @@ static void collect(void)
 	}
 	list_for_each (s, &suspects, search)
 		each_inside(s, lose_one, NULL);
-	for (node = suspects.next; node != &suspects; node = next) {
-		next = node->next;
-		s = list_entry(node, struct usock, search);
+	list_for_each_safe (s, next, &suspects, search)
 		if (s->held_outside)
 			give_back(s, &reached);
-	}
 	while (!list_empty(&reached)) {
 		s = list_first(&reached, struct usock, search);
 		list_del(&s->search);

@@ -356,6 +356,14 @@ static int become_single(void)
 	return 0;
 }
 
+/* capabilities(7): no file here brings any; root has all that the bounding set leaves, others none. */
+static void caps_at_exec(struct process *p)
+{
+	p->cap_perm = !p->uid || !p->euid ? p->cap_inh | p->cap_bset : 0;
+	p->cap_eff = p->euid ? 0 : p->cap_perm;
+	p->keep_caps = false;
+}
+
 static void reset_for_new_program(void)
 {
 	struct task *t = current;
@@ -385,6 +393,7 @@ static void reset_for_new_program(void)
 		}
 	}
 	files_close_exec(t->files);
+	caps_at_exec(p);
 	arch_fpu_reset(&t->arch);
 	arch_fpu_restore(&t->arch);
 	arch_set_fs_base(0);

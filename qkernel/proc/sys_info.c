@@ -1,5 +1,8 @@
 /* Information and limits: uname, sysinfo, rusage, times, rlimits, hostname. */
 #include "proc.h"
+#include <asm/signal.h>
+#include <linux/capability.h>
+#include <linux/reboot.h>
 #include "fs.h"
 #include <linux/resource.h>
 #include <linux/sysinfo.h>
@@ -162,4 +165,25 @@ long sys_setrlimit(u64 which, u64 u)
 long sys_syslog(u64 type, u64 ubuf, u64 len)
 {
 	return current->proc->euid ? -EPERM : type == 10 ? 1 << 17 : type == 9 ? 0 : type > 10 ? -EINVAL : 0;
+}
+
+/* As in a process namespace (reboot(2)): the sandbox's first program is killed, and with it the sandbox ends. */
+long sys_reboot(u64 magic1, u64 magic2, u64 command)
+{
+	u32 m2 = (u32)magic2;
+	if (!(current->proc->cap_eff >> CAP_SYS_BOOT & 1))
+		return -EPERM;
+	if ((u32)magic1 != LINUX_REBOOT_MAGIC1 ||
+	    (m2 != LINUX_REBOOT_MAGIC2 && m2 != LINUX_REBOOT_MAGIC2A && m2 != LINUX_REBOOT_MAGIC2B && m2 != LINUX_REBOOT_MAGIC2C))
+		return -EINVAL;
+	switch ((u32)command) {
+	case LINUX_REBOOT_CMD_RESTART:
+	case LINUX_REBOOT_CMD_RESTART2:
+	case LINUX_REBOOT_CMD_HALT:
+	case LINUX_REBOOT_CMD_POWER_OFF:
+		send_signal(init_process, SIGKILL, NULL);
+		return 0;
+	default:
+		return -EINVAL;
+	}
 }

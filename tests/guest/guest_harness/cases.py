@@ -127,7 +127,7 @@ EVENTS = [
         *("event_epoll", "event_epoll_many", "event_poll", "event_fds"),
         *("unix_stream", "unix_dgram", "unix_rights"),
         *("inotify_events", "sysv_shm", "sysv_sem", "sysv_msg"),
-        *("nest_epoll", "nest_sockets", "pipe_packets"),
+        *("deep_things", "nest_epoll", "nest_sockets", "pipe_packets"),
     )
     for case in program(name)
 ]
