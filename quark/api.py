@@ -13,7 +13,7 @@ from quark.errors import DaemonLostError, QuarkError, SnapshotFilesError, UsageE
 from quark.paths import state_root
 from quark.snapshot.v1 import sandboxes_pb2 as sb
 from quark.snapshot.v1 import snapshots_pb2 as sn
-from qvisor.spec import parse_memory, parse_slot
+from qvisor.spec import parse_disk, parse_memory, parse_slot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -108,7 +108,10 @@ class Dependency:
 
 @dataclass(frozen=True)
 class SandboxState:
-    """A sandbox at one moment. `timeline` has (step, microseconds), complete when it has ended."""
+    """A sandbox at one moment. `timeline` has (step, microseconds), complete when it has ended.
+
+    `end_reason` says why the guest kernel killed the program, empty when it did not: "guest memory limit of 256 MiB reached: ...".
+    """
 
     id: str
     state: str
@@ -124,6 +127,7 @@ class SandboxState:
     generation: str
     tty: bool = False
     error_class: str = ""
+    end_reason: str = ""
 
     @staticmethod
     def of(m: sb.Sandbox) -> SandboxState:
@@ -132,6 +136,7 @@ class SandboxState:
             m.id, STATES.get(m.state, "unknown"), m.snapshot, tuple(m.argv), nanoseconds(m.start_time),
             nanoseconds(m.end_time), m.exit_status, m.error, tuple((s.name, s.microseconds) for s in m.timeline),
             m.private_bytes, m.shared_bytes, m.generation, m.tty, m.error_reason,
+            m.end_reason,
         )  # fmt: skip
 
 
@@ -223,13 +228,20 @@ def sandbox_spec(
     volumes: Sequence[tuple[str, str] | tuple[str, str, str]] = (),
     volume_slots: Sequence[str] = (),
     memory: int | str = 0,
+    disk: int | str = 0,
     ring: str = "auto",
 ) -> sb.SandboxSpec:
-    """The message. Volumes are (host path, guest path[, "ro"]), slots "NAME:GUEST[:ro][:optional]", memory is in bytes or a text like "2G"."""
+    """The message. Volumes are (host path, guest path[, "ro"]), slots "NAME:GUEST[:ro][:optional]", memory and disk are in bytes or a text like "2G"."""
     if isinstance(argv, (str, bytes)):
         raise UsageError("argv is one string; give a list: the program and its arguments")
     message = sb.SandboxSpec(
-        argv=argv, env=dict(env or {}), cwd=cwd, rootfs=rootfs, memory_bytes=memory_bytes(memory), ring=ring
+        argv=argv,
+        env=dict(env or {}),
+        cwd=cwd,
+        rootfs=rootfs,
+        memory_bytes=memory_bytes(memory),
+        disk_bytes=disk_bytes(disk),
+        ring=ring,
     )
     for volume in volumes:
         message.volumes.add(source=volume[0], target=volume[1], read_only=len(volume) == 3 and volume[2] == "ro")
@@ -247,6 +259,15 @@ def memory_bytes(memory: int | str) -> int:
         MemorySizeError: no such text.
     """
     return parse_memory(memory) if isinstance(memory, str) else memory
+
+
+def disk_bytes(disk: int | str) -> int:
+    """What files in guest memory may hold: a number of bytes, or a text with K, M or G behind a number.
+
+    Raises:
+        MemorySizeError: no such text.
+    """
+    return parse_disk(disk) if isinstance(disk, str) else disk
 
 
 def create_request(
@@ -285,7 +306,7 @@ def run_request(
     if snapshot is None:
         request.spec.CopyFrom(sandbox_spec(argv or (), env=env, **spec))
         return request
-    unwanted = [name for name in spec if name not in {"cwd", "memory", "volumes"}]
+    unwanted = [name for name in spec if name not in {"cwd", "memory", "disk", "volumes"}]
     if unwanted:
         raise UsageError(f"{unwanted[0]} belongs to the snapshot and cannot be changed for a clone")
     clone = request.clone
@@ -294,6 +315,7 @@ def run_request(
     clone.env.update(env or {})
     clone.cwd = spec.get("cwd", "")
     clone.memory_bytes = memory_bytes(spec.get("memory", 0))
+    clone.disk_bytes = disk_bytes(spec.get("disk", 0))
     volumes = spec.get("volumes", {})
     if not isinstance(volumes, dict):
         raise UsageError(

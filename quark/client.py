@@ -116,7 +116,7 @@ class Client:
             timeout: seconds; then nothing is stored.
             on_progress: called with (frames dealt with, all frames).
             on_output: called with what came on standard output and standard error.
-            spec: env, cwd, rootfs, volumes, volume_slots, memory, ring (quark.api.sandbox_spec).
+            spec: env, cwd, rootfs, volumes, volume_slots, memory, disk, ring (quark.api.sandbox_spec).
         """
         request = api.create_request(
             name, api.sandbox_spec(argv, **spec), ready, value, reseed=reseed, self_contained=self_contained
@@ -207,7 +207,7 @@ class Client:
     ) -> Result:
         """Run a sandbox to its end: of the program `argv`, or a clone of `snapshot` with `args`, `env` and `payload`.
 
-        A clone may have of its own: `cwd`, `memory` (bytes, or a text like "2G"), and `volumes`, which fill its snapshot's slots:
+        A clone may have of its own: `cwd`, `memory` and `disk` (bytes, or a text like "2G"), and `volumes`, which fill its snapshot's slots:
         {"name": "/directory"} or {"name": ("/directory", "ro")}.
         """
         request = api.run_request(
@@ -311,7 +311,7 @@ class Function:
         self._options = options
 
     def options(self, *, timeout: float | None = None, **options: Any) -> Function:
-        """The same function with other options of its calls: `timeout` in seconds; env, cwd, memory, volumes as for a clone (`Client.run`)."""
+        """The same function with other options of its calls: `timeout` in seconds; env, cwd, memory, disk, volumes as for a clone (`Client.run`)."""
         return Function(self._client, self.snapshot, self._serializer, timeout, **options)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Self
 
+OOM_STATUS = 128 + 9  # SIGKILL; the signal module costs start-up time
 RINGS = {"auto": lib.QK_RING_AUTO, "ring0": lib.QK_RING_0, "ring3": lib.QK_RING_3}
 
 
@@ -128,6 +129,7 @@ class Sandbox:
         boot.ring = RINGS[self.spec.ring]
         boot.flags = (lib.QK_BOOT_TRACE if trace else 0) | (lib.QK_BOOT_TTY if os.isatty(0) else 0)
         boot.ram_limit = self.spec.memory
+        boot.disk_mib = self.spec.disk >> 20
         boot.uid, boot.gid = self.spec.uid, self.spec.gid
         boot.ignored_signals = self.spec.ignored_signals
         env = [f"{k}={v}" for k, v in self.spec.env.items()]
@@ -177,6 +179,13 @@ class Sandbox:
         if out.reason == lib.QV_PANIC:
             raise GuestPanicError(f"guest kernel panic: {text}")
         raise VmError(text)
+
+    def end_reason(self, status: int) -> str:
+        """Why the guest kernel killed the program that ended with `status`, in printable characters; empty when it did not."""
+        if self._vm is None or status != OOM_STATUS:
+            return ""
+        text = ffi.string(lib.qv_end_reason(self._vm)).decode(errors="replace")
+        return "".join(c if c.isprintable() else "?" for c in text)
 
     def trace_text(self) -> str:
         """The tail of the guest kernel's log."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 SLOT = 64 << 20  # QK_SLOT_SIZE: RAM comes in slots of this many bytes
 MEMORY_DEFAULT = 1 << 30
+MIB = 1 << 20
 MEMORY_MAX = 32 << 30
 MOUNTS_MAX = 32
 PATH_MAX, NAME_MAX, HOSTNAME_MAX = 4096, 255, 64  # linux/limits.h, uname(2)
@@ -61,23 +62,24 @@ class Volume:
 
 
 class Changes:
-    """What a clone has otherwise than its snapshot: `memory` in bytes, 0: the same; `volumes` fill slots of the snapshot."""
+    """What a clone has otherwise than its snapshot: `memory` and `disk` in bytes, 0: the same; `volumes` fill slots of the snapshot."""
 
-    __slots__ = ("cwd", "memory", "volumes")
+    __slots__ = ("cwd", "disk", "memory", "volumes")
 
-    def __init__(self, cwd: str = "", memory: int = 0, volumes: tuple[Volume, ...] = ()) -> None:
+    def __init__(self, cwd: str = "", memory: int = 0, volumes: tuple[Volume, ...] = (), disk: int = 0) -> None:
         self.cwd = cwd
         self.memory = memory
         self.volumes = volumes
+        self.disk = disk
 
     def to_strings(self) -> list[str]:
         """As a flat list."""
-        return [self.cwd, str(self.memory), *(text for v in self.volumes for text in v.to_strings())]
+        return [self.cwd, str(self.memory), str(self.disk), *(text for v in self.volumes for text in v.to_strings())]
 
     @staticmethod
     def from_strings(strings: list[str]) -> Changes:
         """Reverse `to_strings`."""
-        return Changes(strings[0], int(strings[1]), tuple(Volume.from_strings(strings[2:])))
+        return Changes(strings[0], int(strings[1]), tuple(Volume.from_strings(strings[3:])), int(strings[2]))
 
     def apply(self, spec: SandboxSpec, name: str, ram_bytes: int) -> None:
         """Make `spec`, that of snapshot `name` with so much RAM in it, the clone's.
@@ -92,6 +94,8 @@ class Changes:
                     f"memory size {self.memory >> 20}M is less than what snapshot {name!r} has already; a clone of it has {ram_bytes >> 20}M or more"
                 )
             spec.memory = self.memory
+        if self.disk:
+            spec.disk = self.disk
         fill = {v.slot: v for v in self.volumes}
         if len(fill) < len(self.volumes):
             raise VolumeError("a volume slot is filled twice; give each -v SLOT=HOSTDIR once")
@@ -111,7 +115,7 @@ class Changes:
 
 
 class SandboxSpec:
-    """A cold sandbox. `memory` in bytes, a limit: RAM is taken in 64 MiB slots as it is used.
+    """A cold sandbox. `memory` in bytes, a limit: RAM is taken in 64 MiB slots as it is used. `disk`: bytes that files in it may hold, 0: half of it.
 
     (A plain class: importing dataclasses would be a third of a clone's start.)
     """
@@ -119,6 +123,7 @@ class SandboxSpec:
     __slots__ = (
         "argv",
         "cwd",
+        "disk",
         "env",
         "gid",
         "hostname",
@@ -144,6 +149,7 @@ class SandboxSpec:
         uid: int = 0,
         gid: int = 0,
         ignored_signals: int = 0,
+        disk: int = 0,
     ) -> None:
         self.argv = argv
         self.env = env or {}
@@ -155,6 +161,7 @@ class SandboxSpec:
         self.hostname = hostname
         self.uid = uid
         self.gid = gid
+        self.disk = disk
         self.ignored_signals = ignored_signals  # bit n-1: the program starts with signal n ignored
 
     def to_dict(self) -> dict[str, Any]:
@@ -167,7 +174,7 @@ class SandboxSpec:
     def to_strings(self) -> list[str]:
         """As a flat list, for the layout that clones read."""
         out = [self.cwd, self.rootfs, str(self.memory), self.ring, self.hostname, str(self.uid), str(self.gid)]
-        out += [str(self.ignored_signals), str(len(self.argv)), *self.argv, str(len(self.env))]
+        out += [str(self.ignored_signals), str(self.disk), str(len(self.argv)), *self.argv, str(len(self.env))]
         for k, v in self.env.items():
             out += [k, v]
         for volume in self.volumes:
@@ -177,12 +184,12 @@ class SandboxSpec:
     @staticmethod
     def from_strings(strings: list[str]) -> SandboxSpec:
         """Reverse `to_strings`."""
-        cwd, rootfs, memory, ring, hostname, uid, gid, ignored, argc = strings[:9]
-        rest = strings[9 + int(argc) :]
+        cwd, rootfs, memory, ring, hostname, uid, gid, ignored, disk, argc = strings[:10]
+        rest = strings[10 + int(argc) :]
         envc = int(rest[0])
         pairs, volumes = rest[1 : 1 + 2 * envc], rest[1 + 2 * envc :]
         return SandboxSpec(
-            tuple(strings[9 : 9 + int(argc)]),
+            tuple(strings[10 : 10 + int(argc)]),
             env=dict(zip(pairs[::2], pairs[1::2], strict=True)),
             cwd=cwd,
             rootfs=rootfs,
@@ -193,6 +200,7 @@ class SandboxSpec:
             uid=int(uid),
             gid=int(gid),
             ignored_signals=int(ignored),
+            disk=int(disk),
         )
 
     @staticmethod
@@ -226,6 +234,22 @@ def parse_memory(text: str) -> int:
     if not SLOT <= size <= MEMORY_MAX:
         raise MemorySizeError(f"memory size {text} is out of range: a sandbox has 64M to 32G")
     return -(-size // SLOT) * SLOT
+
+
+def parse_disk(text: str) -> int:
+    """Bytes of `512M`, `4G`, in whole MiB.
+
+    Raises:
+        MemorySizeError: not a size, less than 1 MiB or more than 32 GiB.
+    """
+    unit = text[-1:].upper() if not text[-1:].isdigit() else ""
+    number = text[: len(text) - len(unit)]
+    if not number.isdigit() or unit not in UNITS:
+        raise MemorySizeError(f"disk size {text!r} is not a number with K, M or G behind it: use for example 512M")
+    size = int(number) * UNITS[unit]
+    if not MIB <= size <= MEMORY_MAX:
+        raise MemorySizeError(f"disk size {text} is out of range: 1M to 32G")
+    return size // MIB * MIB
 
 
 def parse_volume(text: str) -> Volume:

@@ -127,6 +127,7 @@ class Worker:
             self.tell(
                 "ended",
                 status=status,
+                reason=self.sandbox.end_reason(status) if self.sandbox else "",
                 timeline=[[step, int(seconds * 1e6)] for step, seconds in timeline],
                 prefetched=self.clone.prefetched_pages if self.clone else 0,
                 faults=faults,

@@ -18,6 +18,7 @@ noreturn void kmain(u32 ring)
 		      ring == QK_RING_3 ? 3u : 0u);
 	arch_init();
 	frame_init();
+	disk_set_limit((u64)c->boot.disk_mib << 20);
 	mm_init();
 	random_init();
 	time_init();

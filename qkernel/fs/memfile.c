@@ -72,7 +72,8 @@ static int getpage(struct inode *i, u64 index, bool write, paddr_t *out)
 			return l->ops->getpage ? l->ops->getpage(l, index, false, out) : pagecache_get(l, index, false, out);
 		memfs_copy_up(i, i->size);
 	}
-	return pagecache_get(i, index, true, out);
+	int r = pagecache_get(i, index, true, out);
+	return r == -ENOSPC ? -EIO : r; /* SIGBUS, as on a full file system */
 }
 
 static unsigned getpages_around(struct inode *i, u64 index, unsigned max, paddr_t *out)
@@ -133,6 +134,9 @@ static int fallocate(struct file *f, int mode, u64 off, u64 len)
 		return -EPERM;
 	if ((i->seals & F_SEAL_GROW) && off + len > i->size && !(mode & FALLOC_FL_KEEP_SIZE))
 		return -EPERM;
+	/* Nothing is reserved, but what could never be written is refused. */
+	if (!(mode & FALLOC_FL_PUNCH_HOLE) && (i->iflags & I_DISK) && len >> PAGE_SHIFT > disk_free() + pagecache_pages(i))
+		return -ENOSPC;
 	memfs_copy_up(i, i->size);
 	if (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE))
 		pagecache_zero(i, off, len);
@@ -143,8 +147,11 @@ static int fallocate(struct file *f, int mode, u64 off, u64 len)
 
 static int mmap(struct file *f, struct vma *v)
 {
-	if ((f->inode->seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) && (v->flags & MAP_SHARED) && (v->prot & PROT_WRITE))
+	if (!(f->inode->seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) || !(v->flags & MAP_SHARED))
+		return 0;
+	if (v->prot & PROT_WRITE)
 		return -EPERM;
+	v->flags |= VMA_SEALED;
 	return 0;
 }
 
@@ -216,7 +223,7 @@ static struct inode *shmem_inode(u64 size)
 	if (i) {
 		i->size = size;
 		i->nlink = 0;
-		i->iflags |= I_SHMEM;
+		i->iflags = (i->iflags & ~I_DISK) | I_SHMEM;
 		i->seals = F_SEAL_SEAL;
 	}
 	return i;

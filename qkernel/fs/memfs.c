@@ -23,6 +23,8 @@ struct inode *memfs_new(struct memsuper *s, u32 mode, u64 rdev)
 	i->ino |= 1ull << 48; /* apart from the numbers of a lower tree */
 	if (S_ISDIR(mode))
 		i->nlink = 2;
+	if (S_ISREG(mode))
+		i->iflags |= I_DISK;
 	return i;
 }
 
@@ -431,8 +433,8 @@ int memfs_statfs(struct inode *i, void *out)
 	struct statfs *s = out;
 	*s = (struct statfs){
 		.f_type = memnode_of(i)->super->lower ? 0x794c7630 : 0x01021994, .f_bsize = PAGE_SIZE, .f_frsize = PAGE_SIZE, .f_namelen = 255};
-	s->f_blocks = frames_limit();
-	s->f_bfree = s->f_bavail = frames_limit() - (frames_total() - frames_free());
+	s->f_blocks = disk_total();
+	s->f_bfree = s->f_bavail = disk_free();
 	s->f_files = frames_limit();
 	s->f_ffree = s->f_bfree;
 	return 0;

@@ -19,6 +19,34 @@ struct pagecache {
 	struct list all;
 };
 static struct list caches = LIST_INIT(caches);
+static u64 disk_pages, disk_limit; /* of files that guest memory alone has: the overlay and tmpfs, not memfd and shared memory */
+
+void disk_set_limit(u64 bytes)
+{
+	disk_limit = (bytes ? bytes >> PAGE_SHIFT : frames_limit() / 2);
+}
+
+u64 disk_total(void)
+{
+	return disk_limit;
+}
+
+u64 disk_free(void)
+{
+	return disk_limit > disk_pages ? MIN(disk_limit - disk_pages, frames_available()) : 0;
+}
+
+static void count(struct inode *i, s64 n)
+{
+	i->cache->pages += (u64)n;
+	if (i->iflags & I_DISK)
+		disk_pages += (u64)n;
+}
+
+static bool disk_full(const struct inode *i)
+{
+	return (i->iflags & I_DISK) && disk_pages >= disk_limit;
+}
 
 struct pagecache *pagecache_new(struct inode *i)
 {
@@ -69,7 +97,7 @@ static void drop(struct pagecache *c, paddr_t *s)
 {
 	frame_put(*s);
 	*s = 0;
-	c->pages--;
+	count(c->inode, -1);
 }
 
 /* Drops all pages from index `from` on. */
@@ -124,7 +152,7 @@ static int fill(struct inode *i, u64 index, u64 n)
 		paddr_t *s = r ? NULL : slot(i->cache, index + k, true);
 		if (s && !*s) {
 			*s = frames[k];
-			i->cache->pages++;
+			count(i, 1);
 		} else {
 			frame_put(frames[k]);
 			if (!r && k == 0)
@@ -191,12 +219,14 @@ static int get(struct inode *i, u64 index, unsigned want, bool create, paddr_t *
 	} else if (!p) {
 		if (!create)
 			return -ENOENT;
+		if (disk_full(i))
+			return -ENOSPC;
 		paddr_t *s = slot(i->cache, index, true);
 		p = s ? frame_alloc(FRAME_ZERO) : 0;
 		if (!p)
 			return -ENOMEM;
 		*s = p;
-		i->cache->pages++;
+		count(i, 1);
 	}
 	frame_get(p);
 	*out = p;
@@ -221,7 +251,7 @@ void pagecache_put(struct inode *i, u64 index, paddr_t frame)
 	paddr_t *s = use(i) ? NULL : slot(i->cache, index, true);
 	if (s && !*s) {
 		*s = frame;
-		i->cache->pages++;
+		count(i, 1);
 	} else {
 		frame_put(frame);
 	}
@@ -358,6 +388,8 @@ ssize_t pagecache_read(struct file *f, struct uio *u, u64 *pos)
 static int page_for_write(struct inode *i, u64 index, u64 in, u64 part, paddr_t *out)
 {
 	bool whole = in == 0 && (part == PAGE_SIZE || (index << PAGE_SHIFT) + part >= i->size);
+	if (disk_full(i) && !find(i, index))
+		return -ENOSPC;
 	if (!i->ops->readpages || !whole || find(i, index))
 		return pagecache_get(i, index, true, out);
 	int r = use(i);
@@ -365,7 +397,7 @@ static int page_for_write(struct inode *i, u64 index, u64 in, u64 part, paddr_t 
 	if (!p)
 		return -ENOMEM;
 	*s = p;
-	i->cache->pages++;
+	count(i, 1);
 	frame_get(p);
 	*out = p;
 	return 0;

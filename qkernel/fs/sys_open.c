@@ -162,6 +162,8 @@ static long do_fcntl(int fd, struct file *f, u32 cmd, u64 arg)
 			return -EINVAL;
 		if (f->inode->seals & F_SEAL_SEAL)
 			return -EPERM;
+		if ((arg & F_SEAL_WRITE) && !(f->inode->seals & F_SEAL_WRITE) && mm_file_writable(f->inode))
+			return -EBUSY;
 		f->inode->seals |= (u32)arg;
 		return 0;
 	case F_GET_SEALS:

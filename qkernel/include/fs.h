@@ -82,6 +82,7 @@ struct inode {
 #define I_VOLATILE 2u                   /* of a -v mount: the host may change it at any time */
 #define I_CLEAN 16u                     /* the cached pages can be read again from the host: they may be dropped when memory runs short */
 #define I_LINKABLE 32u                  /* made by O_TMPFILE: may get a first name */
+#define I_DISK 32u                      /* its pages count against the limit of --disk */
 #define I_SHMEM 8u                      /* anonymous memory: seals apply, not counted against the file limit of tmpfs */
 void locks_free(struct flock_state *s); /* fs/lock.c; NULL: nothing */
 void locks_after_restore(void);
@@ -256,6 +257,9 @@ void pagecache_truncate(struct inode *i, u64 size);     /* drops pages beyond, c
 void pagecache_zero(struct inode *i, u64 off, u64 len); /* a hole; keeps the size */
 /* First position from `off` on that is data (or a hole): of files whose pages are all there is of them. */
 u64 pagecache_seek(struct inode *i, u64 off, bool hole);
+/* Bytes that files in guest memory may hold (0: half of the memory limit); that limit, and what is left of it, in pages. */
+void disk_set_limit(u64 bytes);
+u64 disk_total(void), disk_free(void);
 u64 pagecache_pages(struct inode *i);
 bool pagecache_drop_unused(struct inode *i);                   /* drops all pages; false, and none: some are in use beside the cache */
 void pagecache_put(struct inode *i, u64 index, paddr_t frame); /* takes the frame over as page `index`, if that is missing */

@@ -53,6 +53,7 @@ struct vma {
 	u64 pgoff;          /* in pages */
 	const char *name;   /* "[heap]", "[stack]", "[vdso]" or NULL; not owned */
 };
+#define VMA_SEALED 0x08000000u /* of a file sealed against writing: mprotect does not allow it either */
 #define VMA_WIPEONFORK 0x10000000u
 #define VMA_DONTFORK 0x20000000u
 #define VMA_SPECIAL 0x40000000u /* vdso: fixed frames, never captured as private data */
@@ -102,6 +103,8 @@ struct vma *vma_at(struct mm *mm, u32 i);        /* i-th by address; NULL: no mo
 long mm_map(struct mm *mm, vaddr_t addr, u64 len, u32 prot, u32 flags, struct file *file, u64 off, const char *name);
 long mm_unmap(struct mm *mm, vaddr_t addr, u64 len);
 /* Removes the pages [from, end) of a file from every address space: it has been cut off there. */
+/* Is there a shared mapping through which the file can be written, now or after mprotect? */
+bool mm_file_writable(const struct inode *i);
 void mm_unmap_file(struct inode *i, u64 from);
 int mm_map_frame(struct mm *mm, vaddr_t va, paddr_t frame, u32 prot); /* special mappings: vdso pages */
 long mm_set_brk(struct mm *mm, vaddr_t brk);
@@ -116,6 +119,9 @@ void window_count(paddr_t p, int change);
 /* As file_get_page and file_get_pages_around for a shared mapping: of a volume the host's own pages. own: they are, and may be written at once. */
 int file_get_shared(struct file *f, u64 index, bool write, paddr_t *out, bool *own);
 unsigned file_get_shared_around(struct file *f, u64 index, unsigned max, paddr_t *out);
+/* Out of memory (mm/oom.c): ends the largest process, or waits for one that is ending. The report goes out before the next return to user mode. */
+void oom_kill(void);
+void oom_report(void);
 u64 pt_shrink(void); /* gives spare page tables back; returns frames freed */
 /* Before memory runs out: fs drops clean cached pages; returns frames freed. */
 u64 pagecache_shrink(u64 want);

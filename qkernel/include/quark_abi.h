@@ -142,7 +142,7 @@ struct qk_boot {
 	uint32_t uid, gid;
 	uint32_t blob_len;        /* QK_OFF_BOOT holds: cwd, hostname, argv[argc], envp[envc], mount points[nmounts], each NUL-terminated */
 	uint32_t mount_flags[32]; /* QK_MOUNT_*; mount i is host root i+1; root 0 is the rootfs */
-	uint32_t reserved;
+	uint32_t disk_mib;        /* what files in guest memory may hold; 0: half of ram_limit */
 	uint64_t ignored_signals; /* bit n-1: the first program starts with signal n ignored, as nohup asks for */
 };
 #define QK_BOOT_TTY 1u   /* standard streams are a terminal: handle 0 speaks termios */
@@ -188,12 +188,17 @@ struct qk_comm {
 /* ---- QCall operations. Host handles are small integers >= 0; 0, 1, 2 are the standard streams. Every call is non-blocking:
  * streams answer -EAGAIN, and QC_POLL asks for an event. "name" is in the data area, NUL-terminated, relative to host root arg[0], "" the
  * root itself; it has no "..", and no component may be a symlink: QKernel resolves links itself. */
+/* Where the text of QC_LOG goes: the debug log of QVisor; the user, as an error line; the user, and why the sandbox ended if it ends by SIGKILL. */
+#define QK_LOG_DEBUG 0u
+#define QK_LOG_ERROR 1u
+#define QK_LOG_OOM 2u
+
 enum qk_op {
 	QC_NONE = 0,
 	/* life cycle */
 	QC_EXIT,  /* arg0 = exit status (0..255) or 128+signal; does not return */
 	QC_PANIC, /* data = report text; does not return */
-	QC_LOG,   /* data = text for the debug log of QVisor; arg0 = 1: show it to the user as an error line */
+	QC_LOG,   /* data = text; arg0 = QK_LOG_* */
 	QC_READY, /* the program wrote `ready` to /dev/quark; ret 1: QVisor wants a capture, PARK next; 0: go on */
 	QC_STOPPED, /* the first program is about to stop, as after Ctrl-Z; ret 0: QVisor stops as well, if its caller can continue it, and sends SIGCONT then;
 	             * -ENOSYS: it cannot, so the program had better not */

@@ -259,7 +259,10 @@ paddr_t mm_translate(struct mm *mm, vaddr_t va, u32 access)
 				*e |= PTE_D; /* the write goes past the processor */
 			return (*e & PTE_ADDR) | (va & (PAGE_SIZE - 1));
 		}
-		if (mm_fault(mm, va, access, NULL))
+		int r = mm_fault(mm, va, access, NULL);
+		if (r == -ENOMEM)
+			oom_kill();
+		if (r)
 			return 0;
 	}
 	return 0;

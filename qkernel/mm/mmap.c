@@ -6,6 +6,7 @@
 #include <linux/fcntl.h>
 #include <linux/mman.h>
 
+#define MAP_32BIT_TOP 0x80000000ul /* mmap(2) */
 #define MAP_KINDS (MAP_SHARED | MAP_PRIVATE)
 #define KEPT_FLAGS (MAP_KINDS | MAP_GROWSDOWN | MAP_NORESERVE | MAP_STACK)
 
@@ -31,16 +32,32 @@ long mm_unmap(struct mm *mm, vaddr_t addr, u64 len)
 	return 0;
 }
 
+/* What RLIMIT_DATA counts: private writable memory that is no stack (setrlimit(2)). */
+static bool is_data(u32 prot, u32 flags)
+{
+	return (prot & PROT_WRITE) && !(flags & (MAP_SHARED | MAP_GROWSDOWN));
+}
+
+static bool data_fits(const struct mm *mm, u64 len)
+{
+	u64 used = 0;
+	for (u32 i = 0; mm->limit_data != ~0ul && i < mm->nvma; i++)
+		if (is_data(mm->vmas[i]->prot, mm->vmas[i]->flags))
+			used += mm->vmas[i]->end - mm->vmas[i]->start;
+	return used + len <= mm->limit_data;
+}
+
 static vaddr_t place(struct mm *mm, vaddr_t hint, u64 len, u32 flags)
 {
-	if (flags & MAP_32BIT)
-		return vma_find_gap(mm, len, 0x80000000);
-	if (hint && hint >= MMAP_MIN && range_ok(hint, len)) {
+	vaddr_t top = flags & MAP_32BIT ? MAP_32BIT_TOP : QK_USER_TOP;
+	if (hint && hint >= MMAP_MIN && len <= top && hint <= top - len) {
 		hint &= PAGE_MASK;
 		struct vma *v = vma_find(mm, hint);
 		if (!v || v->start >= hint + len)
 			return hint;
 	}
+	if (flags & MAP_32BIT)
+		return vma_find_gap(mm, len, top);
 	vaddr_t a = vma_find_gap(mm, len, mm->mmap_top);
 	return a ? a : vma_find_gap(mm, len, QK_USER_TOP);
 }
@@ -52,7 +69,7 @@ long mm_map(struct mm *mm, vaddr_t addr, u64 len, u32 prot, u32 flags, struct fi
 	len = PAGE_ALIGN(len);
 	if (!len || len > QK_USER_TOP)
 		return -ENOMEM;
-	if (mm->total_vm + len > mm->limit_as)
+	if (mm->total_vm + len > mm->limit_as || (is_data(prot, flags) && !data_fits(mm, len)))
 		return -ENOMEM;
 	/* As Linux by default (overcommit_memory 0): what could never be filled is refused at once. */
 	if ((prot & PROT_WRITE) && !(flags & (MAP_NORESERVE | MAP_SHARED)) && len > frames_limit() * PAGE_SIZE)
@@ -129,6 +146,10 @@ long sys_mmap(u64 addr, u64 len, u64 prot, u64 flags, u64 fd, u64 off)
 	u32 kind = flags & MAP_TYPE;
 	if (kind != MAP_SHARED && kind != MAP_PRIVATE && kind != MAP_SHARED_VALIDATE)
 		return -EINVAL;
+	if (kind == MAP_SHARED_VALIDATE && (flags & MAP_SYNC))
+		return -EOPNOTSUPP; /* DAX file systems alone have it */
+	if (flags & MAP_HUGETLB)
+		return -ENOMEM; /* as where no huge pages are set aside */
 	if (kind == MAP_SHARED_VALIDATE)
 		flags = (flags & ~(u64)MAP_TYPE) | MAP_SHARED;
 	if (!len)
@@ -187,7 +208,8 @@ long sys_mprotect(u64 addr, u64 len, u64 prot)
 			r = -ENOMEM;
 			break;
 		}
-		if (v->file && (v->flags & MAP_SHARED) && (prot & PROT_WRITE) && (v->file->flags & O_ACCMODE) != O_RDWR) {
+		if (v->file && (v->flags & MAP_SHARED) && (prot & PROT_WRITE) &&
+		    ((v->file->flags & O_ACCMODE) != O_RDWR || (v->flags & VMA_SEALED))) {
 			r = -EACCES;
 			break;
 		}
@@ -283,6 +305,21 @@ long sys_mremap(u64 addr, u64 old_len, u64 new_len, u64 flags, u64 new_addr)
 	if (file)
 		file_put(file);
 	return to;
+}
+
+bool mm_file_writable(const struct inode *i)
+{
+	struct process *p;
+	struct task *t;
+	list_for_each (p, &all_processes, all)
+		list_for_each (t, &p->tasks, group)
+			for (u32 k = 0; t->mm && k < t->mm->nvma; k++) {
+				const struct vma *v = vma_at(t->mm, k);
+				if (v->file && v->file->inode == i && (v->flags & MAP_SHARED) && !(v->flags & VMA_SEALED) &&
+				    (v->file->flags & O_ACCMODE) == O_RDWR)
+					return true;
+			}
+	return false;
 }
 
 void mm_unmap_file(struct inode *i, u64 from)

@@ -29,6 +29,7 @@ void after_park(void)
 	if (restored) {
 		random_reseed();
 		frames_set_limit(comm()->boot.ram_limit);
+		disk_set_limit((u64)comm()->boot.disk_mib << 20);
 		hostfs_after_restore();
 		hoststreams_restored();
 		locks_after_restore();

@@ -13,8 +13,7 @@ static void page_fault(struct trapframe *tf)
 	if (r == 0)
 		return;
 	if (r == -ENOMEM) {
-		klog("out of memory: killing process %d (%s)", current->proc->pid, current->comm);
-		send_signal(current->proc, SIGKILL, NULL);
+		oom_kill(); /* whoever it is: the access is made again unless it is this process */
 	} else if (r == -EIO) {
 		force_signal(SIGBUS, BUS_ADRERR, va, tf->vector, tf->error);
 	} else {
@@ -88,6 +87,7 @@ void return_to_user_work(struct trapframe *tf)
 	static u64 last_look;
 	sched_new_task_started();
 	for (;;) {
+		oom_report();
 		if (events_pending())
 			events_poll();
 		u64 tsc = rdtsc();

@@ -46,7 +46,7 @@ def run(context: Context, parsed: Parsed) -> int:
     name = parsed.one("--from-snapshot")
     timing = parsed.flag("--timing") or parsed.flag("--timing-file")
     if parsed.flag("--from-snapshot"):
-        unwanted = sorted(set(parsed.options) & (NAMES - {"--env", "--cwd", "--memory", "--volume"}))
+        unwanted = sorted(set(parsed.options) & (NAMES - {"--env", "--cwd", "--memory", "--disk", "--volume"}))
         if unwanted:
             raise UsageError(f"{unwanted[0]} belongs to the snapshot and cannot be changed for a clone")
         request = clone_request(name, parsed)

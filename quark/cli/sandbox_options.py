@@ -6,13 +6,22 @@ import _signal  # type: ignore[import-not-found]  # has no stubs; `signal` would
 import os
 
 from quark.errors import UsageError
-from qvisor.spec import MEMORY_DEFAULT, Changes, SandboxSpec, parse_memory, parse_slot, parse_slot_volume, parse_volume
+from qvisor.spec import (
+    MEMORY_DEFAULT,
+    Changes,
+    SandboxSpec,
+    parse_disk,
+    parse_memory,
+    parse_slot,
+    parse_slot_volume,
+    parse_volume,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from quark.cli.options import Parsed
 
-NAMES = {"--memory", "--rootfs", "--env", "--cwd", "--volume", "--ring"}
+NAMES = {"--memory", "--disk", "--rootfs", "--env", "--cwd", "--volume", "--ring"}
 PASSED_ON = ("PATH", "TERM", "LANG", "LC_ALL", "TZ")
 
 
@@ -64,6 +73,7 @@ def build_spec(parsed: Parsed) -> SandboxSpec:
         rootfs=os.path.abspath(parsed.one("--rootfs", "/")),  # who boots it may be elsewhere
         volumes=(*volumes, *(parse_slot(v) for v in parsed.many("--volume-slot"))),
         memory=parse_memory(parsed.one("--memory")) if parsed.flag("--memory") else MEMORY_DEFAULT,
+        disk=parse_disk(parsed.one("--disk")) if parsed.flag("--disk") else 0,
         ring=ring,
         ignored_signals=ignored_signals(),
     )
@@ -79,6 +89,7 @@ def build_changes(parsed: Parsed) -> Changes:
         parse_cwd(parsed),
         parse_memory(parsed.one("--memory")) if parsed.flag("--memory") else 0,
         tuple(parse_slot_volume(v) for v in parsed.many("--volume")),
+        parse_disk(parsed.one("--disk")) if parsed.flag("--disk") else 0,
     )
 
 

@@ -35,6 +35,7 @@ def fields(s: SandboxState) -> dict[str, Any]:
         "ended_ns": s.ended_ns or None,
         "exit_status": s.exit_status if ended else None,
         "error": s.error or None,
+        "end_reason": s.end_reason or None,
         "private_bytes": s.private_bytes,
         "shared_bytes": s.shared_bytes,
         "tty": s.tty,
@@ -44,6 +45,8 @@ def fields(s: SandboxState) -> dict[str, Any]:
 def row(s: SandboxState, now_ns: int) -> tuple[str, ...]:
     """For people."""
     state = f"exited {s.exit_status}" if s.state == "exited" else s.state
+    if s.end_reason:
+        state += f": {s.end_reason}"
     args = " ".join(" ".join(s.argv).split())
     return (
         s.id,

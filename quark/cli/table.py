@@ -69,6 +69,7 @@ COMMON = (
 )  # fmt: skip
 SANDBOX = (
     Option("--memory", "SIZE", "limit of guest memory, 64M to 32G (default 1G); taken as it is used"),
+    Option("--disk", "SIZE", "limit of what files in guest memory hold, 1M to 32G (default half of --memory); then they get ENOSPC"),
     Option("--rootfs", "DIR", "root file system, read-only under an overlay in guest memory (default /)", kind="dir"),
     Option("--env", "K=V", "environment variable (repeatable); K alone copies it from here", kind="env", short="-e"),
     Option("--cwd", "DIR", "working directory (default /)"),
@@ -95,7 +96,7 @@ _COMMANDS = (
         "run a program in a sandbox, cold or from a snapshot",
         (
             "[OPTIONS] [--] PROGRAM [ARGS...]",
-            "--from-snapshot NAME [-e K=V] [-v SLOT=HOSTDIR] [--cwd DIR] [--memory SIZE] [--timing] [--] [ARGS...]",
+            "--from-snapshot NAME [-e K=V] [-v SLOT=HOSTDIR] [--cwd DIR] [--memory SIZE] [--disk SIZE] [--timing] [--] [ARGS...]",
         ),
         (
             *SANDBOX,

@@ -22,6 +22,7 @@ struct qk_boot {
 	uint32_t uid, gid;
 	uint32_t blob_len;
 	uint32_t mount_flags[32];
+	uint32_t disk_mib;
 	uint64_t ignored_signals;
 	...;
 };
@@ -50,6 +51,7 @@ int qv_post(struct qv *vm, int32_t handle, uint32_t events);
 void qv_stop(struct qv *vm);
 void qv_resume(struct qv *vm);
 void qv_want_ready(struct qv *vm, int on);
+const char *qv_end_reason(struct qv *vm);
 int qv_debug_fd(struct qv *vm, int fd);
 enum { QV_STOP_SELF = -1, QV_STOP_NEVER = -2 };
 void qv_on_stop(struct qv *vm, int fd);

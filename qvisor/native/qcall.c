@@ -43,10 +43,16 @@ static int64_t sample_clock(struct qv *vm)
 static int64_t write_log(struct qv *vm, const struct qk_call *call)
 {
 	const char *text = vm->comm_area + QK_OFF_DATA;
-	int fd = call->arg[0] == 1 ? vm->handles[2].fd : vm->debug_fd;
+	int fd = call->arg[0] == QK_LOG_ERROR || call->arg[0] == QK_LOG_OOM ? vm->handles[2].fd : vm->debug_fd;
+	if (call->arg[0] == QK_LOG_OOM) {
+		size_t len = call->data_len < sizeof(vm->end_reason) - 1 ? call->data_len : sizeof(vm->end_reason) - 1;
+		memcpy(vm->end_reason, text, len);
+		vm->end_reason[len] = 0;
+	}
 	if (fd < 0)
 		return 0;
-	ssize_t n = write(fd, text, call->data_len);
+	ssize_t n = call->arg[0] == QK_LOG_OOM ? write(fd, "quark: ", 7) : 0;
+	n = n < 0 ? n : write(fd, text, call->data_len);
 	if (n > 0 && text[n - 1] != '\n')
 		n = write(fd, "\n", 1);
 	return n < 0 ? -errno : 0;

@@ -50,7 +50,8 @@ void qv_stop(struct qv *vm);
 void qv_resume(struct qv *vm); /* qv_run may run again after QV_STOPPED */
 /* Should QC_READY answer "park"? */
 void qv_want_ready(struct qv *vm, int on);
-int qv_debug_fd(struct qv *vm, int fd); /* QC_LOG text goes there; -1: nowhere */
+const char *qv_end_reason(struct qv *vm); /* what the guest said when its memory ran out; "": it did not */
+int qv_debug_fd(struct qv *vm, int fd);   /* QC_LOG text goes there; -1: nowhere */
 uint64_t qv_ram_bytes(struct qv *vm);
 char *qv_ram(struct qv *vm); /* host address of GPA 0; only [0, qv_ram_bytes) is backed */
 /* CLOCK_MONOTONIC ns of the first byte written to handle 1 since the last qv_run began, 0 if none yet. */

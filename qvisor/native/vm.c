@@ -196,6 +196,11 @@ void qv_on_stop(struct qv *vm, int fd)
 	vm->on_stop = fd;
 }
 
+const char *qv_end_reason(struct qv *vm)
+{
+	return vm->end_reason;
+}
+
 int qv_debug_fd(struct qv *vm, int fd)
 {
 	vm->debug_fd = fd;

@@ -81,7 +81,8 @@ struct qv {
 	_Atomic int stop;
 	bool want_ready;
 	int debug_fd;
-	int on_stop; /* qv_on_stop */
+	int on_stop;          /* qv_on_stop */
+	char end_reason[128]; /* the guest's word: why it was out of memory; empty: it was not */
 	uint64_t first_output_ns;
 	struct qv_page_run *record; /* working set, being recorded when not NULL */
 	size_t record_max;

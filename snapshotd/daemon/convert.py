@@ -9,7 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from quark.errors import FieldError, named_error
 from quark.snapshot.v1 import sandboxes_pb2 as sb
 from quark.snapshot.v1 import snapshots_pb2 as sn
-from qvisor.spec import MEMORY_DEFAULT, MEMORY_MAX, SLOT, Changes, SandboxSpec, Volume, is_slot_name
+from qvisor.spec import MEMORY_DEFAULT, MEMORY_MAX, MIB, SLOT, Changes, SandboxSpec, Volume, is_slot_name
 from snapshotd.daemon import sandbox as states
 from snapshotd.daemon.errors import told
 
@@ -70,6 +70,7 @@ def spec_of(message: sb.SandboxSpec) -> SandboxSpec:
         rootfs=message.rootfs or "/",
         volumes=tuple(Volume(v.source, v.target, v.read_only, v.slot, v.optional) for v in message.volumes),
         memory=memory,
+        disk=disk_of("spec.disk_bytes", message.disk_bytes),
         ring=message.ring or "auto",
         hostname=message.hostname or "quark",
         uid=message.uid,
@@ -90,6 +91,17 @@ def memory_of(field: str, size: int) -> int:
     return -(-size // SLOT) * SLOT
 
 
+def disk_of(field: str, size: int) -> int:
+    """A limit of files in guest memory in whole MiB; 0: the default.
+
+    Raises:
+        MemorySizeError: out of range.
+    """
+    if size and not MIB <= size <= MEMORY_MAX:
+        raise named_error("MemorySizeError", f"{field}: {size} is out of range; give {MIB} to {MEMORY_MAX} bytes")
+    return size // MIB * MIB
+
+
 def changes_of(message: sb.CloneRequest) -> Changes:
     """What a clone has otherwise than its snapshot.
 
@@ -102,7 +114,8 @@ def changes_of(message: sb.CloneRequest) -> Changes:
         if not is_slot_name(volume.slot) or not volume.source.startswith("/") or "\0" in volume.source:
             raise FieldError(f"clone.volumes[{i}]", "needs the name of a slot and an absolute path of a directory")
     memory = memory_of("clone.memory_bytes", message.memory_bytes) if message.memory_bytes else 0
-    return Changes(message.cwd, memory, tuple(Volume(v.source, "", v.read_only, v.slot) for v in message.volumes))
+    volumes = tuple(Volume(v.source, "", v.read_only, v.slot) for v in message.volumes)
+    return Changes(message.cwd, memory, volumes, disk_of("clone.disk_bytes", message.disk_bytes))
 
 
 def spec_message(spec: SandboxSpec) -> sb.SandboxSpec:
@@ -117,6 +130,7 @@ def spec_message(spec: SandboxSpec) -> sb.SandboxSpec:
             for v in spec.volumes
         ],
         memory_bytes=spec.memory,
+        disk_bytes=spec.disk,
         ring=spec.ring,
         hostname=spec.hostname,
         uid=spec.uid,
@@ -167,6 +181,7 @@ def sandbox_message(sandbox: Sandbox, *, memory: bool = True) -> sb.Sandbox:
         start_time=timestamp(sandbox.start_ns),
         end_time=timestamp(sandbox.end_ns),
         exit_status=sandbox.exit_status,
+        end_reason=sandbox.end_reason,
         error=told(sandbox.error) if sandbox.error else "",
         error_reason=type(sandbox.error).__name__ if sandbox.error else "",
         timeline=[sb.Step(name=name, microseconds=us) for name, us in sandbox.timeline],

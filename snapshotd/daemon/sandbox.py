@@ -76,6 +76,7 @@ class Sandbox:
         self.state = STARTING
         self.start_ns, self.end_ns = time.time_ns(), 0
         self.exit_status = 0
+        self.end_reason = ""  # why the guest killed the program; empty: it did not
         self.error: QuarkError | None = None
         self.timeline: list[tuple[str, int]] = []
         self.prefetched = self.faults = self.fault_pages = 0
@@ -165,7 +166,7 @@ class Sandbox:
             self.capture.end(named_error(event["kind"], event["message"]))
 
     def _on_ended(self, event: dict[str, Any]) -> None:
-        self.exit_status = event["status"]
+        self.exit_status, self.end_reason = event["status"], event["reason"]
         self.timeline = [(step, us) for step, us in event["timeline"]]
         self.prefetched, self.faults, self.fault_pages = event["prefetched"], event["faults"], event["fault_pages"]
         self._set(EXITED)

@@ -115,6 +115,7 @@ class SandboxSpec(_message.Message):
     HOSTNAME_FIELD_NUMBER: _builtins.int
     UID_FIELD_NUMBER: _builtins.int
     GID_FIELD_NUMBER: _builtins.int
+    DISK_BYTES_FIELD_NUMBER: _builtins.int
     cwd: _builtins.str
     """Default /."""
     rootfs: _builtins.str
@@ -126,6 +127,8 @@ class SandboxSpec(_message.Message):
     hostname: _builtins.str
     uid: _builtins.int
     gid: _builtins.int
+    disk_bytes: _builtins.int
+    """What files in guest memory may hold; 0: half of memory_bytes."""
     @_builtins.property
     def argv(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -145,10 +148,11 @@ class SandboxSpec(_message.Message):
         hostname: _builtins.str = ...,
         uid: _builtins.int = ...,
         gid: _builtins.int = ...,
+        disk_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["argv", b"argv", "cwd", b"cwd", "env", b"env", "gid", b"gid", "hostname", b"hostname", "memory_bytes", b"memory_bytes", "ring", b"ring", "rootfs", b"rootfs", "uid", b"uid", "volumes", b"volumes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["argv", b"argv", "cwd", b"cwd", "disk_bytes", b"disk_bytes", "env", b"env", "gid", b"gid", "hostname", b"hostname", "memory_bytes", b"memory_bytes", "ring", b"ring", "rootfs", b"rootfs", "uid", b"uid", "volumes", b"volumes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -188,6 +192,7 @@ class CloneRequest(_message.Message):
     CWD_FIELD_NUMBER: _builtins.int
     MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     VOLUMES_FIELD_NUMBER: _builtins.int
+    DISK_BYTES_FIELD_NUMBER: _builtins.int
     snapshot: _builtins.str
     payload: _builtins.str
     no_prefetch: _builtins.bool
@@ -196,6 +201,8 @@ class CloneRequest(_message.Message):
     """Working directory; the program learns it as it does the environment."""
     memory_bytes: _builtins.int
     """Limit of guest memory; 0: the snapshot's. Not less than its ram_bytes."""
+    disk_bytes: _builtins.int
+    """What files in guest memory may hold; 0: as in the snapshot."""
     @_builtins.property
     def args(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -213,10 +220,11 @@ class CloneRequest(_message.Message):
         cwd: _builtins.str = ...,
         memory_bytes: _builtins.int = ...,
         volumes: _abc.Iterable[Global___SlotVolume] | None = ...,
+        disk_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "cwd", b"cwd", "env", b"env", "memory_bytes", b"memory_bytes", "no_prefetch", b"no_prefetch", "payload", b"payload", "snapshot", b"snapshot", "volumes", b"volumes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "cwd", b"cwd", "disk_bytes", b"disk_bytes", "env", b"env", "memory_bytes", b"memory_bytes", "no_prefetch", b"no_prefetch", "payload", b"payload", "snapshot", b"snapshot", "volumes", b"volumes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -357,6 +365,7 @@ class Sandbox(_message.Message):
     SHARED_BYTES_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
     TTY_FIELD_NUMBER: _builtins.int
+    END_REASON_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     state: Global___Sandbox.State.ValueType
     snapshot: _builtins.str
@@ -372,6 +381,8 @@ class Sandbox(_message.Message):
     generation: _builtins.str
     tty: _builtins.bool
     """Its standard streams are one terminal."""
+    end_reason: _builtins.str
+    """Why the guest kernel killed the program: "guest memory limit of 256 MiB reached: python (pid 7) was killed". Empty: it did not."""
     @_builtins.property
     def argv(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -399,10 +410,11 @@ class Sandbox(_message.Message):
         shared_bytes: _builtins.int = ...,
         generation: _builtins.str = ...,
         tty: _builtins.bool = ...,
+        end_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["argv", b"argv", "end_time", b"end_time", "error", b"error", "error_reason", b"error_reason", "exit_status", b"exit_status", "generation", b"generation", "id", b"id", "private_bytes", b"private_bytes", "shared_bytes", b"shared_bytes", "snapshot", b"snapshot", "start_time", b"start_time", "state", b"state", "timeline", b"timeline", "tty", b"tty"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["argv", b"argv", "end_reason", b"end_reason", "end_time", b"end_time", "error", b"error", "error_reason", b"error_reason", "exit_status", b"exit_status", "generation", b"generation", "id", b"id", "private_bytes", b"private_bytes", "shared_bytes", b"shared_bytes", "snapshot", b"snapshot", "start_time", b"start_time", "state", b"state", "timeline", b"timeline", "tty", b"tty"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
