@@ -5,6 +5,7 @@
 #   make dev      build in place and let .venv run from the source tree: the fast loop. `make` switches back
 #   make test     lint, unit, guest and end-to-end tests, then the hardware KVM tests
 #   make test-unit | test-guest | test-e2e | test-perf | test-hardware   parts of it; test-nightly is what takes long
+#   make conformance   CPython's own tests in sandboxes and natively, case by case; test-conformance those that `make test` runs
 #   make bench | demo   the tables of start-up times, captures and the store; make bench-check fails when a bar is missed
 #   make soak     10,000 cycles of create, clone and delete by four clients at once; fails when anything leaks
 #   make lint     what must be clean before a commit      make format   format C and Python
@@ -30,6 +31,7 @@ include mk/build.mk
 -include mk/hardware.mk
 include mk/stress.mk
 include mk/proto.mk
+include mk/conformance.mk
 include mk/test.mk
 include mk/lint.mk
 
@@ -47,6 +49,7 @@ demo bench: $(READY)
 docs: $(REQUIREMENTS) $(READY)
 	$(BIN)/python qkernel/gen_syscalls.py qkernel/syscalls.tbl --doc docs/syscalls.md
 	$(BIN)/python mk/exit_codes.py docs/exit-codes.md
+	$(BIN)/python tests/conformance/cpython.py --page
 
 clean:
 	rm -rf build dist qvisor/_native*.so qvisor/data/qkernel.elf $(INSTALLED)

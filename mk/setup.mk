@@ -4,6 +4,7 @@
 SYSTEM := gcc:gcc g++:g++ cmake:cmake ninja:ninja-build git:git $(PYTHON):python3.11 \
 	/usr/include/python3.11/Python.h:libpython3.11-dev /usr/lib/python3.11/ensurepip/__init__.py:python3.11-venv \
 	node:nodejs ruby:ruby /usr/lib/postgresql/15/bin/initdb:postgresql-15 \
+	/usr/lib/python3.11/test/libregrtest:libpython3.11-testsuite \
 	/usr/include/linux/kvm.h:linux-libc-dev /usr/lib/x86_64-linux-gnu/libc.a:libc6-dev \
 	/usr/bin/top:procps /usr/bin/vim:vim /usr/bin/tmux:tmux /usr/bin/screen:screen /usr/bin/expect:expect
 REQUIREMENTS := $(VENV)/.requirements
