@@ -79,8 +79,9 @@ static void each_inside(struct usock *s, void (*fn)(struct usock *, struct list 
 			each_inside(c, fn, ctx); /* one level: what waits there does not listen */
 }
 
-static void lose_one(struct usock *s, struct list *reached)
+static void lose_one(struct usock *s, struct list *unused)
 {
+	(void)unused;
 	if (s->maybe_lost)
 		s->held_outside--;
 }

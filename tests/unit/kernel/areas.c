@@ -173,6 +173,7 @@ int main(void)
 			mm_put(task[i].mm);
 	file_put(&named[0].file);
 	file_put(&named[1].file);
+	pt_shrink(); /* tables that are kept for the next process */
 	if (frames_free() != before || shared_alive)
 		panic("%lu frames and %d files are still there", before - frames_free(), shared_alive);
 	return 0;

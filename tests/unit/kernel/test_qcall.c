@@ -16,6 +16,22 @@ static unsigned requests, events_seen;
 static struct qk_call last;
 static struct qk_event seen[2 * QK_EVENT_MAX];
 
+static unsigned contacts, cuts, looks;
+static u64 contact_mode;
+
+void host_contact(bool input)
+{
+	contacts++;
+	contact_mode = input;
+}
+void window_cut(void)
+{
+	cuts++;
+}
+void hoststreams_look_again(void)
+{
+	looks++;
+}
 void host_event(int handle, u32 events)
 {
 	seen[events_seen++] = (struct qk_event){handle, events};
@@ -31,6 +47,7 @@ static void exit_of_the_guest(int sig, siginfo_t *info, void *context)
 	last = comm()->call;
 	requests++;
 	comm()->call.ret = 100 + requests;
+	((struct qk_closes *)(comm_area + QK_OFF_CLOSE))->count = 0;
 	comm()->call.state = QK_CALL_DONE;
 	++*rip;
 }
@@ -55,11 +72,18 @@ static void check_segments(void)
 static void check_closes(void)
 {
 	unsigned before = requests;
+	struct qk_closes *noted = (struct qk_closes *)(comm_area + QK_OFF_CLOSE);
 	for (int i = 0; i < 64; i++)
 		qcall_close_later(10 + i);
-	assert(requests == before);
-	qcall_close_later(99);
-	assert(requests == before + 64 && last.op == QC_CLOSE && last.arg[0] == 10);
+	/* They wait for the next request, which takes them along. */
+	assert(requests == before && noted->count == 64 && noted->handle[0] == 10 && noted->handle[63] == 73);
+	qcall_flush_closes();
+	assert(requests == before + 1 && last.op == QC_NONE && !noted->count);
+	qcall_flush_closes();
+	assert(requests == before + 1);
+	for (unsigned i = 0; i <= QK_CLOSE_MAX; i++)
+		qcall_close_later((int)i);
+	assert(requests == before + 2 && noted->count == 1 && noted->handle[0] == QK_CLOSE_MAX);
 }
 
 static void push(struct qk_event e)
@@ -84,6 +108,21 @@ static void check_events(u32 start)
 	assert(!events_pending() && capture_requested && events_seen == QK_EVENT_MAX - 2);
 	for (u32 i = 0; i < events_seen; i++)
 		assert(seen[i].handle == (int)i && seen[i].events == i * 3);
+	assert(contacts && contact_mode && !cuts && !looks);
+}
+
+/* What found no room in the ring is not lost: signals by number, and everybody who waits for a handle looks again. */
+static void check_missed(void)
+{
+	events_seen = cuts = looks = 0;
+	capture_requested = false;
+	comm()->missed_signals = 1u << 1 | 1u << 14 /* SIGINT, SIGTERM */;
+	comm()->missed = QK_MISSED_HANDLES | QK_MISSED_CAPTURE;
+	events_poll();
+	assert(events_seen == 2 && seen[0].handle == QK_EV_SIGNAL && seen[0].events == 2 && seen[1].events == 15);
+	assert(capture_requested && looks == 1 && cuts == 1 && !comm()->missed && !comm()->missed_signals);
+	events_poll();
+	assert(events_seen == 2 && looks == 1);
 }
 
 int main(void)
@@ -94,5 +133,6 @@ int main(void)
 	check_events(0);
 	check_events(QK_EVENT_MAX - 3);
 	check_events(UINT32_MAX - 5); /* the counters run free */
+	check_missed();
 	return 0;
 }

@@ -3,6 +3,7 @@
 import errno
 import os
 import random
+import re
 import shutil
 import struct
 import subprocess
@@ -14,7 +15,13 @@ from hypothesis import strategies as st
 
 CALL, SEGMENTS, EVENT = range(3)
 RAM, SEG_MAX, DATA, RING = 0x8000, 1024, 0x10000, 512
-LOG, LOOKUP, OPEN, PREAD, PWRITE, SETATTR, IOCTL = 3, 7, 8, 10, 11, 24, 28
+ABI = Path(__file__).parents[3] / "qkernel" / "include" / "quark_abi.h"
+OPERATIONS = re.findall(
+    r"^\t(QC_\w+)", re.search(r"^enum qk_op \{(.*?)^\};", ABI.read_text(), re.DOTALL | re.MULTILINE)[1], re.MULTILINE
+)
+LOG, LOOKUP, OPEN, PREAD, PWRITE, SETATTR, LAST = (
+    OPERATIONS.index(f"QC_{name}") for name in ("LOG", "LOOKUP", "OPEN", "PREAD", "PWRITE", "SETATTR", "OP_COUNT")
+)
 ATIME, MTIME = 4, 8
 # In place of this a request has the absolute path of `secret`. It must be a file of the test: a server that lets requests out of its roots would
 # unlink it, and the test may run as root.
@@ -97,7 +104,7 @@ def random_requests(seed: int, n: int, folder: Path) -> list[bytes]:
         return os.fsencode(folder / "secret") if chosen == ABSOLUTE else chosen.encode()
 
     def one() -> bytes:
-        op = r.choice([r.randint(LOG, IOCTL + 2), r.randint(LOOKUP, IOCTL), OPEN, PREAD, PWRITE])
+        op = r.choice([r.randint(LOG, LAST + 2), r.randint(LOOKUP, LAST - 1), OPEN, PREAD, PWRITE])
         data = b"\0".join(name() for _ in range(r.choice([1, 1, 2, 2, 3]))) + r.choice([b"\0", b"\0", b""])
         if r.random() < 0.1:
             data = r.choice([b"a" * 5000, b"a/" * 3000, r.randbytes(200), b""])
