@@ -11,6 +11,7 @@ import ctypes
 import faulthandler
 import json
 import os
+import signal
 import struct
 import sys
 import traceback
@@ -59,6 +60,7 @@ def main():
     records = fcntl.fcntl(opened, fcntl.F_DUPFD_CLOEXEC, 200)  # tests count on low numbers
     os.close(opened)
     me, getpid, write = os.getpid(), os.getpid, os.write  # tests replace these
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's job in the background ignores it
     if os.environ.pop("QUARK_UNIX_ONLY", ""):
         refuse_networks()
 
