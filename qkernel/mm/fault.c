@@ -69,7 +69,7 @@ static int map_file(struct mm *mm, struct vma *v, vaddr_t va, bool write)
 	int r = is_shared(v) ? file_get_shared(v->file, index, write, &p, &own) : file_get_page(v->file, index, false, &p);
 	if (r)
 		return r;
-	u64 flags = pte_flags(v->prot), around = own ? flags : flags & ~(PTE_W | PTE_D);
+	u64 flags = pte_flags(v->prot), around = (own ? flags : flags & ~PTE_W) & ~PTE_D; /* what is written gets the flag: msync looks for it */
 	if (is_shared(v)) {
 		*e = p | (write ? flags : around);
 	} else if (write) {
@@ -167,7 +167,7 @@ static int upgrade(struct mm *mm, struct vma *v, vaddr_t va, u64 *e, u32 access)
 	u64 flags = pte_flags(v->prot);
 	bool was_present = *e & PTE_P;
 	if (!(access & PF_WRITE)) {
-		*e = p | (flags & ~(PTE_W | PTE_D));
+		*e = (*e & (PTE_ADDR | PTE_D)) | (flags & ~(PTE_W | PTE_D));
 	} else if (is_shared(v)) {
 		if (v->file) {
 			paddr_t same;

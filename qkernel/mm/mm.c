@@ -49,6 +49,7 @@ void mm_put(struct mm *mm)
 	}
 	while (mm->nvma) {
 		struct vma *v = mm->vmas[mm->nvma - 1];
+		vma_note_writes(mm, v, v->start, v->end);
 		vma_remove(mm, v);
 		pt_clear(mm, v->start, v->end);
 		vma_free(v);
@@ -106,7 +107,7 @@ static int copy_area(struct mm *dst, struct mm *src, struct vma *v, u32 *copies)
 			return -ENOMEM;
 		if (v->flags & MAP_SHARED) {
 			frame_get(*s & PTE_ADDR);
-			*d = *s;
+			*d = *s & ~PTE_D; /* only what the child writes itself is news to the file */
 		} else {
 			*d = fork_page(s, copies);
 		}

@@ -15,6 +15,23 @@ static bool range_ok(vaddr_t addr, u64 len)
 	return len && len <= QK_USER_TOP && addr <= QK_USER_TOP - len;
 }
 
+/* Files in guest memory that were written through a shared mapping have a new mtime at msync and munmap (mmap(2)). Host files get theirs on the host. */
+bool vma_note_writes(struct mm *mm, const struct vma *v, vaddr_t from, vaddr_t to)
+{
+	bool written = false;
+	u64 *e;
+	if (!(v->flags & MAP_SHARED) || !v->file || !(v->file->inode->iflags & I_DISK))
+		return false;
+	for (vaddr_t va = from; (e = pte_next(mm, &va, to)); va += PAGE_SIZE)
+		if (*e & PTE_D) {
+			*e &= ~PTE_D;
+			written = true;
+		}
+	if (written)
+		v->file->inode->mtime_ns = v->file->inode->ctime_ns = (s64)real_ns();
+	return written;
+}
+
 long mm_unmap(struct mm *mm, vaddr_t addr, u64 len)
 {
 	len = PAGE_ALIGN(len);
@@ -23,6 +40,7 @@ long mm_unmap(struct mm *mm, vaddr_t addr, u64 len)
 	if (vma_split(mm, addr) || vma_split(mm, addr + len))
 		return -ENOMEM;
 	for (struct vma *v = vma_find(mm, addr); v && v->start < addr + len; v = vma_find(mm, addr)) {
+		vma_note_writes(mm, v, v->start, v->end);
 		vma_remove(mm, v);
 		if (v->end > mm->gap_top)
 			mm->gap_top = 0;
@@ -459,6 +477,16 @@ long sys_msync(u64 addr, u64 len, u64 flags)
 	if (!range_ok(addr, len))
 		return -ENOMEM;
 	long r = check_mapped(addr, len);
+	bool written = false;
+	for (vaddr_t at = addr; !r && at < addr + len;) {
+		const struct vma *v = vma_find(current->mm, at);
+		if (!v)
+			break;
+		written |= vma_note_writes(current->mm, v, MAX(at, v->start), MIN(addr + PAGE_ALIGN(len), v->end));
+		at = v->end;
+	}
+	if (written) /* or the processor would not set the flags again */
+		arch_flush_all();
 	for (vaddr_t at = addr; !r && (flags & MS_SYNC) && at < addr + len;) {
 		const struct vma *v = vma_find(current->mm, at);
 		if (!v)

@@ -118,8 +118,7 @@ void pt_protect(struct mm *mm, vaddr_t from, vaddr_t to, u32 prot)
 		if (!(f & PTE_P))
 			f = PTE_SW2 | PTE_U | PTE_NX;
 		/* Write permission comes back by a fault: the frame may be shared. */
-		u64 keep = old & PTE_W;
-		*e = (old & PTE_ADDR) | (f & ~(PTE_W | PTE_D)) | (keep && (f & PTE_W) ? PTE_W | PTE_D : 0);
+		*e = (old & (PTE_ADDR | PTE_D)) | (f & ~(PTE_W | PTE_D)) | (old & f & PTE_W); /* what was written stays known */
 		if ((old & PTE_P) && *e != old) {
 			first = va;
 			changed++;

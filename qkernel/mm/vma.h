@@ -23,6 +23,7 @@ void pt_protect(struct mm *mm, vaddr_t from, vaddr_t to, u32 prot);
 void pt_move(struct mm *mm, vaddr_t from, vaddr_t to, u64 len);
 void pt_free(struct mm *mm);
 paddr_t pt_new(void);
+bool vma_note_writes(struct mm *mm, const struct vma *v, vaddr_t from, vaddr_t to); /* true: entries lost their dirty flag */
 void fault_ahead(struct mm *mm, struct vma *v);
 u64 pte_flags(u32 prot);
 #endif

@@ -78,7 +78,7 @@ LOADING = [
 MEMORY = [
     *(
         case
-        for name in ("map", "protect", "remap", "brk", "advise", "file", "sparse", "stack", "fork", "seals")
+        for name in ("map", "protect", "remap", "brk", "advise", "file", "sparse", "stack", "fork", "seals", "mtime")
         for case in program(f"mem_{name}")
     ),
     *program("mem_stack_dies", status=139),
