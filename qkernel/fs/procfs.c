@@ -10,6 +10,8 @@ enum kind {
 	ROOT,
 	PROCESS_DIR, /* /proc/N, /proc/N/task/N */
 	PROCESS_TEXT,
+	MEM_FILE,
+	PAGEMAP_FILE,
 	TASK_DIR, /* /proc/N/task */
 	FD_DIR,
 	FDINFO_DIR,
@@ -30,7 +32,7 @@ struct node {
 	int fd; /* NS_LINK: row of namespaces */
 	const struct proc_text *text;
 };
-static const struct inode_ops dir_ops, plain_link_ops, magic_link_ops, text_inode_ops;
+static const struct inode_ops dir_ops, plain_link_ops, magic_link_ops, text_inode_ops, memory_inode_ops;
 static const struct file_ops text_ops, dir_fops = {.lseek = dir_lseek};
 /* Positions in directories, each kind of entry above the other (struct lister). */
 #define KEY_LINKS (TREE_KEYS + 3)
@@ -47,6 +49,11 @@ static bool find_subject(const struct node *n, struct subject *s)
 	return s->p && s->t && s->t->proc == s->p;
 }
 
+bool procfs_subject(const struct file *f, struct subject *s)
+{
+	return find_subject(f->inode->priv, s);
+}
+
 struct process *procfs_process(const struct file *f)
 {
 	const struct node *n = f->inode->priv;
@@ -60,11 +67,18 @@ static struct inode *make(const struct node *like, enum kind kind, u32 mode)
 		return NULL;
 	*n = *like;
 	n->kind = kind;
+	bool memory = kind == MEM_FILE || kind == PAGEMAP_FILE;
+	const struct file_ops *fops = S_ISDIR(mode)          ? &dir_fops
+				      : !S_ISREG(mode)       ? NULL
+				      : kind == MEM_FILE     ? &proc_mem_ops
+				      : kind == PAGEMAP_FILE ? &proc_pagemap_ops
+							     : &text_ops;
 	const struct inode_ops *ops = S_ISDIR(mode)       ? &dir_ops
+				      : memory            ? &memory_inode_ops
 				      : S_ISREG(mode)     ? &text_inode_ops
 				      : kind >= SELF_LINK ? &plain_link_ops
 							  : &magic_link_ops;
-	struct inode *i = inode_new(ops, S_ISDIR(mode) ? &dir_fops : S_ISREG(mode) ? &text_ops : NULL, mode, n);
+	struct inode *i = inode_new(ops, fops, mode, n);
 	struct subject s;
 	if (!i) {
 		kfree(n);
@@ -110,7 +124,7 @@ static const struct {
 } process_nodes[] = {
 	{"fd", FD_DIR, S_IFDIR | 0500},    {"fdinfo", FDINFO_DIR, S_IFDIR | 0555}, {"task", TASK_DIR, S_IFDIR | 0555},
 	{"exe", EXE_LINK, S_IFLNK | 0777}, {"cwd", CWD_LINK, S_IFLNK | 0777},      {"root", ROOT_LINK, S_IFLNK | 0777},
-	{"ns", NS_DIR, S_IFDIR | 0511},
+	{"ns", NS_DIR, S_IFDIR | 0511},    {"mem", MEM_FILE, S_IFREG | 0600},      {"pagemap", PAGEMAP_FILE, S_IFREG | 0400},
 };
 /* There is one of each; the numbers are those of Linux's first ones (linux/proc_ns.h), where it has fixed ones. */
 static const struct {
@@ -332,6 +346,7 @@ static int setattr(struct inode *i, u32 mask, const struct qk_stat *st)
 
 static const struct inode_ops dir_ops = {.lookup = lookup, .create = create, .readdir = readdir, .statfs = statfs, .evict = evict};
 static const struct inode_ops text_inode_ops = {.setattr = setattr, .statfs = statfs, .evict = evict};
+static const struct inode_ops memory_inode_ops = {.open = procmem_open, .setattr = setattr, .statfs = statfs, .evict = evict};
 static const struct inode_ops plain_link_ops = {.readlink = readlink, .evict = evict};
 static const struct inode_ops magic_link_ops = {.readlink = readlink, .follow = follow, .evict = evict};
 

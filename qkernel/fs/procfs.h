@@ -56,11 +56,18 @@ ssize_t text_write(struct uio *u, const struct proc_text *text, const struct sub
 void text_release(struct file *f);
 int text_make(struct text *t, const struct subject *s); /* of the row s->self */
 
+bool procfs_subject(const struct file *f, struct subject *s); /* of an open file of a process; false: it is gone */
 struct process *procfs_process(const struct file *f); /* the process whose directory /proc/N is open; NULL: it is gone, or it is no such directory */
 extern struct text_tree proc_tree;                    /* fs/procsystem.c: /proc but for processes and /proc/sys */
 extern struct text_tree sysctl_tree;                  /* fs/sysctl.c: /proc/sys */
 extern const struct proc_text process_texts[];        /* fs/proctext.c */
 void text_unix_sockets(struct text *t, const struct subject *s); /* net/unix_proc.c */
+void text_area(struct text *t, const struct vma *v);             /* a line of maps */
+/* fs/procmem.c */
+void text_smaps(struct text *t, const struct subject *s);
+void text_smaps_rollup(struct text *t, const struct subject *s);
+int procmem_open(struct inode *i, struct file *f);
+extern const struct file_ops proc_mem_ops, proc_pagemap_ops;
 /* Texts that other parts of the kernel make: ipc/, fs/inotify.c */
 void proc_sysvipc_msg(struct text *t, const struct subject *s);
 void proc_sysvipc_sem(struct text *t, const struct subject *s);

@@ -35,20 +35,21 @@ static const char *path_name(const struct file *f)
 	return f->path.str ? f->path.str : "";
 }
 
+void text_area(struct text *t, const struct vma *v)
+{
+	const struct inode *i = v->file ? v->file->inode : NULL;
+	text_add(t, "%08lx-%08lx %c%c%c%c %08lx 00:%02lx %lu ", v->start, v->end, v->prot & PROT_READ ? 'r' : '-', v->prot & PROT_WRITE ? 'w' : '-',
+		 v->prot & PROT_EXEC ? 'x' : '-', v->flags & MAP_SHARED ? 's' : 'p', i ? v->pgoff << PAGE_SHIFT : 0, i ? i->dev : 0, i ? i->ino : 0);
+	const char *name = v->file ? path_name(v->file) : v->name;
+	if (name)
+		text_add(t, "                      %s", name);
+	text_add(t, "\n");
+}
+
 static void maps(struct text *t, const struct subject *s)
 {
-	struct mm *mm = s->t->mm;
-	for (u32 k = 0; mm && k < mm->nvma; k++) {
-		const struct vma *v = vma_at(mm, k);
-		const struct inode *i = v->file ? v->file->inode : NULL;
-		text_add(t, "%08lx-%08lx %c%c%c%c %08lx 00:%02lx %lu ", v->start, v->end, v->prot & PROT_READ ? 'r' : '-',
-			 v->prot & PROT_WRITE ? 'w' : '-', v->prot & PROT_EXEC ? 'x' : '-', v->flags & MAP_SHARED ? 's' : 'p',
-			 i ? v->pgoff << PAGE_SHIFT : 0, i ? i->dev : 0, i ? i->ino : 0);
-		const char *name = v->file ? path_name(v->file) : v->name;
-		if (name)
-			text_add(t, "                      %s", name);
-		text_add(t, "\n");
-	}
+	for (u32 k = 0; s->t->mm && k < s->t->mm->nvma; k++)
+		text_area(t, vma_at(s->t->mm, k));
 }
 
 static char state_of(const struct subject *s)
@@ -112,10 +113,12 @@ static void status(struct text *t, const struct subject *s)
 		text_add(t, "%u ", p->groups[k]);
 	text_add(t, "\nNStgid:\t%d\nNSpid:\t%d\nNSpgid:\t%d\nNSsid:\t%d\n", p->pid, s->t->tid, p->pgid, p->sid);
 	if (mm) {
-		u64 vm = mm->total_vm / 1024, rss = KIB(mm->pages);
+		struct mm_usage u = mm_count_all(s->t->mm);
+		u64 vm = mm->total_vm / 1024, rss = KIB(u.anon + u.file + u.shmem);
 		struct sizes z = sizes_of(s->t->mm);
 		text_add(t, "VmPeak:\t%8lu kB\nVmSize:\t%8lu kB\nVmLck:\t       0 kB\nVmPin:\t       0 kB\nVmHWM:\t%8lu kB\nVmRSS:\t%8lu kB\n", vm,
 			 vm, rss, rss);
+		text_add(t, "RssAnon:\t%8lu kB\nRssFile:\t%8lu kB\nRssShmem:\t%8lu kB\n", KIB(u.anon), KIB(u.file), KIB(u.shmem));
 		text_add(t, "VmData:\t%8lu kB\nVmStk:\t%8lu kB\nVmExe:\t%8lu kB\nVmLib:\t%8lu kB\nVmSwap:\t       0 kB\nHugetlbPages:\t       0 kB\n",
 			 z.data / 1024, z.stack / 1024, z.exe / 1024, z.lib / 1024);
 		text_add(t, "CoreDumping:\t0\nTHP_enabled:\t0\n");
@@ -148,8 +151,11 @@ static void statm(struct text *t, const struct subject *s)
 {
 	const struct mm *mm = s->t->mm;
 	struct sizes z = sizes_of(s->t->mm);
-	text_add(t, "%lu %lu 0 %lu 0 %lu 0\n", mm ? mm->total_vm >> PAGE_SHIFT : 0, mm ? mm->pages : 0, z.exe >> PAGE_SHIFT,
-		 (z.data + z.stack) >> PAGE_SHIFT);
+	struct mm_usage u = {0};
+	if (mm)
+		u = mm_count_all(s->t->mm);
+	text_add(t, "%lu %lu %lu %lu 0 %lu 0\n", mm ? mm->total_vm >> PAGE_SHIFT : 0, u.anon + u.file + u.shmem, u.file + u.shmem,
+		 z.exe >> PAGE_SHIFT, (z.data + z.stack) >> PAGE_SHIFT);
 }
 
 static void range(struct text *t, struct mm *mm, vaddr_t from, vaddr_t to)
@@ -301,6 +307,8 @@ const struct proc_text process_texts[] = {
 	{"schedstat", .fixed = "0 0 0\n"},
 	{"sessionid", .fixed = "4294967295"},
 	{"setgroups", .fixed = "allow\n"},
+	{"smaps", .fn = text_smaps},
+	{"smaps_rollup", .fn = text_smaps_rollup},
 	{"stat", .fn = stat},
 	{"statm", .fn = statm},
 	{"status", .fn = status},

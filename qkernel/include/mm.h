@@ -53,6 +53,7 @@ struct vma {
 	u64 pgoff;          /* in pages */
 	const char *name;   /* "[heap]", "[stack]", "[vdso]" or NULL; not owned */
 };
+#define VMA_DONTDUMP 0x04000000u
 #define VMA_SEALED 0x08000000u /* of a file sealed against writing: mprotect does not allow it either */
 #define VMA_WIPEONFORK 0x10000000u
 #define VMA_DONTFORK 0x20000000u
@@ -61,6 +62,7 @@ struct vma {
 
 struct mm {
 	u32 refs; /* tasks sharing it */
+	u64 id;   /* no two address spaces of a sandbox have the same */
 	paddr_t pml4;
 	struct vma **vmas; /* sorted by address */
 	u32 nvma, vma_cap;
@@ -108,6 +110,22 @@ bool mm_file_writable(const struct inode *i);
 void mm_unmap_file(struct inode *i, u64 from);
 int mm_map_frame(struct mm *mm, vaddr_t va, paddr_t frame, u32 prot); /* special mappings: vdso pages */
 long mm_set_brk(struct mm *mm, vaddr_t brk);
+
+/* What is resident (mm/usage.c): pages by kind and state; the shares in bytes, those of a page divided by how many map it (Pss of proc(5)). */
+struct mm_usage {
+	u64 anon, file, shmem;
+	u64 pss_anon, pss_file, pss_shmem, pss_dirty;
+	u64 shared_clean, shared_dirty, private_clean, private_dirty;
+};
+void mm_count(struct mm *mm, const struct vma *v, struct mm_usage *u); /* adds those of v */
+struct mm_usage mm_count_all(struct mm *mm);
+/* Entries of /proc/PID/pagemap (Documentation/admin-guide/mm/pagemap.rst) of the n pages at `from`; frames: with their numbers. */
+#define PAGEMAP_PRESENT (1ul << 63)
+#define PAGEMAP_OF_FILE (1ul << 61) /* or shared anonymous */
+#define PAGEMAP_EXCLUSIVE (1ul << 56)
+void mm_pagemap(struct mm *mm, vaddr_t from, u32 n, bool frames, u64 *out);
+/* As mm_translate, whatever the protection; 0: no such page, or a write that others would see and the mapping does not allow. */
+paddr_t mm_translate_forced(struct mm *mm, vaddr_t va, bool write);
 
 /* Page cache hook, implemented by fs (fs/pagecache.c): frame of page `index` of the file's content, referenced for the caller; -errno.
  * `write`: the caller will write through a shared mapping. -EIO beyond the end. */

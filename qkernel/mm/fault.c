@@ -52,7 +52,7 @@ static int map_anonymous(struct mm *mm, struct vma *v, vaddr_t va)
 		if (!p)
 			return at > va ? 0 : -ENOMEM;
 		/* Without the dirty flag: fork can tell what nobody has touched. */
-		*e = p | (at == va ? pte_flags(v->prot) : pte_flags(v->prot) & ~PTE_D);
+		*e = p | (at == va ? pte_flags(v->prot) | PTE_D : pte_flags(v->prot) & ~PTE_D);
 		mm->pages++;
 	}
 	return 0;
@@ -167,7 +167,7 @@ static int upgrade(struct mm *mm, struct vma *v, vaddr_t va, u64 *e, u32 access)
 	u64 flags = pte_flags(v->prot);
 	bool was_present = *e & PTE_P;
 	if (!(access & PF_WRITE)) {
-		*e = (*e & (PTE_ADDR | PTE_D)) | (flags & ~(PTE_W | PTE_D));
+		*e = (*e & (PTE_ADDR | PTE_D)) | (flags & ~(PTE_W | PTE_D)) | (v->file ? 0 : PTE_D);
 	} else if (is_shared(v)) {
 		if (v->file) {
 			paddr_t same;

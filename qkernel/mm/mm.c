@@ -6,6 +6,7 @@
 #include <linux/mman.h>
 
 static paddr_t active;
+static u64 last_id;
 
 void mm_init(void)
 {
@@ -28,6 +29,7 @@ struct mm *mm_create(void)
 		return NULL;
 	}
 	mm->refs = 1;
+	mm->id = ++last_id;
 	mm->mmap_top = QK_USER_TOP - (1ul << 30);
 	mm->limit_as = mm->limit_data = ~0ul;
 	mm->limit_stack = 8ul << 20;
@@ -99,8 +101,7 @@ static int copy_area(struct mm *dst, struct mm *src, struct vma *v, u32 *copies)
 		return 0;
 	u64 *s, *d;
 	for (vaddr_t va = v->start; (s = pte_next(src, &va, v->end)); va += PAGE_SIZE) {
-		/* Mapped ahead and never written: zeros, as what is not there. */
-		if (!v->file && !(v->flags & MAP_SHARED) && (*s & (PTE_W | PTE_D)) == PTE_W)
+		if (!pte_resident(v, *s)) /* zeros, as what is not there */
 			continue;
 		d = pte_make(dst, va);
 		if (!d)
@@ -123,9 +124,11 @@ struct mm *mm_clone(struct mm *src)
 		return NULL;
 	struct vma **vmas = mm->vmas;
 	paddr_t pml4 = mm->pml4;
+	u64 id = mm->id;
 	*mm = *src;
 	mm->vmas = vmas;
 	mm->pml4 = pml4;
+	mm->id = id;
 	mm->refs = 1;
 	mm->nvma = mm->vma_cap = 0;
 	mm->pages = mm->total_vm = 0;

@@ -1,4 +1,4 @@
-/* mmap and its family: mapping, unmapping, protection, moving, advice. */
+/* mmap and its family: mapping, unmapping, protection, moving. */
 #include "arch.h"
 #include "fs.h"
 #include "qcall.h"
@@ -10,32 +10,10 @@
 #define MAP_KINDS (MAP_SHARED | MAP_PRIVATE)
 #define KEPT_FLAGS (MAP_KINDS | MAP_GROWSDOWN | MAP_NORESERVE | MAP_STACK)
 
-static bool range_ok(vaddr_t addr, u64 len)
-{
-	return len && len <= QK_USER_TOP && addr <= QK_USER_TOP - len;
-}
-
-/* Files in guest memory that were written through a shared mapping have a new mtime at msync and munmap (mmap(2)). Host files get theirs on the host. */
-bool vma_note_writes(struct mm *mm, const struct vma *v, vaddr_t from, vaddr_t to)
-{
-	bool written = false;
-	u64 *e;
-	if (!(v->flags & MAP_SHARED) || !v->file || !(v->file->inode->iflags & I_DISK))
-		return false;
-	for (vaddr_t va = from; (e = pte_next(mm, &va, to)); va += PAGE_SIZE)
-		if (*e & PTE_D) {
-			*e &= ~PTE_D;
-			written = true;
-		}
-	if (written)
-		v->file->inode->mtime_ns = v->file->inode->ctime_ns = (s64)real_ns();
-	return written;
-}
-
 long mm_unmap(struct mm *mm, vaddr_t addr, u64 len)
 {
 	len = PAGE_ALIGN(len);
-	if ((addr & ~PAGE_MASK) || !range_ok(addr, len))
+	if ((addr & ~PAGE_MASK) || !vma_range_ok(addr, len))
 		return -EINVAL;
 	if (vma_split(mm, addr) || vma_split(mm, addr + len))
 		return -ENOMEM;
@@ -95,7 +73,7 @@ long mm_map(struct mm *mm, vaddr_t addr, u64 len, u32 prot, u32 flags, struct fi
 	if (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) {
 		if (addr & ~PAGE_MASK)
 			return -EINVAL;
-		if (!range_ok(addr, len))
+		if (!vma_range_ok(addr, len))
 			return -ENOMEM;
 		struct vma *v = vma_find(mm, addr);
 		if (v && v->start < addr + len) {
@@ -149,13 +127,6 @@ int mm_map_frame(struct mm *mm, vaddr_t va, paddr_t frame, u32 prot)
 	return 0;
 }
 
-static void populate(struct mm *mm, vaddr_t addr, u64 len, bool write)
-{
-	for (vaddr_t va = addr; va < addr + len; va += PAGE_SIZE)
-		if (!mm_translate(mm, va, write ? PF_WRITE : 0))
-			return;
-}
-
 long sys_mmap(u64 addr, u64 len, u64 prot, u64 flags, u64 fd, u64 off)
 {
 	struct file *f = NULL;
@@ -197,7 +168,7 @@ long sys_mmap(u64 addr, u64 len, u64 prot, u64 flags, u64 fd, u64 off)
 	if (f)
 		file_put(f);
 	if (r > 0 && (flags & (MAP_POPULATE | MAP_LOCKED)) && !(flags & MAP_NONBLOCK))
-		populate(current->mm, (vaddr_t)r, PAGE_ALIGN(len), prot & PROT_WRITE);
+		(void)mm_populate(current->mm, (vaddr_t)r, (vaddr_t)r + PAGE_ALIGN(len), prot & PROT_WRITE);
 	return r;
 }
 
@@ -215,7 +186,7 @@ long sys_mprotect(u64 addr, u64 len, u64 prot)
 	len = PAGE_ALIGN(len);
 	if (!len)
 		return 0;
-	if (!range_ok(addr, len))
+	if (!vma_range_ok(addr, len))
 		return -ENOMEM;
 	if (vma_split(mm, addr) || vma_split(mm, addr + len))
 		return -ENOMEM;
@@ -274,7 +245,7 @@ long sys_mremap(u64 addr, u64 old_len, u64 new_len, u64 flags, u64 new_addr)
 	if ((flags & MREMAP_DONTUNMAP) && (!(flags & MREMAP_MAYMOVE) || old_len != new_len))
 		return -EINVAL;
 	if ((flags & MREMAP_FIXED) &&
-	    ((new_addr & ~PAGE_MASK) || !range_ok(new_addr, new_len) || (new_addr < addr + old_len && addr < new_addr + new_len)))
+	    ((new_addr & ~PAGE_MASK) || !vma_range_ok(new_addr, new_len) || (new_addr < addr + old_len && addr < new_addr + new_len)))
 		return -EINVAL;
 	struct vma *v = vma_find(mm, addr);
 	if (!v || v->start > addr)
@@ -294,7 +265,7 @@ long sys_mremap(u64 addr, u64 old_len, u64 new_len, u64 flags, u64 new_addr)
 		}
 		/* In place when the area ends here and what follows is free. */
 		struct vma *next = vma_find(mm, v->end);
-		if (v->end == addr + old_len && range_ok(addr, new_len) && (!next || next->start >= addr + new_len)) {
+		if (v->end == addr + old_len && vma_range_ok(addr, new_len) && (!next || next->start >= addr + new_len)) {
 			if (mm->total_vm + new_len - old_len > mm->limit_as)
 				return -ENOMEM;
 			mm->total_vm += new_len - old_len;
@@ -353,169 +324,4 @@ void mm_unmap_file(struct inode *i, u64 from)
 					pt_clear(t->mm, v->start + ((MAX(from, v->pgoff) - v->pgoff) << PAGE_SHIFT), v->end);
 			}
 		}
-}
-
-/* MADV_REMOVE: a hole in the file behind a shared mapping. */
-static int remove_range(struct vma *v, vaddr_t from, vaddr_t to)
-{
-	struct file *f = v->file;
-	if (!(v->flags & MAP_SHARED) || !f || !f->ops->fallocate)
-		return -EINVAL;
-	if (!(v->prot & PROT_WRITE))
-		return -EACCES;
-	return f->ops->fallocate(f, 3 /* PUNCH_HOLE, KEEP_SIZE */, (v->pgoff << PAGE_SHIFT) + (from - v->start), to - from);
-}
-
-static int advise(struct mm *mm, struct vma *v, vaddr_t from, vaddr_t to, int advice)
-{
-	switch (advice) {
-	case MADV_DONTNEED:
-	case MADV_FREE:
-	case MADV_DONTNEED_LOCKED:
-		if (advice == MADV_FREE && (v->file || (v->flags & MAP_SHARED)))
-			return -EINVAL;
-		if (!(v->flags & VMA_SPECIAL))
-			pt_clear(mm, from, to);
-		return 0;
-	case MADV_WIPEONFORK:
-		if (v->file || (v->flags & MAP_SHARED))
-			return -EINVAL;
-		v->flags |= VMA_WIPEONFORK;
-		return 0;
-	case MADV_KEEPONFORK:
-		v->flags &= ~VMA_WIPEONFORK;
-		return 0;
-	case MADV_DONTFORK:
-		v->flags |= VMA_DONTFORK;
-		return 0;
-	case MADV_DOFORK:
-		v->flags &= ~VMA_DONTFORK;
-		return 0;
-	case MADV_POPULATE_READ:
-	case MADV_POPULATE_WRITE:
-		populate(mm, from, to - from, advice == MADV_POPULATE_WRITE);
-		return 0;
-	case MADV_REMOVE:
-		return remove_range(v, from, to);
-	default:
-		return 0;
-	}
-}
-
-static bool known_advice(int a)
-{
-	return (a >= MADV_NORMAL && a <= MADV_DONTNEED) || (a >= MADV_FREE && a <= MADV_COLLAPSE);
-}
-
-long sys_madvise(u64 addr, u64 len, u64 advice)
-{
-	struct mm *mm = current->mm;
-	bool hole = false;
-	if ((addr & ~PAGE_MASK) || !known_advice((int)advice))
-		return -EINVAL;
-	len = PAGE_ALIGN(len);
-	if (!len)
-		return 0;
-	if (!range_ok(addr, len))
-		return -EINVAL;
-	bool changes = advice == MADV_WIPEONFORK || advice == MADV_KEEPONFORK || advice == MADV_DONTFORK || advice == MADV_DOFORK;
-	if (changes && (vma_split(mm, addr) || vma_split(mm, addr + len)))
-		return -ENOMEM;
-	for (vaddr_t at = addr; at < addr + len;) {
-		struct vma *v = vma_find(mm, at);
-		if (!v || v->start >= addr + len) {
-			hole = true;
-			break;
-		}
-		if (v->start > at)
-			hole = true;
-		int r = advise(mm, v, MAX(at, v->start), MIN(addr + len, v->end), (int)advice);
-		if (r)
-			return r;
-		at = v->end;
-	}
-	return hole ? -ENOMEM : 0;
-}
-
-long sys_mincore(u64 addr, u64 len, u64 vec)
-{
-	if (addr & ~PAGE_MASK)
-		return -EINVAL;
-	len = PAGE_ALIGN(len);
-	if (!access_ok(UPTR(addr), len))
-		return -ENOMEM;
-	for (u64 i = 0; i < len / PAGE_SIZE; i++) {
-		vaddr_t va = addr + i * PAGE_SIZE;
-		struct vma *v = vma_find(current->mm, va);
-		if (!v || v->start > va)
-			return -ENOMEM;
-		u64 *e = pte_lookup(current->mm, va);
-		u8 present = e && (*e & PTE_P);
-		if (put_user(present, UPTR(vec + i)))
-			return -EFAULT;
-	}
-	return 0;
-}
-
-static long check_mapped(u64 addr, u64 len)
-{
-	len = PAGE_ALIGN(len + (addr & ~PAGE_MASK));
-	addr &= PAGE_MASK;
-	for (vaddr_t at = addr; at < addr + len;) {
-		struct vma *v = vma_find(current->mm, at);
-		if (!v || v->start > at)
-			return -ENOMEM;
-		at = v->end;
-	}
-	return 0;
-}
-
-long sys_msync(u64 addr, u64 len, u64 flags)
-{
-	if ((addr & ~PAGE_MASK) || (flags & ~7ul) || ((flags & MS_ASYNC) && (flags & MS_SYNC)))
-		return -EINVAL;
-	if (!range_ok(addr, len))
-		return -ENOMEM;
-	long r = check_mapped(addr, len);
-	bool written = false;
-	for (vaddr_t at = addr; !r && at < addr + len;) {
-		const struct vma *v = vma_find(current->mm, at);
-		if (!v)
-			break;
-		written |= vma_note_writes(current->mm, v, MAX(at, v->start), MIN(addr + PAGE_ALIGN(len), v->end));
-		at = v->end;
-	}
-	if (written) /* or the processor would not set the flags again */
-		arch_flush_all();
-	for (vaddr_t at = addr; !r && (flags & MS_SYNC) && at < addr + len;) {
-		const struct vma *v = vma_find(current->mm, at);
-		if (!v)
-			break;
-		at = v->end;
-		if (v->file && (v->flags & MAP_SHARED) && v->file->ops->fsync)
-			r = v->file->ops->fsync(v->file, true);
-	}
-	return r;
-}
-
-/* Guest memory is never swapped, so locking has nothing to do. */
-long sys_mlock(u64 addr, u64 len)
-{
-	return check_mapped(addr, len);
-}
-long sys_mlock2(u64 addr, u64 len, u64 flags)
-{
-	return flags & ~1ul ? -EINVAL : check_mapped(addr, len);
-}
-long sys_munlock(u64 addr, u64 len)
-{
-	return check_mapped(addr, len);
-}
-long sys_mlockall(u64 flags)
-{
-	return !flags || (flags & ~7ul) ? -EINVAL : 0;
-}
-long sys_munlockall(void)
-{
-	return 0;
 }

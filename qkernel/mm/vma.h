@@ -13,6 +13,11 @@ int vma_split(struct mm *mm, vaddr_t at);
 void vma_merge(struct mm *mm, vaddr_t from, vaddr_t to);
 vaddr_t vma_find_gap(struct mm *mm, u64 len, vaddr_t below);
 u32 vma_index(struct mm *mm, vaddr_t va);
+/* May a mapping lie at [addr, addr + len)? */
+static inline bool vma_range_ok(vaddr_t addr, u64 len)
+{
+	return len && len <= QK_USER_TOP && addr <= QK_USER_TOP - len;
+}
 /* pagetable.c */
 u64 *pte_lookup(struct mm *mm, vaddr_t va); /* NULL when there is no page table */
 u64 *pte_make(struct mm *mm, vaddr_t va);   /* NULL: out of memory */
@@ -23,7 +28,10 @@ void pt_protect(struct mm *mm, vaddr_t from, vaddr_t to, u32 prot);
 void pt_move(struct mm *mm, vaddr_t from, vaddr_t to, u64 len);
 void pt_free(struct mm *mm);
 paddr_t pt_new(void);
+/* advise.c */
+int mm_populate(struct mm *mm, vaddr_t from, vaddr_t to, bool write);               /* maps all pages of an area's part; -EFAULT: not all can be */
 bool vma_note_writes(struct mm *mm, const struct vma *v, vaddr_t from, vaddr_t to); /* true: entries lost their dirty flag */
 void fault_ahead(struct mm *mm, struct vma *v);
 u64 pte_flags(u32 prot);
+bool pte_resident(const struct vma *v, u64 e); /* usage.c: does the entry hold a page that the program has used? */
 #endif

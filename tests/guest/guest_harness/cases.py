@@ -116,6 +116,7 @@ FILES = [
     *program("file_random", "1", "4000"),
     *program("file_random", "2", "4000", links=STATIC),
     *program("proc_self", "an argument", env=(("TEST_PROC", "yes"),)),
+    *program("proc_memory"),
     *program("dev_nodes"),
     *program("overlay_write", tree=True),
     *program("overlay_names", tree=True),
