@@ -80,10 +80,10 @@ struct inode {
 };
 #define I_MOUNTPOINT 1u                 /* a mount covers it */
 #define I_VOLATILE 2u                   /* of a -v mount: the host may change it at any time */
+#define I_SHMEM 8u                      /* anonymous memory: seals apply, not counted against the file limit of tmpfs */
 #define I_CLEAN 16u                     /* the cached pages can be read again from the host: they may be dropped when memory runs short */
 #define I_LINKABLE 32u                  /* made by O_TMPFILE: may get a first name */
-#define I_DISK 32u                      /* its pages count against the limit of --disk */
-#define I_SHMEM 8u                      /* anonymous memory: seals apply, not counted against the file limit of tmpfs */
+#define I_DISK 64u                      /* its pages count against the limit of --disk */
 void locks_free(struct flock_state *s); /* fs/lock.c; NULL: nothing */
 void locks_after_restore(void);
 struct inode *inode_new(const struct inode_ops *ops, const struct file_ops *fops, u32 mode, void *priv); /* refs = 1 */
