@@ -22,6 +22,7 @@ void frame_free_order(paddr_t p, unsigned order);
 void frame_get(paddr_t p);
 void frame_put(paddr_t p); /* frees at 0 */
 u32 frame_refs(paddr_t p);
+u64 frames_peak(void);                     /* most that were in use */
 u64 frames_total(void), frames_free(void); /* of the RAM present now */
 void frames_publish(void);
 void frames_set_limit(u64 limit);

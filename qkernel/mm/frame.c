@@ -12,7 +12,7 @@
 extern char _kernel_end[];
 
 static struct list free_list[MAX_ORDER + 1];
-static u64 ram_bytes, ram_limit, nfree;
+static u64 ram_bytes, ram_limit, nfree, peak; /* peak: bytes in use at most */
 static u8 *bitmap;
 static u64 bitmap_bytes;
 
@@ -185,6 +185,7 @@ paddr_t frame_alloc_order(unsigned order, unsigned flags)
 			g->flags = FRAME_TOUCHED;
 		}
 		comm()->ram_used = ram_bytes - nfree * PAGE_SIZE;
+		peak = MAX(peak, comm()->ram_used);
 		return p;
 	}
 	return 0;
@@ -240,6 +241,11 @@ void frame_put(paddr_t p)
 u32 frame_refs(paddr_t p)
 {
 	return p >= QK_WINDOW_GPA ? 2 : frame_of(p)->refs; /* the host has those of the window, too */
+}
+
+u64 frames_peak(void)
+{
+	return peak / PAGE_SIZE;
 }
 
 u64 frames_total(void)

@@ -81,6 +81,8 @@ bool reap_adopted(void)
 static noreturn void end_sandbox(s32 status)
 {
 	u64 code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+	if (comm()->boot.flags & QK_BOOT_TRACE)
+		calltrace_summary();
 	comm()->exited = 1;
 	for (;;) {
 		seg_begin();

@@ -45,6 +45,10 @@ bool group_orphaned(s32 pgrp, const struct process *without);
 bool reap_adopted(void); /* drops the zombies that the first process got from others and has not waited for; false: there are none */
 void notify_parent(struct process *p, s32 code, s32 status); /* CLD_*: SIGCHLD and wait */
 /* sys_signal.c: as kill(2), tgkill(2) do it, permission included. info NULL: SI_USER, SI_TKILL */
+/* calltrace.c, for QK_BOOT_TRACE */
+u64 calltrace_enter(u64 nr); /* when it began */
+void calltrace_leave(const struct trapframe *tf, u64 nr, long ret, u64 since);
+void calltrace_summary(void); /* once, at the end */
 long signal_process(struct process *p, int sig, const struct siginfo *info);
 long signal_group(s32 pgid, int sig);
 long signal_thread(s32 tid, int sig, const struct siginfo *info);

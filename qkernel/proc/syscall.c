@@ -1,4 +1,4 @@
-/* System call dispatch: the generated table, counters, trace, restart. */
+/* System call dispatch: the generated table, counters, restart. */
 #include "arch.h"
 #include "proc.h"
 #include "qcall.h"
@@ -11,28 +11,14 @@
 static syscall_fn const table[] = {
 #include "syscall_table.inc"
 };
-#define SYSCALL_NAME(nr, name) [nr] = #name,
-static const char *const names[] = {
-#include "syscall_table.inc"
-};
-
-static void trace(const struct trapframe *tf, u64 nr, long ret)
-{
-	char *d = comm_data();
-	const char *name = nr < ARRAY_SIZE(names) && names[nr] ? names[nr] : "?";
-	int n = ret < 0 && ret > -4096 ? snprintf(d, 512, "[%d] %s(%lx, %lx, %lx, %lx, %lx, %lx) = -%ld", current->tid, name, tf->rdi, tf->rsi,
-						  tf->rdx, tf->r10, tf->r8, tf->r9, -ret)
-				       : snprintf(d, 512, "[%d] %s(%lx, %lx, %lx, %lx, %lx, %lx) = %lx", current->tid, name, tf->rdi, tf->rsi,
-						  tf->rdx, tf->r10, tf->r8, tf->r9, (u64)ret);
-	seg_begin();
-	qcall(QC_LOG, (u32)MIN(n, 511), 0, 0, 0, 0, 0, 0);
-}
 
 void syscall_dispatch(struct trapframe *tf)
 {
 	struct qk_comm *c = comm();
 	u64 nr = (u32)tf->orig_rax;
 	long ret = -ENOSYS;
+	bool traced = unlikely(c->boot.flags & QK_BOOT_TRACE);
+	u64 since = traced ? calltrace_enter(nr) : 0;
 	c->stat_syscalls++;
 	if (likely(nr < ARRAY_SIZE(table) && table[nr])) {
 		ret = table[nr](tf->rdi, tf->rsi, tf->rdx, tf->r10, tf->r8, tf->r9);
@@ -41,8 +27,8 @@ void syscall_dispatch(struct trapframe *tf)
 		if (nr < ARRAY_SIZE(c->enosys_count))
 			c->enosys_count[nr]++;
 	}
-	if (unlikely(c->boot.flags & QK_BOOT_TRACE))
-		trace(tf, nr, ret);
+	if (traced)
+		calltrace_leave(tf, nr, ret, since);
 	/* execve and rt_sigreturn have replaced the frame: its vector says so. */
 	if (tf->vector == TF_SYSCALL)
 		tf->rax = (u64)ret;

@@ -108,6 +108,23 @@ def test_missing_calls_are_counted(quark):
     assert "445 (1x)" in done.err
 
 
+def test_debug_summary(quark):
+    done = python(quark, "import os\nfor _ in range(321): os.getppid()\nx = bytearray(40 << 20)", "--debug")
+    assert done.status == 0, done.err
+    table = done.err[done.err.index("system calls by time") :]
+    calls = {
+        fields[2]: int(fields[0])
+        for line in table.splitlines()
+        if len(fields := line.split()) == 3 and fields[0].isdigit()
+    }
+    assert calls["getppid"] == 321
+    assert calls["exit_group"] == 1
+    peak = next(int(line.split()[4]) for line in done.err.splitlines() if line.startswith("quark: peak guest memory"))
+    assert 40 << 10 <= peak <= 160 << 10
+    assert "page faults" in done.err
+    assert "host requests" in done.err
+
+
 def test_out_of_memory_ends_the_program_alone(quark):
     done = python(quark, "x = bytearray(1)\nwhile True: x += bytes(1 << 20)", "--memory", "64M")
     assert done.status in {1, 128 + 9}, done.err
