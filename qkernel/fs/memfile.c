@@ -121,6 +121,15 @@ int memfs_setattr(struct inode *i, u32 mask, const struct qk_stat *st)
 	return 0;
 }
 
+/* What is missing in memory is read from the lower file below lower_valid: a hole that reaches up to there cuts it off. One in the middle stays in memory. */
+static void punch(struct inode *i, u64 off, u64 len)
+{
+	struct memnode *m = memnode_of(i);
+	if (off < m->lower_valid && off + len >= m->lower_valid)
+		m->lower_valid = off;
+	pagecache_zero(i, off, len, m->lower_valid);
+}
+
 static int fallocate(struct file *f, int mode, u64 off, u64 len)
 {
 	struct inode *i = f->inode;
@@ -139,7 +148,7 @@ static int fallocate(struct file *f, int mode, u64 off, u64 len)
 		return -ENOSPC;
 	memfs_copy_up(i, i->size);
 	if (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE))
-		pagecache_zero(i, off, len);
+		punch(i, off, len);
 	if (!(mode & FALLOC_FL_KEEP_SIZE))
 		i->size = MAX(i->size, off + len);
 	return 0;

@@ -281,13 +281,13 @@ unsigned pagecache_around(struct inode *i, u64 index, unsigned max, paddr_t *out
 	return n;
 }
 
-void pagecache_zero(struct inode *i, u64 off, u64 len)
+void pagecache_zero(struct inode *i, u64 off, u64 len, u64 zeros_from)
 {
 	while (len && off < i->size) {
 		u64 in = off & (PAGE_SIZE - 1), part = MIN(len, PAGE_SIZE - in);
 		paddr_t p;
 		bool whole = part == PAGE_SIZE;
-		if (whole && !i->ops->readpages) {
+		if (whole && off >= zeros_from) {
 			paddr_t *s = i->cache ? slot(i->cache, off >> PAGE_SHIFT, false) : NULL;
 			if (s && *s && frame_refs(*s) == 1)
 				drop(i->cache, s);

@@ -253,8 +253,8 @@ int pagecache_get(struct inode *i, u64 index, bool create, paddr_t *out);
 int pagecache_get_run(struct inode *i, u64 index, unsigned want, paddr_t *out);
 bool pagecache_has(struct inode *i, u64 index);
 unsigned pagecache_around(struct inode *i, u64 index, unsigned max, paddr_t *out); /* inode_ops.getpages_around */
-void pagecache_truncate(struct inode *i, u64 size);     /* drops pages beyond, clears the rest of the last one; i->size is the caller's */
-void pagecache_zero(struct inode *i, u64 off, u64 len); /* a hole; keeps the size */
+void pagecache_truncate(struct inode *i, u64 size); /* drops pages beyond, clears the rest of the last one; i->size is the caller's */
+void pagecache_zero(struct inode *i, u64 off, u64 len, u64 zeros_from); /* a hole; what is missing from zeros_from on reads as zeros */
 /* First position from `off` on that is data (or a hole): of files whose pages are all there is of them. */
 u64 pagecache_seek(struct inode *i, u64 off, bool hole);
 /* Bytes that files in guest memory may hold (0: half of the memory limit); that limit, and what is left of it, in pages. */

@@ -113,9 +113,10 @@ struct task {
 	struct arch_task arch;
 	enum task_state state;
 	bool need_resched;
-	bool dying;      /* another thread ended the group or called execve: exit at the next chance */
-	s32 wake_reason; /* 0 woken, -EINTR, -ETIMEDOUT */
-	s32 sleep_clock; /* the clock that the sleep ends by, and when: CLOCK_MONOTONIC unless it is one that may jump */
+	bool out_of_memory; /* in this system call a page of its program could not be had */
+	bool dying;         /* another thread ended the group or called execve: exit at the next chance */
+	s32 wake_reason;    /* 0 woken, -EINTR, -ETIMEDOUT */
+	s32 sleep_clock;    /* the clock that the sleep ends by, and when: CLOCK_MONOTONIC unless it is one that may jump */
 	u64 sleep_when;
 	struct heap_node sleepers;  /* by the end of its sleep, CLOCK_MONOTONIC ns */
 	sigset waiting_for;         /* of a sigtimedwait in progress */

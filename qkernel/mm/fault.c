@@ -260,8 +260,10 @@ paddr_t mm_translate(struct mm *mm, vaddr_t va, u32 access)
 			return (*e & PTE_ADDR) | (va & (PAGE_SIZE - 1));
 		}
 		int r = mm_fault(mm, va, access, NULL);
-		if (r == -ENOMEM)
+		if (r == -ENOMEM) {
+			current->out_of_memory = true;
 			oom_kill();
+		}
 		if (r)
 			return 0;
 	}

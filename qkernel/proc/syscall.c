@@ -5,6 +5,7 @@
 #include "syscall.h"
 #include <asm/unistd.h>
 
+#define SYSCALL_BYTES 2 /* of the instruction */
 #define SYSCALL(nr, name, fn) extern long fn() __attribute__((weak));
 #include "syscall_table.inc"
 #define SYSCALL(nr, name, fn) [nr] = (syscall_fn)(void *)fn,
@@ -20,6 +21,7 @@ void syscall_dispatch(struct trapframe *tf)
 	bool traced = unlikely(c->boot.flags & QK_BOOT_TRACE);
 	u64 since = traced ? calltrace_enter(nr) : 0;
 	c->stat_syscalls++;
+	current->out_of_memory = false;
 	if (likely(nr < ARRAY_SIZE(table) && table[nr])) {
 		ret = table[nr](tf->rdi, tf->rsi, tf->rdx, tf->r10, tf->r8, tf->r9);
 	} else {
@@ -29,6 +31,12 @@ void syscall_dispatch(struct trapframe *tf)
 	}
 	if (traced)
 		calltrace_leave(tf, nr, ret, since);
+	/* Another process has to make room: the call begins again when it has, or this one was chosen and ends before that. */
+	if (ret == -EFAULT && current->out_of_memory && tf->vector == TF_SYSCALL) {
+		tf->rax = tf->orig_rax;
+		tf->rip -= SYSCALL_BYTES;
+		return;
+	}
 	/* execve and rt_sigreturn have replaced the frame: its vector says so. */
 	if (tf->vector == TF_SYSCALL)
 		tf->rax = (u64)ret;
@@ -45,7 +53,7 @@ void syscall_restart(struct trapframe *tf, bool handler, u64 sa_flags)
 		return;
 	}
 	tf->rax = r == -ERESTART_RESTARTBLOCK ? __NR_restart_syscall : tf->orig_rax;
-	tf->rip -= 2;
+	tf->rip -= SYSCALL_BYTES;
 }
 
 long sys_restart_syscall(void)

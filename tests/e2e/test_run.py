@@ -130,6 +130,60 @@ def test_out_of_memory_ends_the_program_alone(quark):
     assert done.status in {1, 128 + 9}, done.err
 
 
+HOG_BESIDE_A_READER = """
+import mmap, os, signal
+def hog():
+    pid = os.fork()
+    if pid == 0:
+        m = mmap.mmap(-1, 1 << 30, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000)  # NORESERVE
+        for at in range(0, 1 << 30, 4096):
+            m[at] = 1
+        os._exit(0)
+    return pid
+zeros = os.open("/dev/zero", os.O_RDONLY)
+m = mmap.mmap(-1, 16 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+pages = memoryview(m)
+for _ in range(3):
+    pid = hog()
+    done = 0
+    while not done:
+        for at in range(0, len(m), 4096):
+            os.readv(zeros, [pages[at : at + 4096]])
+        m.madvise(mmap.MADV_DONTNEED)
+        done, status = os.waitpid(pid, os.WNOHANG)
+    print(os.waitstatus_to_exitcode(status), flush=True)
+"""
+
+
+def test_out_of_memory_in_a_call_is_no_bad_address(quark):
+    done = python(quark, HOG_BESIDE_A_READER, "--memory", "96M")
+    assert (done.status, done.out) == (0, "-9\n-9\n-9\n"), done.err
+
+
+HOLES = """
+import ctypes, os
+fd = os.open("/usr/lib/x86_64-linux-gnu/libcrypto.so.3", os.O_RDWR)
+size = os.fstat(fd).st_size
+free = lambda: os.statvfs("/").f_bfree * 4096
+for at in range(0, size, 4096):
+    os.pwrite(fd, b"x", at)
+full = free()
+def punch(at, n):
+    assert ctypes.CDLL(None).fallocate(fd, 3, ctypes.c_long(at), ctypes.c_long(n)) == 0
+half = size // 2 + 100
+punch(half, size)
+print(free() - full > size // 2 - (1 << 20))
+print(os.pread(fd, 1 << 24, half) == bytes(size - half), os.pread(fd, 1, half - half % 4096) == b"x")
+punch(0, half)
+print(os.pread(fd, 1 << 24, 0) == bytes(size), os.fstat(fd).st_size == size)
+"""
+
+
+def test_holes_in_a_changed_rootfs_file_free_memory(quark):
+    done = python(quark, HOLES)
+    assert done.out == "True\nTrue True\nTrue True\n", done.err
+
+
 def test_interrupt(quark):
     p = quark.start("run", "--", PYTHON, "-u", "-c", "import time; print('up'); time.sleep(60)")
     assert p.stdout.readline() == b"up\n"
