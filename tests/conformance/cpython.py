@@ -186,7 +186,7 @@ def page() -> str:
 
 Native Linux is the oracle. `make conformance` runs CPython 3.11's own tests (Debian's libpython3.11-testsuite) in sandboxes and natively, one
 process a module, and compares case by case. What counts are the cases that pass natively where every address family but AF_UNIX is refused: they
-need no network. The cases that differ are tried {TRIES} times. The bar is {BAR} % of these cases; `make test` runs the modules of
+need no network. The cases that differ are tried {TRIES} times. The bar for all modules is {BAR} % of these cases; `make test` runs the modules of
 tests/conformance/cpython_ci.txt, `make conformance` all of them. A difference that is not in this table fails both.
 
 | case | reason |
@@ -196,8 +196,8 @@ This page is written by `make docs` from tests/conformance/cpython_known.toml.
 """
 
 
-def run(chosen: list[str], jobs: int, report: Path | None) -> int:
-    """Compare modules, `jobs` at a time; print the differences and the share. 1 when it is below the bar or a difference is not known."""
+def run(chosen: list[str], jobs: int, report: Path | None, bar: float) -> int:
+    """Compare modules, `jobs` at a time; print the differences and the share. 1 when it is below `bar` or a difference is not known."""
     patterns = known()
     done: list[Comparison] = []
     unknown = 0
@@ -220,9 +220,11 @@ def run(chosen: list[str], jobs: int, report: Path | None) -> int:
                 report.write_text(json.dumps([asdict(d) for d in done], indent=1))
     passing, same = sum(d.native for d in done), sum(d.guest for d in done)
     share = 100 * same / passing if passing else 0.0
-    print(f"{same} of {passing} cases that pass natively pass in the sandbox: {share:.2f} % (bar {BAR} %)")
+    print(f"{same} of {passing} cases that pass natively pass in the sandbox: {share:.2f} %")
+    if share < bar:
+        print(f"the bar is {bar} %")
     print(f"{unknown} differences without a reason")
-    return int(share < BAR or unknown > 0)
+    return int(share < bar or unknown > 0)
 
 
 def main() -> int:
@@ -249,7 +251,8 @@ def main() -> int:
         print("libpython3.11-testsuite is missing: `make system` installs it", file=sys.stderr)
         return 2
     chosen = options.modules or (options.list.read_text().split() if options.list else modules())
-    return run(chosen, options.jobs, options.json)
+    # The known differences lie in few modules: the share of these alone says nothing.
+    return run(chosen, options.jobs, options.json, 0.0 if options.modules or options.list else BAR)
 
 
 if __name__ == "__main__":
