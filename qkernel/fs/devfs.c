@@ -107,7 +107,7 @@ int chrdev_open(struct inode *i, struct file *f, u32 oflags)
 		f->ops = devices[k].ops;
 		return 0;
 	}
-	return i->rdev >> 8 == PTS_MAJOR ? pts_open((u32)(i->rdev & 0xff) | (u32)(i->rdev >> 12 & 0xfff00), f, oflags) : -ENXIO;
+	return (i->rdev >> 8 & 0xfff) == PTS_MAJOR ? pts_open((u32)(i->rdev & 0xff) | (u32)(i->rdev >> 12 & 0xfff00), f, oflags) : -ENXIO;
 }
 
 int special_open(struct inode *i, struct file *f, u32 oflags)

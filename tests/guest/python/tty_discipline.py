@@ -161,7 +161,22 @@ def minimum_and_time():
         print("min", least, "time", tenths, os.read(slave, 10))
 
 
+def many():
+    """More than the 256 that a device number of sixteen bits could tell apart."""
+    pairs = [os.openpty() for _ in range(300)]
+    print(
+        "pairs",
+        len(pairs),
+        "named after their minor",
+        all(os.ttyname(s) == f"/dev/pts/{os.minor(os.fstat(s).st_rdev)}" for _, s in pairs),
+    )
+    for master, slave in pairs:
+        os.close(slave)
+        os.close(master)
+
+
 keys()
 packets()
 ends()
 minimum_and_time()
+many()
