@@ -2,7 +2,7 @@
 # Quark's sandboxes run on that: with nested paging and with shadow paging. This machine's root is the bed's, read-only.
 
 HARDWARE_BED := build/hardware
-HARDWARE_SECONDS ?= 280
+HARDWARE_SECONDS ?= 900
 
 .PHONY: test-hardware
 test-hardware: $(READY) $(HARDWARE_BED)/.ready

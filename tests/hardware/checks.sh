@@ -55,7 +55,7 @@ wait
 
 # Guest tests, natively and in a sandbox. Left out: those that need arguments, take minutes in an emulated processor, or look at the bed itself.
 skip=' fuzz load_args load_exit load_stdin mem_stack_dies cpu_kernels mem_random file_random dev_nodes event_poll sys_misc '
-skip+='overlay_names overlay_write threads_mix avx_threads hash_chain output_stream files_churn pipes_ring sleepers sockets_echo timers_signals '
+skip+='mem_mtime overlay_names overlay_write threads_mix avx_threads hash_chain output_stream files_churn pipes_ring sleepers sockets_echo timers_signals '
 # The tests look at the clock, and an emulated processor on a busy machine is late at times, natively too: three tries, and a test that fails
 # natively each time says nothing about the guest.
 for program in build/guest/static/*; do
