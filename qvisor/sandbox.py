@@ -132,7 +132,7 @@ class Sandbox:
         boot.disk_mib = self.spec.disk >> 20
         boot.uid, boot.gid = self.spec.uid, self.spec.gid
         boot.ignored_signals = self.spec.ignored_signals
-        env = [f"{k}={v}" for k, v in self.spec.env.items()]
+        env = [f"{k}={v}" for k, v in self.spec.environment().items()]
         targets = [v.target for v in self.spec.volumes]
         boot.argc, boot.envc, boot.nmounts = len(self.spec.argv), len(env), len(targets)
         for i, flags in enumerate(self._mount_flags):

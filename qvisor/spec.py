@@ -129,6 +129,7 @@ class SandboxSpec:
         "hostname",
         "ignored_signals",
         "memory",
+        "reseed",
         "ring",
         "rootfs",
         "uid",
@@ -150,6 +151,7 @@ class SandboxSpec:
         gid: int = 0,
         ignored_signals: int = 0,
         disk: int = 0,
+        reseed: bool = False,
     ) -> None:
         self.argv = argv
         self.env = env or {}
@@ -162,7 +164,15 @@ class SandboxSpec:
         self.uid = uid
         self.gid = gid
         self.disk = disk
+        self.reseed = reseed  # the program starts with the library RESEED preloaded; `env` stays what the caller gave
         self.ignored_signals = ignored_signals  # bit n-1: the program starts with signal n ignored
+
+    def environment(self) -> dict[str, str]:
+        """What the program starts with: `env`, and with `reseed` the library by which OpenSSL and others notice that they run in a clone."""
+        wanted = self.env.get("LD_PRELOAD", "")
+        if not self.reseed or RESEED in wanted.replace(":", " ").split():
+            return self.env
+        return {**self.env, "LD_PRELOAD": f"{wanted}:{RESEED}" if wanted else RESEED}
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types, for a snapshot's metadata."""
@@ -174,7 +184,14 @@ class SandboxSpec:
     def to_strings(self) -> list[str]:
         """As a flat list, for the layout that clones read."""
         out = [self.cwd, self.rootfs, str(self.memory), self.ring, self.hostname, str(self.uid), str(self.gid)]
-        out += [str(self.ignored_signals), str(self.disk), str(len(self.argv)), *self.argv, str(len(self.env))]
+        out += [
+            str(self.ignored_signals),
+            str(self.disk),
+            str(int(self.reseed)),
+            str(len(self.argv)),
+            *self.argv,
+            str(len(self.env)),
+        ]
         for k, v in self.env.items():
             out += [k, v]
         for volume in self.volumes:
@@ -184,12 +201,12 @@ class SandboxSpec:
     @staticmethod
     def from_strings(strings: list[str]) -> SandboxSpec:
         """Reverse `to_strings`."""
-        cwd, rootfs, memory, ring, hostname, uid, gid, ignored, disk, argc = strings[:10]
-        rest = strings[10 + int(argc) :]
+        cwd, rootfs, memory, ring, hostname, uid, gid, ignored, disk, reseed, argc = strings[:11]
+        rest = strings[11 + int(argc) :]
         envc = int(rest[0])
         pairs, volumes = rest[1 : 1 + 2 * envc], rest[1 + 2 * envc :]
         return SandboxSpec(
-            tuple(strings[10 : 10 + int(argc)]),
+            tuple(strings[11 : 11 + int(argc)]),
             env=dict(zip(pairs[::2], pairs[1::2], strict=True)),
             cwd=cwd,
             rootfs=rootfs,
@@ -201,6 +218,7 @@ class SandboxSpec:
             gid=int(gid),
             ignored_signals=int(ignored),
             disk=int(disk),
+            reseed=reseed == "1",
         )
 
     @staticmethod
@@ -210,14 +228,6 @@ class SandboxSpec:
         volumes = tuple(Volume(*v) for v in fields.pop("volumes"))
         argv = tuple(fields.pop("argv"))
         return SandboxSpec(argv, volumes=volumes, **fields)
-
-
-def preload_reseed(spec: SandboxSpec) -> SandboxSpec:
-    """The specification with the library preloaded by which OpenSSL and others notice that they run in a clone (docs/clones.md)."""
-    wanted = spec.env.get("LD_PRELOAD", "")
-    if RESEED not in wanted.replace(":", " ").split():
-        spec.env = {**spec.env, "LD_PRELOAD": f"{wanted}:{RESEED}" if wanted else RESEED}
-    return spec
 
 
 def parse_memory(text: str) -> int:

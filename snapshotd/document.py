@@ -43,7 +43,9 @@ def check_spec(spec: Any) -> None:
     Raises:
         CorruptBlobError: it is none, or has more than one.
     """
-    _require(isinstance(spec, dict) and set(spec) == set(SandboxSpec.__slots__), "spec")
+    # A snapshot from before `reseed` has the library in its environment.
+    _require(isinstance(spec, dict) and {*spec, "reseed"} == set(SandboxSpec.__slots__), "spec")
+    _require(isinstance(spec.get("reseed", False), bool), "spec.reseed")
     for key in ("cwd", "rootfs", "hostname"):
         _require(_is_text(spec[key]), f"spec.{key}")
     _require(spec["ring"] in RINGS, "spec.ring")

@@ -12,7 +12,6 @@ from quark.cli.output import local_time, megabytes, print_fields, print_json, pr
 from quark.cli.progress import Counted, Progress, each
 from quark.cli.sandbox_options import build_spec
 from quark.errors import FileAccessError, SnapshotFilesError, UsageError
-from qvisor.spec import preload_reseed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +34,8 @@ def create(context: Context, parsed: Parsed) -> int:
     from quark.cli.create import create_snapshot, parse_timeout
 
     value = "" if chosen[0] == "--ready-file" else parsed.one(chosen[0])
-    spec = build_spec(parsed) if parsed.flag("--no-reseed") else preload_reseed(build_spec(parsed))
+    spec = build_spec(parsed)
+    spec.reseed = not parsed.flag("--no-reseed")
     timeout, debug = parse_timeout(parsed.one("--timeout")), parsed.flag("--debug")
     status = create_snapshot(
         context,

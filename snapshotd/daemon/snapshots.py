@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from quark.errors import FieldError, QuarkError
 from quark.snapshot.v1 import snapshots_pb2 as sn
 from quark.snapshot.v1.snapshots_pb2_grpc import SnapshotServiceServicer
-from qvisor.spec import preload_reseed
 from snapshotd import dependencies
 from snapshotd.daemon import convert
 from snapshotd.daemon.pipe import Abandoned, Pipe, Steps, in_thread
@@ -50,8 +49,7 @@ class SnapshotService(Service, SnapshotServiceServicer):
     ) -> AsyncIterator[sn.CreateSnapshotResponse]:
         """Run to the capture point and store."""
         spec = convert.spec_of(request.spec)
-        if not request.no_reseed:
-            preload_reseed(spec)
+        spec.reseed = not request.no_reseed
         kind = request.WhichOneof("trigger") or "ready_file"
         trigger = {
             "ready_file": ("file", ""),
