@@ -11,9 +11,9 @@ from google.rpc import error_details_pb2
 
 from quark.errors import DaemonLostError, QuarkError, SnapshotFilesError, UsageError, named_error
 from quark.paths import state_root
+from quark.sizes import parse_disk, parse_memory, parse_slot
 from quark.snapshot.v1 import sandboxes_pb2 as sb
 from quark.snapshot.v1 import snapshots_pb2 as sn
-from qvisor.spec import parse_disk, parse_memory, parse_slot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

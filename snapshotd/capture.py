@@ -7,10 +7,10 @@ import time
 from itertools import chain
 
 from quark.errors import CaptureError
+from quark.sizes import MEMORY_MAX
 from qvisor import kernel
 from qvisor._native import ffi, lib
 from qvisor.machine import check
-from qvisor.spec import MEMORY_MAX
 from snapshotd.digests import Digests
 from snapshotd.files import FIRST_GFN, contents, end, from_handles, plan, survey
 from snapshotd.layout import RUN

@@ -6,8 +6,9 @@ import base64
 import binascii
 from typing import Any
 
+from quark.sizes import MEMORY_MAX, SLOT, is_slot_name
 from quark.store_errors import CorruptBlobError
-from qvisor.spec import MEMORY_MAX, MOUNTS_MAX, SLOT, SandboxSpec, is_slot_name
+from qvisor.spec import MOUNTS_MAX, SandboxSpec
 
 ID_MAX = 1 << 32
 COUNT_MAX = 1 << 63

@@ -20,11 +20,12 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from quark.errors import CaptureError, PagerLostError, QuarkError, SnapshotFilesError
+from quark.sizes import MEMORY_MAX
 from qvisor import kernel
 from qvisor._native import ffi, lib
 from qvisor.cold import boot
 from qvisor.machine import Machine
-from qvisor.spec import MEMORY_MAX, Changes, SandboxSpec
+from qvisor.spec import Changes, SandboxSpec
 from snapshotd import wire
 from snapshotd.capture import Frozen
 from snapshotd.client import LOST

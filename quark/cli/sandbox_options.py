@@ -6,16 +6,8 @@ import _signal  # type: ignore[import-not-found]  # has no stubs; `signal` would
 import os
 
 from quark.errors import UsageError
-from qvisor.spec import (
-    MEMORY_DEFAULT,
-    Changes,
-    SandboxSpec,
-    parse_disk,
-    parse_memory,
-    parse_slot,
-    parse_slot_volume,
-    parse_volume,
-)
+from quark.sizes import MEMORY_DEFAULT, parse_disk, parse_memory, parse_slot
+from qvisor.spec import Changes, SandboxSpec, parse_slot_volume, parse_volume
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -96,7 +96,7 @@ _COMMANDS = (
         "run a program in a sandbox, cold or from a snapshot",
         (
             "[OPTIONS] [--] PROGRAM [ARGS...]",
-            "--from-snapshot NAME [-e K=V] [-v SLOT=HOSTDIR] [--cwd DIR] [--memory SIZE] [--disk SIZE] [--timing] [--] [ARGS...]",
+            "--from-snapshot NAME [-e K=V] [-v SLOT=HOSTDIR] [--memory SIZE] [--timing] [--] [ARGS...]",
         ),
         (
             *SANDBOX,

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from quark.errors import FieldError, named_error
+from quark.sizes import MEMORY_DEFAULT, MEMORY_MAX, MIB, SLOT, Volume, is_slot_name
 from quark.snapshot.v1 import sandboxes_pb2 as sb
 from quark.snapshot.v1 import snapshots_pb2 as sn
-from qvisor.spec import MEMORY_DEFAULT, MEMORY_MAX, MIB, SLOT, Changes, SandboxSpec, Volume, is_slot_name
+from qvisor.spec import Changes, SandboxSpec
 from snapshotd.daemon import sandbox as states
 from snapshotd.daemon.errors import told
 

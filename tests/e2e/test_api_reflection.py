@@ -14,7 +14,7 @@ PACKAGE = "quark.snapshot.v1"
 METHODS = {
     "SnapshotService": {
         "CreateSnapshot", "GetSnapshot", "ListSnapshots", "DeleteSnapshot", "FlattenSnapshot", "ExportSnapshot", "ImportSnapshot",
-        "WarmSnapshot", "CoolSnapshot", "CollectGarbage", "CheckStore",
+        "WarmSnapshot", "CoolSnapshot", "CollectGarbage", "CheckStore", "CheckSnapshot",
     },
     "SandboxService": {
         "RunSandbox", "GetSandbox", "ListSandboxes", "WaitSandbox", "KillSandbox", "PauseSandbox", "ResumeSandbox", "AttachSandbox",

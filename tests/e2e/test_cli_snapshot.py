@@ -13,7 +13,7 @@ READY = "import os; f = os.open('/dev/quark', os.O_RDWR); os.write(f, b'ready\\n
 SHOWN = {
     "name", "id", "parent", "created_ns", "pages_total", "pages_zero", "pages_same", "pages_new", "bytes_stored", "memory_used_bytes",
     "cache_dropped_bytes", "ram_bytes", "pause_us", "argv", "rootfs", "trigger", "kernel", "ring", "working_set",
-    "self_contained",
+    "self_contained", "volume_slots",
 }  # fmt: skip
 
 

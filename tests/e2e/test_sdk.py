@@ -120,7 +120,9 @@ def test_export_and_import(client):
     client.delete_snapshot("s")
     stream.seek(0)
     back = client.import_snapshot(stream, "t")
-    assert (back.id, back.name, back.argv) == (made.id, "t", ("/bin/sh", "-c", READY))
+    # What it depends on came with it: a snapshot that contains its files is another one.
+    assert back.id != made.id
+    assert (back.name, back.argv) == ("t", ("/bin/sh", "-c", READY))
     assert client.run(snapshot="t").stdout == b"on\n"
     assert [p.kind for p in client.check_store()] == ["leftover"]
     assert client.collect_garbage().snapshots == 1

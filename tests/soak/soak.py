@@ -137,8 +137,7 @@ class Soak:
     @property
     def catalogue(self) -> str:
         """The domain's SQLite file."""
-        (path,) = (p for p in (self.root / "domains" / "default").iterdir() if p.suffix in {".db", ".sqlite"})
-        return str(path)
+        return str(self.root / "domains" / "default" / "catalogue.db")
 
     def quiet(self) -> Sample:
         """Collect until nothing is held any more, and sample when nothing changes."""
