@@ -139,6 +139,10 @@ void pt_move(struct mm *mm, vaddr_t from, vaddr_t to, u64 len)
 			frame_put(*e & PTE_ADDR);
 			mm->pages--;
 		} else {
+			if (holds_frame(*d)) { /* the new place came with the pages at hand (fault_ahead) */
+				frame_put(*d & PTE_ADDR);
+				mm->pages--;
+			}
 			*d = *e;
 		}
 		*e = 0;

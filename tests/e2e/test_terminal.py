@@ -89,8 +89,8 @@ def test_top(quark, terminal):
 
 
 def test_vim(quark, terminal):
-    t = terminal(quark.command("run", "--", "/bin/sh", "-c", "vim -N -u NONE /tmp/x; cat /tmp/x"))
-    t.until(b"[New]")
+    t = terminal(quark.command("run", "--", "/bin/sh", "-c", "cd $(mktemp -d); vim -N -u NONE text; cat text"))
+    t.until(b"[New")
     t.write(b"iwritten in vim\x1b:wq\r")
     t.until(b"written in vim\r\n", 30)
     assert t.end()[0] == 0

@@ -1,7 +1,7 @@
 /* Drives address spaces: mapping, protection, moving, faults, fork. Input: commands; output of each: its result and the areas of the current one.
  * What cannot be seen from outside is checked here: page tables against areas, and translations that the processor still has.
  * before: guest_memory.h
- * sources: mm/frame.c mm/vma.c mm/mmap.c mm/pagetable.c mm/mm.c mm/fault.c */
+ * sources: mm/frame.c mm/vma.c mm/mmap.c mm/pagetable.c mm/mm.c mm/fault.c mm/advise.c mm/usage.c */
 #include "areas.h"
 
 #include "../../../qkernel/mm/vma.h"

@@ -115,6 +115,15 @@ unsigned file_get_shared_around(struct file *f, u64 index, unsigned max, paddr_t
 {
 	return file_get_pages_around(f, index, max, out);
 }
+bool pagecache_has(struct inode *i, u64 index)
+{
+	const struct backing *b = (const struct backing *)((const char *)i - offsetof(struct backing, inode));
+	return index < b->pages && b->frame[index];
+}
+u64 real_ns(void)
+{
+	return 0;
+}
 int inode_deny_write(struct inode *i)
 {
 	(void)i;
