@@ -59,8 +59,11 @@ static unsigned first_frames(struct inode *i, paddr_t *frames)
 	unsigned n = 0;
 	if (!S_ISREG(i->mode) || pages > FIRST_PAGES || pagecache_pages(i) || frames_free() < 512)
 		return 0;
-	while (n < pages && (frames[n] = frame_alloc(0)))
-		n++;
+	for (; n < pages; n++) {
+		frames[n] = frame_alloc(0);
+		if (!frames[n])
+			break;
+	}
 	return n;
 }
 

@@ -119,7 +119,7 @@ int memfs_setxattr(struct inode *i, const char *name, const void *value, size_t 
 		return -ENODATA;
 	if (value)
 		err = xattr_put(s, name, value, n);
-	else
+	else if (x)
 		xattr_drop(s, x);
 	if (!err)
 		i->ctime_ns = (s64)real_ns();

@@ -93,8 +93,11 @@ static long clone_task(const struct clone_args *a)
 	t->fs = flags & CLONE_FS ? current->fs : fs_ctx_clone(current->fs);
 	if (!t->files || !t->fs)
 		goto no_files;
-	if (flags & CLONE_PIDFD && (err = give_pidfd(p, a->pidfd)))
-		goto no_files;
+	if (flags & CLONE_PIDFD) {
+		err = give_pidfd(p, a->pidfd);
+		if (err)
+			goto no_files;
+	}
 	if (flags & CLONE_FILES)
 		t->files->refs++;
 	if (flags & CLONE_FS)

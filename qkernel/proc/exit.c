@@ -268,7 +268,6 @@ static long wait_child(int type, s32 id, u64 options, s32 *status, struct siginf
 			return r == -ESRCH ? -ECHILD : r;
 		type = P_PID;
 		id = p->pid;
-		r = 0;
 	}
 	if (nonblock && !(options & WNOHANG)) {
 		r = collect(type, id, options, status, info, times);

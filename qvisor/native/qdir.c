@@ -36,7 +36,7 @@ static int64_t list_one(struct qv *vm, int dir, const char *name, uint64_t cooki
 	e->cookie = cookie;
 	e->len = (uint32_t)head;
 	e->chain = 0;
-	strcpy(e->name, name);
+	memcpy(e->name, name, strlen(name) + 1);
 	return (int64_t)head;
 }
 

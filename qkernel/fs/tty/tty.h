@@ -88,7 +88,7 @@ bool ldisc_output(struct pty *p, u8 c);   /* one byte through output processing;
 void ldisc_echo_raw(struct pty *p, u8 c); /* as ldisc_output; dropped when there is no room */
 void ldisc_echo(struct pty *p, u8 c);     /* ^X for control characters */
 void ldisc_finish_erasing(struct pty *p);
-void ldisc_erase(struct pty *p, u8 c); /* VERASE, VWERASE, VKILL */
+void ldisc_erase(struct pty *p, u8 key); /* VERASE, VWERASE, VKILL */
 void ldisc_start(struct pty *p);
 void ldisc_stop(struct pty *p);
 /* ldisc_in.c */
