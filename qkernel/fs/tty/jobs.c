@@ -31,16 +31,17 @@ void tty_signal(s32 pgrp, int sig)
 {
 	struct process *p;
 	struct siginfo info = {.si_signo = sig, .si_code = SI_KERNEL};
-	/* NOLINTBEGIN(clang-analyzer-core.NullDereference): a list leads from its head back to it */
+	if (!pgrp)
+		return;
 	list_for_each (p, &all_processes, all)
-		if (pgrp && p->pgid == pgrp && !p->zombie)
+		if (p->pgid == pgrp && !p->zombie)
 			send_signal(p, sig, &info);
-	/* NOLINTEND(clang-analyzer-core.NullDereference) */
 }
 
 bool group_orphaned(s32 pgrp, const struct process *without)
 {
 	const struct process *p;
+	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): a list leads from its head back to it */
 	list_for_each (p, &all_processes, all) {
 		if (p == without || p->pgid != pgrp || p->zombie)
 			continue;
