@@ -51,7 +51,7 @@ def test_job_control_inside(bash):
     time.sleep(0.5)
     bash.write(b"\n")  # the shell tells of jobs before a prompt
     bash.until(b"Stopped")
-    bash.write(b"kill -9 %1; wait; exit 6\n")
+    bash.write(b"kill -9 %1; sleep 1; wait; exit 6\n")
     assert bash.end()[0] == 6
 
 
