@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from quark.bench import verdict as v
-from quark.bench.arms import Arm, Comparison, until_clear
+from quark.bench.arms import BLOCKS_MIN, Arm, Comparison, until_clear
 from quark.bench.history import History, judge
 from quark.errors import FileAccessError, QuarkError
 
@@ -103,7 +103,10 @@ def side_by_side(measured: Callable[[], Arm], baseline: Callable[[], Arm], *, mo
         comparison.add(measured(), baseline())
 
     def judge_all(comparison: Comparison) -> list[str]:
-        return [v.verdict(comparison.ratio(s), noise=NOISE, limit=LIMIT) for s in ("", *comparison.steps())]
+        said = [v.verdict(comparison.ratio(s), noise=NOISE, limit=LIMIT) for s in ("", *comparison.steps())]
+        # Many steps are judged, each time after each block: what seems slower is measured as long again before it is said.
+        early = len(comparison.blocks) < 2 * BLOCKS_MIN
+        return [v.UNCLEAR if early and s == v.SLOWER else s for s in said]
 
     comparison = until_clear(add, judge_all, most=most)
     lines = []

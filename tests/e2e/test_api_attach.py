@@ -8,25 +8,36 @@ import pytest
 from quark.snapshot.v1 import sandboxes_pb2 as sb
 
 PYTHON = "/usr/bin/python3.11"
+# A signal between the check for signals and a call that waits would be seen by Python after the call: the wake-up descriptor has no such gap.
 SIGNALS = """
 import os, signal, sys
 def got(number, frame):
     os.write(1, b'got %d\\n' % number)
+woken, wake = os.pipe()
+os.set_blocking(wake, False)
+signal.set_wakeup_fd(wake)
 for number in map(int, sys.argv[1:]):
     signal.signal(number, got)
 print('up', flush=True)
 while True:
-    signal.pause()
+    os.read(woken, 1)
 """
 RESIZED = """
-import os, signal
+import os, select, signal
 def show(*_):
     size = os.get_terminal_size()
     os.write(1, b'%d x %d\\n' % (size.lines, size.columns))
+woken, wake = os.pipe()
+os.set_blocking(wake, False)
+signal.set_wakeup_fd(wake)
 signal.signal(signal.SIGWINCH, show)
 print('up', os.isatty(0), os.isatty(1), os.isatty(2), flush=True)
 while True:
-    print('line', input(), flush=True)
+    ready, _, _ = select.select([0, woken], [], [])
+    if woken in ready:
+        os.read(woken, 1)
+    if 0 in ready:
+        print('line', input(), flush=True)
 """
 
 
