@@ -13,7 +13,7 @@ MEMORY_DEFAULT = 1 << 30
 MIB = 1 << 20
 MEMORY_MAX = 32 << 30
 VOLUME_STRINGS = 4
-UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 class Volume:
@@ -81,6 +81,18 @@ def parse_disk(text: str) -> int:
     if not MIB <= size <= MEMORY_MAX:
         raise MemorySizeError(f"disk size {text} is out of range: 1M to 32G")
     return size // MIB * MIB
+
+
+def check_disk(disk: int, memory: int) -> None:
+    """Files that a sandbox writes are in its memory: refuse a limit that is beyond it. Bytes; 0: the default, which fits.
+
+    Raises:
+        MemorySizeError: more disk than memory.
+    """
+    if memory and disk > memory:
+        raise MemorySizeError(
+            f"disk size {disk // MIB}M is more than the memory, {memory // MIB}M, which has the files: give --memory as well"
+        )
 
 
 def parse_slot(text: str) -> Volume:

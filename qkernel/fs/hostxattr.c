@@ -5,12 +5,25 @@
 #include <linux/stat.h>
 #include <linux/xattr.h>
 
+/* An open file of a volume is asked by its handle: its name may be gone, or another's. */
+static bool by_handle(const struct inode *i)
+{
+	return (i->iflags & I_VOLATILE) && hostnode_of(i)->opens && hostnode_of(i)->handle >= 0;
+}
+
+static u64 subject_of(const struct inode *i)
+{
+	return by_handle(i) ? (u64)hostnode_of(i)->handle : hostnode_of(i)->root;
+}
+
 /* The data area gets the file's path, the attribute's name and n bytes of value; their length or -errno. */
 static long request(struct inode *i, const char *name, const void *value, size_t n)
 {
-	if (!i->nlink)
+	if (by_handle(i))
+		comm_data()[0] = 0;
+	else if (!i->nlink)
 		return -ESTALE; /* its path names nothing, or something else */
-	if (!host_path(i, comm_data(), PATH_MAX))
+	else if (!host_path(i, comm_data(), PATH_MAX))
 		return -ENAMETOOLONG;
 	size_t at = strlen(comm_data()) + 1, len = name ? strlen(name) + 1 : 0;
 	if (at + len + n > QK_DATA_SIZE)
@@ -26,7 +39,7 @@ static long host_asks(struct inode *i, enum qk_op op, const char *name, char *ou
 	long n = request(i, name, NULL, 0);
 	if (n < 0)
 		return n;
-	n = qcall(op, (u32)n, hostnode_of(i)->root, 0, 0, 0, 0, 0);
+	n = qcall(op, (u32)n, subject_of(i), 0, by_handle(i), 0, 0, 0);
 	if (n > 0) {
 		n = MIN(n, (long)MIN(room, (size_t)QK_DATA_SIZE));
 		memcpy(out, comm_data(), (size_t)n);
@@ -56,5 +69,5 @@ int host_setxattr(struct inode *i, const char *name, const void *value, size_t s
 	if (n < 0)
 		return (int)n;
 	host_doubt(i);
-	return (int)qcall(value ? QC_SETXATTR : QC_REMOVEXATTR, (u32)n, hostnode_of(i)->root, flags, 0, 0, 0, 0);
+	return (int)qcall(value ? QC_SETXATTR : QC_REMOVEXATTR, (u32)n, subject_of(i), flags, by_handle(i), 0, 0, 0);
 }

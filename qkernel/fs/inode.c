@@ -94,7 +94,7 @@ int inode_getattr(struct inode *i, struct qk_stat *st)
 	return 0;
 }
 
-static bool in_group(u32 gid)
+bool inode_in_group(u32 gid)
 {
 	const struct process *p = current->proc;
 	if (p->fsgid == gid)
@@ -115,7 +115,7 @@ int inode_permission(struct inode *i, u32 may)
 	u32 mode = i->mode;
 	if (p->fsuid == i->uid)
 		mode >>= 6;
-	else if (in_group(i->gid))
+	else if (inode_in_group(i->gid))
 		mode >>= 3;
 	return (mode & may) == may ? 0 : -EACCES;
 }

@@ -1,6 +1,7 @@
 /* Names of the file system in memory, and how a lower tree shows through them. */
 #include "memfs.h"
 #include <asm/statfs.h>
+#include <linux/capability.h>
 #include <linux/stat.h>
 
 static const struct inode_ops dir_ops, link_ops, special_ops;
@@ -28,9 +29,21 @@ struct inode *memfs_new(struct memsuper *s, u32 mode, u64 rdev)
 	return i;
 }
 
+struct inode *memfs_create(struct memsuper *s, u32 mode, u64 rdev, u64 extra)
+{
+	u64 bytes = sizeof(struct inode) + sizeof(struct memnode) + extra;
+	struct inode *i = disk_has_room(bytes) ? memfs_new(s, mode, rdev) : NULL;
+	if (i) {
+		memnode_of(i)->charged = bytes;
+		disk_charge((s64)bytes);
+	}
+	return i;
+}
+
 void memfs_evict(struct inode *i)
 {
 	struct memnode *m = memnode_of(i);
+	disk_charge(-(s64)(m->charged + m->names_charged));
 	names_free(&m->kids);
 	memfs_xattrs_free(i);
 	if (m->counted)
@@ -156,14 +169,28 @@ static void touch(struct inode *dir)
 	dir->mtime_ns = dir->ctime_ns = (s64)real_ns();
 }
 
+static u64 entry_bytes(const char *name)
+{
+	return sizeof(struct entry) + strlen(name) + 1;
+}
+
 static int add(struct inode *dir, const char *name, struct inode *i)
 {
 	if (!dir->nlink) { /* removed while a program was in it */
 		inode_put(i);
 		return -ENOENT;
 	}
-	if (!names_set(&memnode_of(dir)->kids, name, i))
+	struct memnode *d = memnode_of(dir);
+	/* The walk has looked for the name: what is not among the entries, not even as hidden, is not below. */
+	bool fresh = !names_find(&d->kids, name);
+	struct entry *e = names_set(&d->kids, name, i);
+	if (!e)
 		return -ENOSPC;
+	if (fresh) {
+		e->only_here = true;
+		d->names_charged += entry_bytes(name);
+		disk_charge((s64)entry_bytes(name));
+	}
 	if (S_ISDIR(i->mode))
 		dir->nlink++;
 	dir->size += 32;
@@ -171,7 +198,7 @@ static int add(struct inode *dir, const char *name, struct inode *i)
 	return 0;
 }
 
-/* Takes the entry away; over a lower directory it must keep hiding the name there. */
+/* Takes the entry away; over a lower directory that has the name it must keep hiding it. */
 static void take_away(struct inode *dir, const char *name)
 {
 	struct memnode *d = memnode_of(dir);
@@ -181,20 +208,28 @@ static void take_away(struct inode *dir, const char *name)
 	if (e->inode && S_ISDIR(e->inode->mode) && dir->nlink > 2)
 		dir->nlink--;
 	dir->size -= MIN(dir->size, 32u);
-	if (d->lower)
+	if (d->lower && !e->only_here) {
 		names_set(&d->kids, name, NULL);
-	else
+	} else {
+		u64 bytes = e->only_here ? entry_bytes(name) : 0;
+		d->names_charged -= bytes;
+		disk_charge(-(s64)bytes);
 		names_del(&d->kids, e);
+	}
 	touch(dir);
 }
 
 static int create(struct inode *dir, const char *name, u32 mode, u64 rdev, struct inode **out)
 {
-	struct inode *i = memfs_new(memnode_of(dir)->super, mode, rdev);
+	struct inode *i = memfs_create(memnode_of(dir)->super, mode, rdev, 0);
 	if (!i)
 		return -ENOSPC;
-	if (dir->mode & S_ISGID)
+	if (dir->mode & S_ISGID) {
 		i->gid = dir->gid;
+		/* As for chmod: nobody makes a program of a group that it is not in. */
+		if ((mode & S_IXGRP) && !inode_in_group(i->gid) && !(current->proc->cap_eff >> CAP_FSETID & 1))
+			i->mode &= ~S_ISGID;
+	}
 	inode_get(i);
 	int r = add(dir, name, i);
 	if (r)
@@ -206,7 +241,7 @@ static int create(struct inode *dir, const char *name, u32 mode, u64 rdev, struc
 
 static int mkdir(struct inode *dir, const char *name, u32 mode)
 {
-	struct inode *i = memfs_new(memnode_of(dir)->super, S_IFDIR | mode, 0);
+	struct inode *i = memfs_create(memnode_of(dir)->super, S_IFDIR | mode, 0, 0);
 	if (!i)
 		return -ENOSPC;
 	if (dir->mode & S_ISGID) {
@@ -362,6 +397,8 @@ static int link(struct inode *target, struct inode *dir, const char *name)
 {
 	if (memnode_of(target)->super != memnode_of(dir)->super)
 		return -EXDEV;
+	if (!disk_has_room(entry_bytes(name)))
+		return -ENOSPC;
 	inode_get(target);
 	int r = add(dir, name, target);
 	if (!r)
@@ -373,7 +410,7 @@ static int link(struct inode *target, struct inode *dir, const char *name)
 
 static int symlink(struct inode *dir, const char *name, const char *target)
 {
-	struct inode *i = memfs_new(memnode_of(dir)->super, S_IFLNK | 0777, 0);
+	struct inode *i = memfs_create(memnode_of(dir)->super, S_IFLNK | 0777, 0, strlen(target) + 1);
 	if (!i)
 		return -ENOSPC;
 	memnode_of(i)->link = kstrdup(target);
@@ -387,7 +424,7 @@ static int symlink(struct inode *dir, const char *name, const char *target)
 
 static int tmpfile(struct inode *dir, u32 mode, struct inode **out)
 {
-	*out = memfs_new(memnode_of(dir)->super, mode, 0);
+	*out = memfs_create(memnode_of(dir)->super, mode, 0, 0);
 	if (*out)
 		(*out)->nlink = 0;
 	return *out ? 0 : -ENOSPC;
@@ -435,8 +472,9 @@ int memfs_statfs(struct inode *i, void *out)
 		.f_type = memnode_of(i)->super->lower ? 0x794c7630 : 0x01021994, .f_bsize = PAGE_SIZE, .f_frsize = PAGE_SIZE, .f_namelen = 255};
 	s->f_blocks = disk_total();
 	s->f_bfree = s->f_bavail = disk_free();
-	s->f_files = frames_limit();
-	s->f_ffree = s->f_bfree;
+	u64 each = sizeof(struct inode) + sizeof(struct memnode) + sizeof(struct entry);
+	s->f_files = disk_total() * PAGE_SIZE / each;
+	s->f_ffree = disk_free() * PAGE_SIZE / each;
 	return 0;
 }
 

@@ -16,6 +16,7 @@ struct memnode {
 	bool own;            /* the attributes are: of others those of `lower`, whatever they are by now */
 	bool counted;        /* `lower` knows that its content is in use here */
 	u32 pass;
+	u64 charged, names_charged; /* bytes against --disk: of the file itself, and of a directory's names */
 	s64 listed_mtime, listed_ctime;
 	struct names kids;
 	char *link;
@@ -27,6 +28,8 @@ static inline struct memnode *memnode_of(const struct inode *i)
 }
 struct inode *memfs_new(struct memsuper *s, u32 mode, u64 rdev);
 void memfs_sync(struct inode *i); /* takes the attributes of the lower inode over, where they are not its own yet */
+/* A file that is new, and costs room: NULL when there is none. */
+struct inode *memfs_create(struct memsuper *s, u32 mode, u64 rdev, u64 extra);
 int memfs_copy_up(struct inode *i, u64 valid);
 int memfs_setattr(struct inode *i, u32 mask, const struct qk_stat *st);
 int memfs_statfs(struct inode *i, void *out);

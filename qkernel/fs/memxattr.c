@@ -117,10 +117,13 @@ int memfs_setxattr(struct inode *i, const char *name, const void *value, size_t 
 		return -EEXIST;
 	if (!x && (flags & XATTR_REPLACE))
 		return -ENODATA;
+	size_t before = s->total;
 	if (value)
-		err = xattr_put(s, name, value, n);
+		err = disk_has_room(n) ? xattr_put(s, name, value, n) : -ENOSPC;
 	else if (x)
 		xattr_drop(s, x);
+	memnode_of(i)->charged += s->total - before;
+	disk_charge((s64)(s->total - before));
 	if (!err)
 		i->ctime_ns = (s64)real_ns();
 	return err;

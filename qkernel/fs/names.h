@@ -15,8 +15,9 @@ struct entry {
 	enum entry_state state;
 	struct inode *inode; /* referenced */
 	u64 ino;
-	u8 type;  /* DT_* */
-	u32 pass; /* of memfs: the last one over the lower directory that found it there */
+	u8 type;        /* DT_* */
+	u32 pass;       /* of memfs: the last one over the lower directory that found it there */
+	bool only_here; /* of memfs: nothing below has that name */
 	char name[];
 };
 #define NAMES_FIRST 3u

@@ -2,6 +2,7 @@
 #include "procfs.h"
 #include "../proc/proc.h"
 #include <asm/statfs.h>
+#include <linux/capability.h>
 #include <linux/fcntl.h>
 #include <linux/magic.h>
 #include <linux/stat.h>
@@ -52,6 +53,17 @@ static bool find_subject(const struct node *n, struct subject *s)
 bool procfs_subject(const struct file *f, struct subject *s)
 {
 	return find_subject(f->inode->priv, s);
+}
+
+/* ptrace(2), "Ptrace access mode checking", PTRACE_MODE_READ_FSCREDS. */
+bool procfs_may_look(const struct process *p)
+{
+	const struct process *c = current->proc;
+	if (p == c || (c->cap_eff & 1ul << CAP_SYS_PTRACE))
+		return true;
+	bool same_user = c->fsuid == p->uid && c->fsuid == p->euid && c->fsuid == p->suid;
+	bool same_group = c->fsgid == p->gid && c->fsgid == p->egid && c->fsgid == p->sgid;
+	return same_user && same_group && p->dumpable == 1 && !(p->cap_perm & ~c->cap_perm);
 }
 
 struct process *procfs_process(const struct file *f)
@@ -147,7 +159,7 @@ static struct inode *process_lookup(const struct node *dir, const char *name)
 	for (const struct proc_text *t = process_texts; t->name; t++)
 		if (!strcmp(t->name, name)) {
 			struct node like = {.pid = dir->pid, .tid = dir->tid, .text = t};
-			return make(&like, PROCESS_TEXT, S_IFREG | (t->write ? 0644 : 0444));
+			return make(&like, PROCESS_TEXT, S_IFREG | (t->mode ? t->mode : t->write ? 0644 : 0444));
 		}
 	if (!strcmp(name, "net"))
 		return text_tree_lookup(&proc_tree, "", "net");
@@ -155,6 +167,25 @@ static struct inode *process_lookup(const struct node *dir, const char *name)
 		if (!strcmp(process_nodes[k].name, name) && !(dir->tid && process_nodes[k].kind == TASK_DIR))
 			return make(dir, process_nodes[k].kind, process_nodes[k].mode);
 	return NULL;
+}
+
+/* Nodes that show what a process works with are for those who may look into it, whatever their mode says. */
+static bool is_guarded(const struct node *n)
+{
+	switch (n->kind) {
+	case FD_DIR:
+	case FDINFO_DIR:
+	case FDINFO_TEXT:
+	case NS_DIR:
+	case NS_LINK:
+	case FD_LINK:
+	case EXE_LINK:
+	case CWD_LINK:
+	case ROOT_LINK:
+		return true;
+	default:
+		return n->kind == PROCESS_TEXT && n->text->guarded;
+	}
 }
 
 static struct inode *lookup(struct inode *i, const char *name, int *err)
@@ -167,6 +198,10 @@ static struct inode *lookup(struct inode *i, const char *name, int *err)
 	*err = -ENOENT;
 	if (!find_subject(d, &s))
 		return NULL;
+	if (is_guarded(d) && !procfs_may_look(s.p)) {
+		*err = -EACCES;
+		return NULL;
+	}
 	switch (d->kind) {
 	case ROOT:
 		for (unsigned k = 0; k < ARRAY_SIZE(root_links); k++)
@@ -224,6 +259,8 @@ static int readdir(struct inode *i, u64 *pos, bool (*emit)(void *ctx, const char
 	u64 key = 3;
 	if (!find_subject(d, &s))
 		return -ENOENT;
+	if (is_guarded(d) && !procfs_may_look(s.p))
+		return -EACCES;
 	if (d->kind == ROOT) {
 		text_tree_list(&l, &proc_tree, "");
 		for (unsigned k = 0; k < ARRAY_SIZE(root_links); k++)
@@ -277,6 +314,8 @@ static long readlink(struct inode *i, char *buf, size_t size)
 	long r = -ENOENT;
 	if (!find_subject(n, &s))
 		return -ENOENT;
+	if (is_guarded(n) && !procfs_may_look(s.p))
+		return -EACCES;
 	if (n->kind == SELF_LINK)
 		return snprintf(buf, size, "%d", current->proc->pid);
 	if (n->kind == THREAD_SELF_LINK)
@@ -308,6 +347,8 @@ static int follow(struct inode *i, struct path *out)
 	struct subject s;
 	if (!find_subject(n, &s))
 		return -ENOENT;
+	if (!procfs_may_look(s.p))
+		return -EACCES;
 	if (n->kind == CWD_LINK || n->kind == ROOT_LINK)
 		return s.t->fs ? path_copy(out, n->kind == CWD_LINK ? &s.t->fs->cwd : &s.t->fs->root) : -ENOENT;
 	if (n->kind == NS_LINK) {
@@ -345,7 +386,14 @@ static int setattr(struct inode *i, u32 mask, const struct qk_stat *st)
 }
 
 static const struct inode_ops dir_ops = {.lookup = lookup, .create = create, .readdir = readdir, .statfs = statfs, .evict = evict};
-static const struct inode_ops text_inode_ops = {.setattr = setattr, .statfs = statfs, .evict = evict};
+static int text_open(struct inode *i, struct file *f)
+{
+	const struct node *n = i->priv;
+	struct subject s;
+	return is_guarded(n) && find_subject(n, &s) && !procfs_may_look(s.p) ? -EACCES : 0;
+}
+
+static const struct inode_ops text_inode_ops = {.open = text_open, .setattr = setattr, .statfs = statfs, .evict = evict};
 static const struct inode_ops memory_inode_ops = {.open = procmem_open, .setattr = setattr, .statfs = statfs, .evict = evict};
 static const struct inode_ops plain_link_ops = {.readlink = readlink, .evict = evict};
 static const struct inode_ops magic_link_ops = {.readlink = readlink, .follow = follow, .evict = evict};

@@ -24,6 +24,8 @@ struct proc_text {
 	void (*fn)(struct text *, const struct subject *);
 	int (*write)(const struct subject *, char *data); /* NULL: read-only; data is what was written, without its newline. 0 or -errno */
 	const char *fixed;                                /* the text itself, where it is always the same; fn is NULL then */
+	u32 mode;                                         /* of a process's; 0: 0444, or 0644 if it can be written */
+	bool guarded;                                     /* of a process's: for those alone who may look into it */
 };
 
 /* fs/texttree.c: a file system of such texts. Positions in its directories are rows of the table, so that they stay right. */
@@ -57,6 +59,7 @@ void text_release(struct file *f);
 int text_make(struct text *t, const struct subject *s); /* of the row s->self */
 
 bool procfs_subject(const struct file *f, struct subject *s); /* of an open file of a process; false: it is gone */
+bool procfs_may_look(const struct process *p);                /* has the caller what ptrace(2) calls read access to p? */
 struct process *procfs_process(const struct file *f); /* the process whose directory /proc/N is open; NULL: it is gone, or it is no such directory */
 extern struct text_tree proc_tree;                    /* fs/procsystem.c: /proc but for processes and /proc/sys */
 extern struct text_tree sysctl_tree;                  /* fs/sysctl.c: /proc/sys */

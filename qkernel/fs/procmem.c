@@ -83,12 +83,10 @@ void text_smaps_rollup(struct text *t, const struct subject *s)
 /* ---- files with positions. They are of the address space that was there when they were opened: after an exec there is nothing to read. */
 int procmem_open(struct inode *i, struct file *f)
 {
-	const struct process *c = current->proc;
 	struct subject s;
 	if (!procfs_subject(f, &s))
 		return -ESRCH;
-	bool same = c->fsuid == s.p->uid && c->fsuid == s.p->euid && c->fsuid == s.p->suid;
-	if (s.p != c && !same && !(c->cap_eff & 1ul << CAP_SYS_PTRACE)) /* ptrace(2), access mode checking */
+	if (!procfs_may_look(s.p))
 		return -EACCES;
 	f->priv = (void *)(s.t->mm ? s.t->mm->id : 0);
 	return 0;

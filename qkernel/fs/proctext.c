@@ -2,6 +2,7 @@
 #include "inotify.h"
 #include "procfs.h"
 #include "../proc/proc.h"
+#include <asm/resource.h>
 #include "qcall.h"
 #include <linux/fcntl.h>
 #include <linux/mman.h>
@@ -114,18 +115,18 @@ static void status(struct text *t, const struct subject *s)
 	text_add(t, "\nNStgid:\t%d\nNSpid:\t%d\nNSpgid:\t%d\nNSsid:\t%d\n", p->pid, s->t->tid, p->pgid, p->sid);
 	if (mm) {
 		struct mm_usage u = mm_count_all(s->t->mm);
-		u64 vm = mm->total_vm / 1024, rss = KIB(u.anon + u.file + u.shmem);
+		u64 vm = mm->total_vm / 1024, rss = KIB(u.anon + u.file + u.shmem), peak = MAX(rss, KIB(mm_peak_pages(mm)));
 		struct sizes z = sizes_of(s->t->mm);
-		text_add(t, "VmPeak:\t%8lu kB\nVmSize:\t%8lu kB\nVmLck:\t       0 kB\nVmPin:\t       0 kB\nVmHWM:\t%8lu kB\nVmRSS:\t%8lu kB\n", vm,
-			 vm, rss, rss);
+		text_add(t, "VmPeak:\t%8lu kB\nVmSize:\t%8lu kB\nVmLck:\t       0 kB\nVmPin:\t       0 kB\nVmHWM:\t%8lu kB\nVmRSS:\t%8lu kB\n",
+			 MAX(mm->vm_peak, mm->total_vm) / 1024, vm, peak, rss);
 		text_add(t, "RssAnon:\t%8lu kB\nRssFile:\t%8lu kB\nRssShmem:\t%8lu kB\n", KIB(u.anon), KIB(u.file), KIB(u.shmem));
 		text_add(t, "VmData:\t%8lu kB\nVmStk:\t%8lu kB\nVmExe:\t%8lu kB\nVmLib:\t%8lu kB\nVmSwap:\t       0 kB\nHugetlbPages:\t       0 kB\n",
 			 z.data / 1024, z.stack / 1024, z.exe / 1024, z.lib / 1024);
 		text_add(t, "CoreDumping:\t0\nTHP_enabled:\t0\n");
 	}
 	text_add(t, "Threads:\t%u\n", p->ntasks);
-	text_add(t, "SigQ:\t0/1024\nSigPnd:\t%016lx\nShdPnd:\t%016lx\nSigBlk:\t%016lx\nSigIgn:\t%016lx\nSigCgt:\t%016lx\n", s->t->pending.set,
-		 p->pending.set, s->t->blocked, handled(p, true), handled(p, false));
+	text_add(t, "SigQ:\t%lu/%lu\nSigPnd:\t%016lx\nShdPnd:\t%016lx\nSigBlk:\t%016lx\nSigIgn:\t%016lx\nSigCgt:\t%016lx\n", signal_user_count(p),
+		 p->rlim[RLIMIT_SIGPENDING].cur, s->t->pending.set, p->pending.set, s->t->blocked, handled(p, true), handled(p, false));
 	text_add(t, "CapInh:\t%016lx\nCapPrm:\t%016lx\nCapEff:\t%016lx\nCapBnd:\t%016lx\nCapAmb:\t0000000000000000\nNoNewPrivs:\t%d\nSeccomp:\t0\n",
 		 p->cap_inh, p->cap_perm, p->cap_eff, p->cap_bset, p->no_new_privs);
 	text_add(t, "Seccomp_filters:\t0\nSpeculation_Store_Bypass:\tunknown\nSpeculationIndirectBranch:\tunknown\n");
@@ -287,28 +288,28 @@ void text_fdinfo(struct text *t, const struct subject *s)
 }
 
 const struct proc_text process_texts[] = {
-	{"auxv", .fn = auxv},
+	{"auxv", .fn = auxv, .mode = 0400, .guarded = true},
 	{"cgroup", .fixed = "0::/\n"},
 	{"cmdline", .fn = cmdline},
 	{"comm", .fn = comm_name, .write = comm_store},
 	{"coredump_filter", .fixed = "00000033\n"},
-	{"environ", .fn = environ},
+	{"environ", .fn = environ, .mode = 0400, .guarded = true},
 	{"gid_map", .fn = uid_map, .write = refused},
-	{"io", .fn = io},
+	{"io", .fn = io, .mode = 0400, .guarded = true},
 	{"limits", .fn = limits},
 	{"loginuid", .fixed = "4294967295"},
-	{"maps", .fn = maps},
+	{"maps", .fn = maps, .guarded = true},
 	{"mountinfo", .fn = mountinfo},
 	{"mounts", .fn = mounts},
 	{"oom_score", .fn = oom_score},
 	{"oom_score_adj", .fn = oom_score_adj, .write = oom_score_adj_store},
-	{"personality", .fixed = "00000000\n"},
+	{"personality", .fixed = "00000000\n", .mode = 0400, .guarded = true},
 	{"projid_map", .fixed = ""},
 	{"schedstat", .fixed = "0 0 0\n"},
 	{"sessionid", .fixed = "4294967295"},
 	{"setgroups", .fixed = "allow\n"},
-	{"smaps", .fn = text_smaps},
-	{"smaps_rollup", .fn = text_smaps_rollup},
+	{"smaps", .fn = text_smaps, .guarded = true},
+	{"smaps_rollup", .fn = text_smaps_rollup, .guarded = true},
 	{"stat", .fn = stat},
 	{"statm", .fn = statm},
 	{"status", .fn = status},

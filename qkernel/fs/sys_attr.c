@@ -1,5 +1,6 @@
 /* System calls that change attributes and sizes, and those that ask for writing back. */
 #include "inotify.h"
+#include <linux/capability.h>
 #include <linux/falloc.h>
 #include <linux/fcntl.h>
 #include <linux/stat.h>
@@ -25,13 +26,18 @@ static bool owner_or_root(const struct inode *i)
 static long set_mode(struct inode *i, const struct mount *m, u64 mode)
 {
 	struct qk_stat st = {.mode = (u32)mode & 07777};
+	/* chmod(2): a set-group-ID bit that would lend a group that the caller is not in is left out. */
+	if (!inode_in_group(i->gid) && !(current->proc->cap_eff >> CAP_FSETID & 1))
+		st.mode &= ~S_ISGID;
 	return !owner_or_root(i) ? -EPERM : set(i, m, QK_ATTR_MODE, &st);
 }
 
 static long set_owner(struct inode *i, const struct mount *m, u64 uid, u64 gid)
 {
 	u32 u = (u32)uid == ~0u ? i->uid : (u32)uid, g = (u32)gid == ~0u ? i->gid : (u32)gid;
-	if (current->proc->fsuid && (u != i->uid || current->proc->fsuid != i->uid))
+	bool own = current->proc->fsuid == i->uid;
+	/* chown(2): an owner may give the file to a group of its own, and to nobody. */
+	if (!(current->proc->cap_eff >> CAP_CHOWN & 1) && (!own || u != i->uid || (g != i->gid && !inode_in_group(g))))
 		return -EPERM;
 	struct qk_stat st = {.uid = u, .gid = g, .mode = i->mode & 07777};
 	/* Set-id bits do not survive a change of owner; without the group's execute bit, set-group-id means something else. */

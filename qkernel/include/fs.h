@@ -117,6 +117,7 @@ struct file_ops {
 	u32 (*poll)(struct file *f, struct poll_table *pt); /* NULL: always POLL_IN | POLL_OUT */
 	long (*ioctl)(struct file *f, u32 cmd, u64 arg);    /* NULL: -ENOTTY */
 	int (*mmap)(struct file *f, struct vma *v);         /* NULL: -ENODEV; generic_mmap for page-cache files */
+	void (*area)(struct file *f, bool more);            /* NULL, or told of each copy and each end of an area that maps it */
 	int (*fsync)(struct file *f, bool data);
 	int (*fallocate)(struct file *f, int mode, u64 off, u64 len);
 	void (*release)(struct file *f);
@@ -260,6 +261,9 @@ u64 pagecache_seek(struct inode *i, u64 off, bool hole);
 /* Bytes that files in guest memory may hold (0: half of the memory limit); that limit, and what is left of it, in pages. */
 void disk_set_limit(u64 bytes);
 u64 disk_total(void), disk_free(void);
+/* Bytes of names, attributes and inodes of those files: kernel memory that counts as well. A charge always succeeds: ask for room first. */
+void disk_charge(s64 bytes);
+bool disk_has_room(u64 bytes);
 u64 pagecache_pages(struct inode *i);
 bool pagecache_drop_unused(struct inode *i);                   /* drops all pages; false, and none: some are in use beside the cache */
 void pagecache_put(struct inode *i, u64 index, paddr_t frame); /* takes the frame over as page `index`, if that is missing */
@@ -295,6 +299,7 @@ s64 dir_lseek(struct file *f, s64 off, int whence);                   /* file_op
 int copy_path_from_user(char dst[PATH_MAX], uptr src);                /* 0, -EFAULT, -ENAMETOOLONG, -ENOENT when empty is an error of the caller */
 void stat_to_user_struct(const struct qk_stat *st, void *linux_stat); /* struct stat of the syscall ABI, 144 bytes */
 int inode_getattr(struct inode *i, struct qk_stat *st);
+bool inode_in_group(u32 gid);                               /* is it one of the caller's? */
 void inode_stat(const struct inode *i, struct qk_stat *st); /* from the inode's fields alone */
 /* The walk of a system call: upath in user memory, at AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH; no path text. 0 or -errno. */
 int path_walk_user(int dirfd, u64 upath, u64 at, struct path *p);

@@ -75,6 +75,7 @@ struct mm {
 	vaddr_t vdso;
 	u64 pages; /* resident */
 	u64 total_vm;
+	u64 pages_peak, vm_peak;               /* the most that either has been before it last fell; those mapped ahead of their use count */
 	u64 limit_as, limit_stack, limit_data; /* bytes (RLIMIT_*), ~0 = none */
 	u64 faults;
 	vaddr_t touch_next; /* where anonymous memory is touched next if that goes on in order */
@@ -83,6 +84,7 @@ struct mm {
 	u64 auxv[48];
 	u32 auxv_words;
 };
+static inline u64 mm_peak_pages(const struct mm *mm) { return MAX(mm->pages_peak, mm->pages); }
 void mm_init(void);
 struct mm *mm_create(void);          /* empty user space, kernel half shared; refs = 1; NULL: out of memory */
 struct mm *mm_clone(struct mm *src); /* fork: copy-on-write copy; WIPEONFORK regions become zero, DONTFORK are left out */

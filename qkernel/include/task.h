@@ -90,8 +90,9 @@ struct process {
 	s32 stop_report; /* CLD_STOPPED or CLD_CONTINUED until a wait has told the parent */
 	s32 exit_status; /* wait(2) encoding */
 	s32 exit_signal;
-	struct list wait_children; /* wait queue: struct waitq below */
-	u64 cpu_check_ns;          /* CPU time at which something is due (proc/itimer.c); UINT64_MAX: nothing */
+	struct list wait_children;         /* wait queue: struct waitq below */
+	u64 cpu_check_ns;                  /* CPU time at which something is due (proc/itimer.c); UINT64_MAX: nothing */
+	u64 max_pages, children_max_pages; /* ru_maxrss (getrusage(2)): of address spaces that are gone, and of children that were waited for */
 	u64 start_ns, utime_ns, stime_ns, cutime_ns, cstime_ns;
 	struct itimer *itimers; /* proc/itimer.c */
 	struct list posix_timers;

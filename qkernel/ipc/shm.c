@@ -65,9 +65,11 @@ static u64 shm_attaches(const struct shm *s)
 	return n;
 }
 
-static void shm_detached(struct shm *s)
+/* shmop(2): a fork attaches for the child, an exit and an exec detach. */
+static void shm_area(struct file *f, bool more)
 {
-	s->dtime = ipc_now();
+	struct shm *s = ((const struct attachment *)f->priv)->shm;
+	*(more ? &s->atime : &s->dtime) = ipc_now();
 	s->lpid = current ? current->proc->pid : 0;
 }
 
@@ -77,7 +79,6 @@ static void shm_release(struct file *f)
 	struct shm *s = a->shm;
 	list_del(&a->node);
 	kfree(a);
-	shm_detached(s);
 	if ((s->ipc.perm.mode & SHM_DEST) && list_empty(&s->attached) && !s->ipc.removed)
 		ipc_remove(&segments, &s->ipc);
 }
@@ -87,7 +88,7 @@ static int shm_mmap(struct file *f, struct vma *v)
 	return 0;
 }
 
-static const struct file_ops shm_ops = {.mmap = shm_mmap, .release = shm_release};
+static const struct file_ops shm_ops = {.mmap = shm_mmap, .area = shm_area, .release = shm_release};
 
 static long segment_new(s32 key, u64 size, u64 flags)
 {
@@ -190,7 +191,6 @@ long sys_shmdt(u64 addr)
 		if (!f) {
 			f = v->file;
 			end = addr + PAGE_ALIGN(((const struct attachment *)f->priv)->shm->size);
-			shm_detached(((const struct attachment *)f->priv)->shm);
 		}
 		long r = mm_unmap(mm, v->start, v->end - v->start);
 		if (r)

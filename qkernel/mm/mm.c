@@ -131,7 +131,7 @@ struct mm *mm_clone(struct mm *src)
 	mm->id = id;
 	mm->refs = 1;
 	mm->nvma = mm->vma_cap = 0;
-	mm->pages = mm->total_vm = 0;
+	mm->pages = mm->total_vm = mm->pages_peak = mm->vm_peak = 0;
 	if (mm->exe) {
 		file_get(mm->exe);
 		(void)inode_deny_write(mm->exe->inode); /* the parent's is one already: no writers */

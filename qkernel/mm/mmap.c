@@ -10,6 +10,8 @@
 #define MAP_KINDS (MAP_SHARED | MAP_PRIVATE)
 #define KEPT_FLAGS (MAP_KINDS | MAP_GROWSDOWN | MAP_NORESERVE | MAP_STACK)
 
+#define LINUX_USER_TOP 0x7ffffffff000ul /* TASK_SIZE of x86-64 with four levels of page tables */
+
 long mm_unmap(struct mm *mm, vaddr_t addr, u64 len)
 {
 	len = PAGE_ALIGN(len);
@@ -174,6 +176,10 @@ long sys_mmap(u64 addr, u64 len, u64 prot, u64 flags, u64 fd, u64 off)
 
 long sys_munmap(u64 addr, u64 len)
 {
+	/* User addresses end earlier here than in Linux; programs that unmap up to its end mean everything. */
+	len = PAGE_ALIGN(len);
+	if (addr < QK_USER_TOP && len > QK_USER_TOP - addr && len <= LINUX_USER_TOP - addr)
+		len = QK_USER_TOP - addr;
 	return mm_unmap(current->mm, addr, len);
 }
 

@@ -88,6 +88,7 @@ void pt_clear(struct mm *mm, vaddr_t from, vaddr_t to)
 	paddr_t batch[64];
 	u32 n = 0;
 	u64 *e;
+	mm->pages_peak = MAX(mm->pages_peak, mm->pages);
 	for (vaddr_t va = from; (e = pte_next(mm, &va, to)); va += PAGE_SIZE) {
 		if (n == ARRAY_SIZE(batch)) {
 			flush(mm, first, changed);

@@ -57,6 +57,7 @@ void vma_remove(struct mm *mm, struct vma *v)
 {
 	u32 i = index_above(mm, v->start);
 	BUG_ON(mm->vmas[i] != v);
+	mm->vm_peak = MAX(mm->vm_peak, mm->total_vm);
 	mm->nvma--;
 	memmove(&mm->vmas[i], &mm->vmas[i + 1], (mm->nvma - i) * sizeof(struct vma *));
 	mm->total_vm -= v->end - v->start;
@@ -64,6 +65,8 @@ void vma_remove(struct mm *mm, struct vma *v)
 
 void vma_free(struct vma *v)
 {
+	if (v->file && v->file->ops->area)
+		v->file->ops->area(v->file, false);
 	if (v->file)
 		file_put(v->file);
 	kfree(v);
@@ -76,6 +79,8 @@ struct vma *vma_copy(const struct vma *v)
 		*n = *v;
 		if (n->file)
 			file_get(n->file);
+		if (n->file && n->file->ops->area)
+			n->file->ops->area(n->file, true);
 	}
 	return n;
 }

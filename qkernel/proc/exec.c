@@ -428,6 +428,7 @@ static long execute(int dirfd, const char *path, u64 uargv, u64 uenvp, u64 flags
 		goto out;
 	struct task *t = current;
 	struct mm *old = t->mm;
+	t->proc->max_pages = MAX(t->proc->max_pages, mm_peak_pages(old));
 	t->mm = mm;
 	mm_activate(mm);
 	mm = NULL;

@@ -155,6 +155,7 @@ noreturn void task_exit(s32 code)
 		wake_task(p->exec_task, 0);
 	sched_account();
 	struct mm *mm = t->mm;
+	p->max_pages = MAX(p->max_pages, mm_peak_pages(mm));
 	t->mm = NULL;
 	if (p->leader == t && !last)
 		p->leader = list_first(&p->tasks, struct task, group);
@@ -214,9 +215,11 @@ static s32 collect_one(struct process *c, u64 options, s32 *status, struct sigin
 		info->f[1] = (u32)(WIFSIGNALED(*status) ? WTERMSIG(*status) : WEXITSTATUS(*status));
 		times->utime_ns = c->utime_ns + c->cutime_ns;
 		times->stime_ns = c->stime_ns + c->cstime_ns;
+		times->max_pages = MAX(c->max_pages, c->children_max_pages);
 		if (!(options & WNOWAIT)) {
 			p->cutime_ns += times->utime_ns;
 			p->cstime_ns += times->stime_ns;
+			p->children_max_pages = MAX(p->children_max_pages, times->max_pages);
 			process_free(c);
 		}
 		return pid;

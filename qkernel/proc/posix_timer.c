@@ -3,14 +3,13 @@
 #include <asm/signal.h>
 #include <linux/time.h>
 
-#define POSIX_TIMERS_MAX 1024
-
 enum { SIGEV_SIGNAL = 0, SIGEV_NONE = 1, SIGEV_THREAD_ID = 4 };
 
 struct posix_timer {
 	struct list node;
 	struct ktimer timer; /* unless it counts CPU time */
 	struct process *proc;
+	struct signal_user *user; /* its signal is paid for in advance */
 	s32 id, signo, notify, tid;
 	s32 clock;    /* of timer_create */
 	s32 counts;   /* the clock that `when` is on: a relative timer of the wall clock does not follow its jumps */
@@ -127,6 +126,7 @@ static void timer_free(struct posix_timer *t)
 {
 	ktimer_cancel(&t->timer);
 	list_del(&t->node);
+	signal_user_put(t->user);
 	kfree(t);
 }
 
@@ -188,13 +188,13 @@ long sys_timer_create(u64 clock, u64 uevent, u64 uid)
 		if (!t || t->proc != p)
 			return -EINVAL;
 	}
-	u32 n = 0;
-	struct posix_timer *t;
-	list_for_each (t, &p->posix_timers, node)
-		n++;
-	t = n < POSIX_TIMERS_MAX ? kzalloc(sizeof(*t)) : NULL;
-	if (!t)
+	struct signal_user *user = signal_user_get(p, false);
+	struct posix_timer *t = user ? kzalloc(sizeof(*t)) : NULL;
+	if (!t) {
+		signal_user_put(user);
 		return -EAGAIN;
+	}
+	t->user = user;
 	t->timer.fn = posix_fire;
 	t->proc = p;
 	t->id = p->next_timer_id++;

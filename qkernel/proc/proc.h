@@ -63,6 +63,7 @@ void pidfd_fdinfo(const struct file *f, struct text *t);
 /* sys_info.c */
 struct rusage_times {
 	u64 utime_ns, stime_ns;
+	u64 max_pages;
 };
 int rusage_to_user(uptr p, const struct rusage_times *t);
 
@@ -72,6 +73,11 @@ void robust_list_exit(struct task *t);
 /* signal.c */
 int dequeue_signal(struct task *t, sigset wanted, struct siginfo *info);
 struct siginfo *pending_timer(struct sigpending *p, int sig, s32 id); /* queued by POSIX timer `id`; NULL: none */
+/* signal_user.c: one more signal or timer for p's user; NULL: that would be more than its limit allows (not asked if `beyond`), or there is no memory. */
+struct signal_user;
+struct signal_user *signal_user_get(const struct process *p, bool beyond);
+void signal_user_put(struct signal_user *u); /* NULL: nothing */
+u64 signal_user_count(const struct process *p);
 void pending_init(struct sigpending *p);
 void pending_flush(struct sigpending *p);
 void pending_remove(struct sigpending *p, int sig);

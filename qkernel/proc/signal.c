@@ -5,16 +5,15 @@
 #include "qcall.h"
 #include <asm/signal.h>
 
-#define QUEUED_MAX 4096u
 #define KILL_STOP (SIGBIT(SIGKILL) | SIGBIT(SIGSTOP))
 #define DFL_IGNORED (SIGBIT(SIGCHLD) | SIGBIT(SIGURG) | SIGBIT(SIGWINCH) | SIGBIT(SIGCONT))
 #define STOPPING (SIGBIT(SIGSTOP) | SIGBIT(SIGTSTP) | SIGBIT(SIGTTIN) | SIGBIT(SIGTTOU))
 
 struct queued {
 	struct list node;
+	struct signal_user *user; /* whose limit it counts against; NULL: nobody's */
 	struct siginfo info;
 };
-static u32 nqueued;
 
 void pending_init(struct sigpending *p)
 {
@@ -25,8 +24,8 @@ void pending_init(struct sigpending *p)
 static void drop(struct queued *q)
 {
 	list_del(&q->node);
+	signal_user_put(q->user);
 	kfree(q);
-	nqueued--;
 }
 
 void pending_flush(struct sigpending *p)
@@ -104,16 +103,29 @@ static bool ignored(struct process *p, int sig)
 	return h == 1 || (h == 0 && (SIGBIT(sig) & DFL_IGNORED));
 }
 
-static int enqueue(struct sigpending *p, int sig, const struct siginfo *info)
+/* What the kernel and kill() send of the classic signals is queued in any case, as Linux does; a timer has paid when it was made. */
+static struct queued *queued_new(const struct process *to, int sig, const struct siginfo *info)
+{
+	struct signal_user *user = NULL;
+	if (sig == SIGKILL || (info->si_code != SI_TIMER && !(user = signal_user_get(to, sig < SIGRTMIN && info->si_code >= 0))))
+		return NULL;
+	struct queued *q = kmalloc(sizeof(*q));
+	if (q)
+		q->user = user;
+	else
+		signal_user_put(user);
+	return q;
+}
+
+static int enqueue(struct process *to, struct sigpending *p, int sig, const struct siginfo *info)
 {
 	if (sig < SIGRTMIN && (p->set & SIGBIT(sig)))
 		return 0;
-	struct queued *q = nqueued < QUEUED_MAX && sig != SIGKILL ? kmalloc(sizeof(*q)) : NULL;
+	struct queued *q = queued_new(to, sig, info);
 	if (q) {
 		q->info = *info;
 		q->info.si_signo = sig;
 		list_add_tail(&q->node, &p->queue);
-		nqueued++;
 	} else if (sig >= SIGRTMIN && info->si_code < 0) {
 		return -EAGAIN;
 	}
@@ -183,7 +195,7 @@ int send_signal(struct process *p, int sig, const struct siginfo *info)
 	/* Ignored signals leave no trace, unless somebody blocks them and may wait for them. */
 	if (target && ignored(p, sig))
 		return 0;
-	int r = enqueue(&p->pending, sig, info_or_user(info, &buf));
+	int r = enqueue(p, &p->pending, sig, info_or_user(info, &buf));
 	if (r)
 		return r;
 	signalfd_notify();
@@ -206,7 +218,7 @@ int send_signal_task(struct task *t, int sig, const struct siginfo *info)
 	bool blocked = t->blocked & SIGBIT(sig);
 	if (!blocked && ignored(t->proc, sig))
 		return 0;
-	int r = enqueue(sig == SIGKILL ? &t->proc->pending : &t->pending, sig, info_or_user(info, &buf));
+	int r = enqueue(t->proc, sig == SIGKILL ? &t->proc->pending : &t->pending, sig, info_or_user(info, &buf));
 	if (r)
 		return r;
 	signalfd_notify();
@@ -230,7 +242,7 @@ void force_signal(int sig, int si_code, vaddr_t addr, u64 trapno, u64 error)
 	struct siginfo info = {.si_signo = sig, .si_code = si_code};
 	info.f[0] = addr;
 	pending_remove(&t->pending, sig);
-	(void)enqueue(&t->pending, sig, &info);
+	(void)enqueue(t->proc, &t->pending, sig, &info);
 }
 
 /* A key stops nobody that nobody could continue. When the first program stops, QVisor does too, if it has a job control of its own to obey. */

@@ -72,10 +72,9 @@ int rusage_to_user(uptr p, const struct rusage_times *t)
 	r.ru_utime.tv_usec = (long)(t->utime_ns % 1000000000ul / 1000);
 	r.ru_stime.tv_sec = (long)(t->stime_ns / 1000000000ul);
 	r.ru_stime.tv_usec = (long)(t->stime_ns % 1000000000ul / 1000);
-	if (current->mm) {
-		r.ru_maxrss = (long)(current->mm->pages * 4);
+	r.ru_maxrss = (long)(t->max_pages * (PAGE_SIZE / 1024));
+	if (current->mm)
 		r.ru_minflt = (long)current->mm->faults;
-	}
 	return copy_to_user(p, &r, sizeof(r));
 }
 
@@ -86,13 +85,16 @@ long sys_getrusage(u64 who, u64 u)
 	switch ((s32)who) {
 	case RUSAGE_SELF:
 		t.utime_ns = process_cpu_ns(p);
+		t.max_pages = MAX(p->max_pages, mm_peak_pages(current->mm));
 		break;
 	case RUSAGE_CHILDREN:
 		t.utime_ns = p->cutime_ns;
 		t.stime_ns = p->cstime_ns;
+		t.max_pages = p->children_max_pages;
 		break;
 	case 1: /* RUSAGE_THREAD */
 		t.utime_ns = task_cpu_ns(current);
+		t.max_pages = MAX(p->max_pages, mm_peak_pages(current->mm));
 		break;
 	default:
 		return -EINVAL;

@@ -61,6 +61,7 @@ struct process *process_new(struct process *like, struct process *parent)
 	if (like) {
 		*p = *like;
 		p->cutime_ns = p->cstime_ns = p->utime_ns = p->stime_ns = 0;
+		p->max_pages = p->children_max_pages = 0;
 		p->zombie = p->exiting = p->stopped = false;
 		p->ntasks = 0;
 		p->leader = NULL;

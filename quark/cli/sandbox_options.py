@@ -6,7 +6,7 @@ import _signal  # type: ignore[import-not-found]  # has no stubs; `signal` would
 import os
 
 from quark.errors import UsageError
-from quark.sizes import MEMORY_DEFAULT, parse_disk, parse_memory, parse_slot
+from quark.sizes import MEMORY_DEFAULT, check_disk, parse_disk, parse_memory, parse_slot
 from qvisor.spec import Changes, SandboxSpec, parse_slot_volume, parse_volume
 
 TYPE_CHECKING = False
@@ -58,14 +58,17 @@ def build_spec(parsed: Parsed) -> SandboxSpec:
     if ring not in {"auto", "ring0", "ring3"}:
         raise UsageError(f"--ring {ring!r} is not one of auto, ring0, ring3")
     volumes = [parse_volume(v) for v in parsed.many("--volume")]
+    memory = parse_memory(parsed.one("--memory")) if parsed.flag("--memory") else MEMORY_DEFAULT
+    disk = parse_disk(parsed.one("--disk")) if parsed.flag("--disk") else 0
+    check_disk(disk, memory)
     return SandboxSpec(
         argv=tuple(parsed.rest),
         env=env,
         cwd=parse_cwd(parsed) or "/",
         rootfs=os.path.abspath(parsed.one("--rootfs", "/")),  # who boots it may be elsewhere
         volumes=(*volumes, *(parse_slot(v) for v in parsed.many("--volume-slot"))),
-        memory=parse_memory(parsed.one("--memory")) if parsed.flag("--memory") else MEMORY_DEFAULT,
-        disk=parse_disk(parsed.one("--disk")) if parsed.flag("--disk") else 0,
+        memory=memory,
+        disk=disk,
         ring=ring,
         ignored_signals=ignored_signals(),
     )
@@ -77,12 +80,10 @@ def build_changes(parsed: Parsed) -> Changes:
     Raises:
         UsageError, MemorySizeError: an option is wrong.
     """
-    return Changes(
-        parse_cwd(parsed),
-        parse_memory(parsed.one("--memory")) if parsed.flag("--memory") else 0,
-        tuple(parse_slot_volume(v) for v in parsed.many("--volume")),
-        parse_disk(parsed.one("--disk")) if parsed.flag("--disk") else 0,
-    )
+    memory = parse_memory(parsed.one("--memory")) if parsed.flag("--memory") else 0
+    disk = parse_disk(parsed.one("--disk")) if parsed.flag("--disk") else 0
+    check_disk(disk, memory)
+    return Changes(parse_cwd(parsed), memory, tuple(parse_slot_volume(v) for v in parsed.many("--volume")), disk)
 
 
 def parse_cwd(parsed: Parsed) -> str:

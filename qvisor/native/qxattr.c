@@ -13,11 +13,11 @@
 
 #define USER_PREFIX "user."
 
-/* /proc/self/fd/N of a regular file or directory of the root, whose descriptor the caller closes; -errno. */
-static int xattr_file(struct qv *vm, uint64_t number, int root, const char *name, char link[32])
+/* /proc/self/fd/N of a regular file or directory of the root, whose descriptor the caller closes; -errno. open: the file itself, or -1. */
+static int xattr_file(struct qv *vm, uint64_t number, int root, int open, const char *name, char link[32])
 {
 	struct stat st;
-	int fd = (vm->config.root_flags[number] & QK_MOUNT_FILE) ? dup(root) : walk_open(vm, root, name, O_PATH, 0);
+	int fd = open >= 0 ? dup(open) : (vm->config.root_flags[number] & QK_MOUNT_FILE) ? dup(root) : walk_open(vm, root, name, O_PATH, 0);
 	if (fd < 0)
 		return fd == -1 ? -errno : fd;
 	int r = fstat(fd, &st) ? -errno : 0;
@@ -50,7 +50,12 @@ int64_t qxattr_call(struct qv *vm, struct qk_call *call)
 {
 	char name[NAME_LIMIT], attribute[NAME_LIMIT] = "", link[32];
 	bool changes = call->op == QC_SETXATTR || call->op == QC_REMOVEXATTR;
-	int root = qfile_root(vm, call->arg[0], changes), r = qfile_name(vm, call, 0, name);
+	bool by_handle = call->arg[2] != 0;
+	int open = by_handle ? qfile_of(vm, call->arg[0], false) : -1;
+	if (by_handle && open < 0)
+		return open;
+	uint64_t number = by_handle ? vm->handles[call->arg[0]].root : call->arg[0];
+	int root = qfile_root(vm, number, changes), r = qfile_name(vm, call, 0, name);
 	if (!r && call->op != QC_LISTXATTR)
 		r = qfile_name(vm, call, 1, attribute);
 	if (root < 0 || r)
@@ -64,7 +69,7 @@ int64_t qxattr_call(struct qv *vm, struct qk_call *call)
 	size_t n = call->op == QC_SETXATTR && call->data_len >= head ? call->data_len - head : 0;
 	memcpy(buf, vm->comm_area + QK_OFF_DATA + (n ? head : 0), n);
 	call->data_len = 0;
-	int fd = xattr_file(vm, call->arg[0], root, name, link);
+	int fd = xattr_file(vm, number, root, open, name, link);
 	ssize_t done = fd < 0 ? fd : 0;
 	if (fd >= 0) {
 		switch (call->op) {

@@ -71,7 +71,7 @@ def spec_of(message: sb.SandboxSpec) -> SandboxSpec:
         rootfs=message.rootfs or "/",
         volumes=tuple(Volume(v.source, v.target, v.read_only, v.slot, v.optional) for v in message.volumes),
         memory=memory,
-        disk=disk_of("spec.disk_bytes", message.disk_bytes),
+        disk=disk_of("spec.disk_bytes", message.disk_bytes, memory),
         ring=message.ring or "auto",
         hostname=message.hostname or "quark",
         uid=message.uid,
@@ -92,14 +92,18 @@ def memory_of(field: str, size: int) -> int:
     return -(-size // SLOT) * SLOT
 
 
-def disk_of(field: str, size: int) -> int:
-    """A limit of files in guest memory in whole MiB; 0: the default.
+def disk_of(field: str, size: int, memory: int) -> int:
+    """A limit of files in guest memory in whole MiB; 0: the default. `memory` in bytes, 0: the snapshot's.
 
     Raises:
-        MemorySizeError: out of range.
+        MemorySizeError: out of range, or more than the memory.
     """
     if size and not MIB <= size <= MEMORY_MAX:
         raise named_error("MemorySizeError", f"{field}: {size} is out of range; give {MIB} to {MEMORY_MAX} bytes")
+    if memory and size > memory:
+        raise named_error(
+            "MemorySizeError", f"{field}: {size} is more than the memory, {memory} bytes, which has the files"
+        )
     return size // MIB * MIB
 
 
@@ -116,7 +120,7 @@ def changes_of(message: sb.CloneRequest) -> Changes:
             raise FieldError(f"clone.volumes[{i}]", "needs the name of a slot and an absolute path of a directory")
     memory = memory_of("clone.memory_bytes", message.memory_bytes) if message.memory_bytes else 0
     volumes = tuple(Volume(v.source, "", v.read_only, v.slot) for v in message.volumes)
-    return Changes(message.cwd, memory, volumes, disk_of("clone.disk_bytes", message.disk_bytes))
+    return Changes(message.cwd, memory, volumes, disk_of("clone.disk_bytes", message.disk_bytes, memory))
 
 
 def spec_message(spec: SandboxSpec) -> sb.SandboxSpec:

@@ -67,7 +67,7 @@ def natively(name: str, seconds: int) -> int | str:
 
 def in_sandbox(name: str, seconds: int, quark: list[str]) -> tuple[int | str, float, str]:
     """The same in a sandbox of its own."""
-    return run([*quark, "--memory", "1G", "--cwd", "/tmp", "--", *NOBODY, *command(name, seconds, "/tmp")], seconds)
+    return run([*quark, "--memory", "4G", "--cwd", "/tmp", "--", *NOBODY, *command(name, seconds, "/tmp")], seconds)
 
 
 def listed(*options: str) -> list[str]:

@@ -61,3 +61,26 @@ def test_the_rootfs_shows_them_and_keeps_them_as_they_are(quark, folder):
     done = quark("run", "--", "/usr/bin/python3.11", "-c", code)
     assert done.out.splitlines() == ["['user.host']", "['user.host', 'user.own'] b'1'", "['user.own']"], done.err
     assert os.listxattr(folder / "file") == ["user.host"]
+
+
+def test_an_open_file_without_a_name_keeps_them(quark, folder):
+    code = (
+        "import os\n"
+        "f = os.open('/v/file', os.O_RDWR | os.O_CREAT); os.setxattr(f, 'user.a', b'1'); os.unlink('/v/file')\n"
+        "print(os.getxattr(f, 'user.a'), os.listxattr(f)); os.setxattr(f, 'user.b', b'2'); os.removexattr(f, 'user.a')\n"
+        "open('/v/file', 'x').close(); print(os.listxattr(f), os.listxattr('/v/file'))\n"
+        "t = os.open('/v', os.O_RDWR | os.O_TMPFILE); os.setxattr(t, 'user.t', b'3'); print(os.listxattr(t))\n"
+        "r = os.open('/r/old', os.O_RDONLY); print(os.getxattr(r, 'user.host'))\n"
+        "try: os.setxattr(r, 'user.x', b'')\n"
+        "except OSError as e: print(e.strerror)\n"
+    )
+    (folder / "old").write_text("text")
+    os.setxattr(folder / "old", "user.host", b"h")
+    done = quark("run", "-v", f"{folder}:/v", "-v", f"{folder}:/r:ro", "--", "/usr/bin/python3.11", "-c", code)
+    assert done.out.splitlines() == [
+        "b'1' ['user.a']",
+        "['user.b'] []",
+        "['user.t']",
+        "b'h'",
+        "Read-only file system",
+    ], done.err

@@ -85,6 +85,48 @@ def test_bad_sizes(quark):
         done = quark("run", f"--disk={text}", "--", "/bin/true")
         assert done.status == 64
         assert done.err.startswith("quark: disk size ")
+    done = quark("run", "--memory=99T", "--", "/bin/true")
+    assert (done.status, done.err) == (64, "quark: memory size 99T is out of range: a sandbox has 64M to 32G\n")
+    done = quark("run", "--memory=128M", "--disk=1G", "--", "/bin/true")
+    wanted = "quark: disk size 1024M is more than the memory, 128M, which has the files: give --memory as well\n"
+    assert (done.status, done.err) == (64, wanted)
+
+
+MAKERS = {
+    "files": "open(f'/tmp/d/{n}', 'x').close()",
+    "links": "os.link('/tmp/d/0', f'/tmp/d/l{n}') if n else open('/tmp/d/0', 'x').close()",
+    "symlinks": "os.symlink('x' * 4000, f'/tmp/d/{n}')",
+    "directories": "os.mkdir(f'/tmp/d/{n}')",
+    "nodes": "os.mkfifo(f'/tmp/d/{n}')",
+    "attributes": "open(f'/tmp/d/{n}', 'x').close(); os.setxattr(f'/tmp/d/{n}', 'user.x', b'1' * 60000)",
+}
+
+
+@pytest.mark.parametrize("what", MAKERS)
+def test_names_and_attributes_count_as_disk(quark, what):
+    code = (
+        "import errno, os, shutil, subprocess\n"
+        "os.mkdir('/tmp/d'); before = os.statvfs('/tmp').f_bavail\n"
+        "n = 0\n"
+        "try:\n"
+        f"  while True:\n    {MAKERS[what]}\n    n += 1\n"
+        "except OSError as e: assert e.errno == errno.ENOSPC, e\n"
+        "assert subprocess.run(['/bin/true']).returncode == 0 and len(bytearray(8 << 20)) and n > 50\n"
+        "assert os.statvfs('/tmp').f_bavail <= 16\n"
+        "shutil.rmtree('/tmp/d'); print(before - os.statvfs('/tmp').f_bavail <= 1)\n"
+    )
+    done = quark("run", "--memory", "128M", "--disk", "8M", "--", PYTHON, "-c", code)
+    assert (done.status, done.out, done.err) == (0, "True\n", "")
+
+
+def test_names_that_come_and_go_take_no_room(quark):
+    code = (
+        "import os\n"
+        "for n in range(40000): name = f'/tmp/{n:0>200}'; open(name, 'x').close(); os.unlink(name)\n"
+        "print(len(os.listdir('/tmp')) == len(set(os.listdir('/tmp'))), os.statvfs('/tmp').f_bavail > 200)\n"
+    )
+    done = quark("run", "--memory", "128M", "--disk", "1M", "--", PYTHON, "-c", code)
+    assert (done.status, done.out, done.err) == (0, "True True\n", "")
 
 
 def test_a_clone_has_its_own_disk(quark):

@@ -41,6 +41,7 @@ static void keys(void)
 
 static void life(void)
 {
+	struct shmid_ds ds;
 	int id = (int)CHECK_OK("create", shmget(IPC_PRIVATE, 3 * 4096, 0600)), status;
 	char *a = shmat(id, NULL, 0), *b = shmat(id, NULL, SHM_RDONLY);
 	CHECK("attached", a != (void *)-1 && b != (void *)-1 && a != b);
@@ -58,11 +59,12 @@ static void life(void)
 	}
 	REQUIRE(waitpid(child, &status, 0) == child);
 	CHECK_EQ("two when it has ended", attaches(id), 2);
+	CHECK_OK("stat", shmctl(id, IPC_STAT, &ds));
+	CHECK("detached by its end, last used by it", ds.shm_dtime > 0 && ds.shm_lpid == child);
 	CHECK("its text", !strcmp(b, "from the child"));
 	CHECK_OK("a hole in the middle", munmap(a + 4096, 4096));
 	CHECK_EQ("makes two of one", attaches(id), 3);
 	CHECK_OK("remove", shmctl(id, IPC_RMID, NULL));
-	struct shmid_ds ds;
 	CHECK_OK("still there", shmctl(id, IPC_STAT, &ds));
 	CHECK("marked, without key", (ds.shm_perm.mode & SHM_DEST) && ds.shm_perm.__key == IPC_PRIVATE);
 	char *c = shmat(id, NULL, 0);

@@ -78,7 +78,20 @@ LOADING = [
 MEMORY = [
     *(
         case
-        for name in ("map", "protect", "remap", "brk", "advise", "file", "sparse", "stack", "fork", "seals", "mtime")
+        for name in (
+            "map",
+            "protect",
+            "remap",
+            "brk",
+            "advise",
+            "file",
+            "sparse",
+            "stack",
+            "fork",
+            "seals",
+            "mtime",
+            "peak",
+        )
         for case in program(f"mem_{name}")
     ),
     *program("mem_stack_dies", status=139),
@@ -93,7 +106,21 @@ THREADS = [
     *program("futex_wait"),
     *program("futex_requeue"),
 ]
-SIGNAL_PARTS = ("basic", "info", "restart", "stack", "wait", "thread", "timer", "fault", "jump", "fpstate", "wild")
+SIGNAL_PARTS = (
+    "basic",
+    "info",
+    "restart",
+    "stack",
+    "wait",
+    "thread",
+    "timer",
+    "fault",
+    "jump",
+    "fpstate",
+    "wild",
+    "limit",
+    "unmapped",
+)
 SIGNALS = [case for name in SIGNAL_PARTS for case in program(f"sig_{name}")]
 FILE_PARTS = (
     "open",
@@ -110,6 +137,7 @@ FILE_PARTS = (
     "stdio",
     "xattr",
     "semantics",
+    "groups",
 )
 FILES = [
     *(case for name in FILE_PARTS for case in program(f"file_{name}")),
@@ -152,6 +180,7 @@ PROCESSES = [
     *program("time_cpu"),
     *program("file_deadlock"),
     *program("proc_pidfd"),
+    *program("proc_guard"),
     *program("thread_many", memory="1G"),
     *program("proc_full", links=STATIC, survives=frozenset({0}), timeout=120),
 ]
