@@ -12,6 +12,7 @@ struct timerfd {
 	s32 counts; /* the clock that `when` is on: a relative timer of the wall clock does not follow its jumps */
 	u64 when;   /* of the next expiration */
 	u64 interval, ticks;
+	bool idle;          /* has expired and goes on when somebody asks: nobody waits for more than that it can be read */
 	bool cancel_on_set; /* TFD_TIMER_CANCEL_ON_SET with an absolute time of the wall clock */
 	bool canceled;
 	struct waitq wait;
@@ -32,13 +33,20 @@ static void fired(struct ktimer *k)
 		return;
 	}
 	t->ticks++;
-	if (t->interval) {
-		u64 late = (now - t->when) / t->interval;
-		t->ticks += late;
-		t->when += (late + 1) * t->interval;
-		timerfd_arm(t);
-	}
+	t->idle = t->interval != 0;
 	waitq_wake(&t->wait, POLL_IN, 0);
+}
+
+/* Counts what has passed since it expired, and goes on. */
+static void go_on(struct timerfd *t)
+{
+	if (!t->idle)
+		return;
+	u64 now = clock_now(t->counts), late = now > t->when ? (now - t->when) / t->interval : 0;
+	t->idle = false;
+	t->ticks += late;
+	t->when += (late + 1) * t->interval;
+	timerfd_arm(t);
 }
 
 void timerfds_clock_jumped(void)
@@ -65,6 +73,7 @@ static ssize_t read(struct file *f, struct uio *u, u64 *pos)
 		if (wait_event(&t->wait, t->ticks || t->canceled, UINT64_MAX))
 			return -ERESTARTSYS;
 	}
+	go_on(t);
 	u64 v = t->ticks;
 	t->ticks = 0;
 	if (t->canceled) {
@@ -117,6 +126,7 @@ long sys_timerfd_create(u64 clock, u64 flags)
 
 static long report(struct timerfd *t, u64 uit)
 {
+	go_on(t);
 	u64 now = clock_now(t->counts), left = !t->timer.node.queued ? 0 : t->when > now ? t->when - now : 1;
 	int r = timespec_to_user(UPTR(uit), t->interval);
 	return r ? r : timespec_to_user(UPTR(uit + 16), left);
@@ -140,6 +150,7 @@ long sys_timerfd_settime(u64 fd, u64 flags, u64 unew, u64 uold)
 	if (!r) {
 		bool absolute = flags & TFD_TIMER_ABSTIME;
 		ktimer_cancel(&t->timer);
+		t->idle = false;
 		t->ticks = 0;
 		t->canceled = false;
 		t->cancel_on_set = value && absolute && flags & TFD_TIMER_CANCEL_ON_SET && t->clock == CLOCK_REALTIME;

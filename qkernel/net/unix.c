@@ -12,7 +12,8 @@
 #define MSG_WAITALL 0x100u
 #define MSG_NOSIGNAL 0x4000u
 
-static struct list abstract = LIST_INIT(abstract);
+#define ABSTRACT_BUCKETS 512u
+static struct list abstract[ABSTRACT_BUCKETS]; /* by the hash of the name; made when the first is bound */
 struct list all_usocks = LIST_INIT(all_usocks);
 
 struct usock *usock_new(int type)
@@ -100,6 +101,23 @@ void usock_pair(struct usock *a, struct usock *b)
 }
 
 /* ---- names */
+static struct list *abstract_bucket(const char *name, u32 len)
+{
+	if (!abstract[0].next)
+		for (u32 k = 0; k < ABSTRACT_BUCKETS; k++)
+			list_init(&abstract[k]);
+	return &abstract[hash_bytes(name, len) % ABSTRACT_BUCKETS];
+}
+
+static struct usock *abstract_find(const char *name, u32 len)
+{
+	struct usock *o;
+	list_for_each (o, abstract_bucket(name, len), bound)
+		if (o->name_len == len && !memcmp(o->name, name, len))
+			return o;
+	return NULL;
+}
+
 int usock_bind(struct usock *s, const char *name, u32 len)
 {
 	if (s->name_len)
@@ -110,11 +128,9 @@ int usock_bind(struct usock *s, const char *name, u32 len)
 			return r == -EEXIST ? -EADDRINUSE : r;
 		s->node->ipc = s;
 	} else {
-		struct usock *o;
-		list_for_each (o, &abstract, bound)
-			if (o->name_len == len && !memcmp(o->name, name, len))
-				return -EADDRINUSE;
-		list_add_tail(&s->bound, &abstract);
+		if (abstract_find(name, len))
+			return -EADDRINUSE;
+		list_add_tail(&s->bound, abstract_bucket(name, len));
 	}
 	memcpy(s->name, name, len);
 	s->name_len = len;
@@ -123,7 +139,7 @@ int usock_bind(struct usock *s, const char *name, u32 len)
 
 struct usock *usock_find(const char *name, u32 len, int type, int *err)
 {
-	struct usock *found = NULL, *o;
+	struct usock *found = NULL;
 	*err = -ECONNREFUSED;
 	if (name[0]) {
 		struct path p;
@@ -136,9 +152,7 @@ struct usock *usock_find(const char *name, u32 len, int type, int *err)
 		if (!*err && !found)
 			*err = -ECONNREFUSED;
 	} else {
-		list_for_each (o, &abstract, bound)
-			if (o->name_len == len && !memcmp(o->name, name, len))
-				found = o;
+		found = abstract_find(name, len);
 	}
 	if (!found)
 		return NULL;

@@ -1,4 +1,5 @@
-/* POSIX timers (timer_create(2)): of the wall clock, of those that never jump, and of CPU time. */
+/* POSIX timers (timer_create(2)): of the wall clock, of those that never jump, and of CPU time. A periodic one rests from its signal on until that
+ * is taken, when it counts what it has missed: one that nobody listens to costs nothing. */
 #include "proc.h"
 #include <asm/signal.h>
 #include <linux/time.h>
@@ -84,8 +85,47 @@ static void posix_fire(struct ktimer *k)
 	u64 now = posix_now(t, t->counts);
 	if (now >= t->when)
 		posix_expire(t, now);
-	if (t->when)
+	else
 		posix_arm(t);
+}
+
+static bool is_resting(const struct posix_timer *t)
+{
+	return t->when && t->notify != SIGEV_NONE && !counts_cpu(t) && !t->timer.node.queued;
+}
+
+/* Brings `when` of a periodic timer beyond now; how many expirations that passes over. */
+static u64 posix_forward(struct posix_timer *t)
+{
+	u64 now = posix_now(t, t->counts), n = t->interval && t->when && now >= t->when ? (now - t->when) / t->interval + 1 : 0;
+	t->when += n * t->interval;
+	return n;
+}
+
+void posix_timer_taken(struct process *p, struct siginfo *info)
+{
+	struct posix_timer *t;
+	list_for_each (t, &p->posix_timers, node) {
+		if (t->id != (s32)info->f[0])
+			continue;
+		if (is_resting(t)) {
+			u64 overrun = t->overrun + posix_forward(t);
+			t->overrun = (u32)MIN(overrun, 0x7ffffffful);
+			info->f[0] = (u32)t->id | (u64)t->overrun << 32;
+			posix_arm(t);
+		}
+		return;
+	}
+}
+
+void posix_timers_resume(struct process *p, int sig)
+{
+	struct posix_timer *t;
+	list_for_each (t, &p->posix_timers, node)
+		if (t->signo == sig && is_resting(t)) {
+			posix_forward(t);
+			posix_arm(t);
+		}
 }
 
 u64 posix_cpu_timers_check(struct process *p, u64 now)
@@ -204,7 +244,7 @@ long sys_timer_create(u64 clock, u64 uevent, u64 uid)
 	t->notify = e.notify;
 	t->tid = e.tid;
 	t->value = uevent ? e.value : (u64)t->id;
-	list_add_tail(&t->node, &p->posix_timers);
+	list_add(&t->node, &p->posix_timers); /* the newest is looked for first */
 	if (put_user(t->id, UPTR(uid))) {
 		timer_free(t);
 		return -EFAULT;
@@ -214,7 +254,9 @@ long sys_timer_create(u64 clock, u64 uevent, u64 uid)
 
 static int timer_to_user(const struct posix_timer *t, u64 u)
 {
-	u64 now = posix_now(t, t->counts), left = !t->when ? 0 : t->when > now ? t->when - now : 1;
+	u64 now = posix_now(t, t->counts), left = !t->when ? 0 : t->when > now ? t->when - now : t->notify != SIGEV_NONE;
+	if (t->when && t->interval && t->when <= now)
+		left = t->interval - (now - t->when) % t->interval;
 	return timespec_to_user(UPTR(u), t->interval) || timespec_to_user(UPTR(u + 16), left) ? -EFAULT : 0;
 }
 
@@ -240,7 +282,8 @@ long sys_timer_settime(u64 id, u64 flags, u64 unew, u64 uold)
 	t->counts = !absolute && clock_is_wall(t->clock) ? CLOCK_MONOTONIC : t->clock;
 	u64 now = absolute ? 0 : posix_now(t, t->counts);
 	t->when = MIN(value, UINT64_MAX / 2) + now;
-	posix_arm(t);
+	if (t->notify != SIGEV_NONE || counts_cpu(t))
+		posix_arm(t);
 	return 0;
 }
 

@@ -91,6 +91,8 @@ u64 cpu_timers_due(void);                   /* CLOCK_MONOTONIC ns at which curre
 /* posix_timer.c */
 u64 posix_cpu_timers_check(struct process *p, u64 now); /* the CPU time of p at which the next is due */
 void posix_timers_clock_jumped(struct process *p);
+void posix_timer_taken(struct process *p, struct siginfo *info); /* its signal leaves the queue: fills in the overrun, and it goes on */
+void posix_timers_resume(struct process *p, int sig);            /* those whose signal was dropped, or is not ignored any more, go on */
 /* vdso.c */
 void vdso_init(void);
 vaddr_t vdso_map(struct mm *mm);

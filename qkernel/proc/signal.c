@@ -84,7 +84,10 @@ static int take(struct sigpending *p, sigset wanted, struct siginfo *info)
 int dequeue_signal(struct task *t, sigset wanted, struct siginfo *info)
 {
 	int sig = take(&t->pending, wanted, info);
-	return sig ? sig : take(&t->proc->pending, wanted, info);
+	sig = sig ? sig : take(&t->proc->pending, wanted, info);
+	if (sig && info->si_code == SI_TIMER)
+		posix_timer_taken(t->proc, info);
+	return sig;
 }
 
 int signal_take(sigset set, struct siginfo *info)
@@ -152,6 +155,7 @@ static void side_effects(struct process *p, int sig)
 			pending_remove(&p->pending, s);
 			list_for_each (t, &p->tasks, group)
 				pending_remove(&t->pending, s);
+			posix_timers_resume(p, s);
 		}
 		if (p->stopped) {
 			p->stopped = false;
@@ -164,6 +168,7 @@ static void side_effects(struct process *p, int sig)
 		pending_remove(&p->pending, SIGCONT);
 		list_for_each (t, &p->tasks, group)
 			pending_remove(&t->pending, SIGCONT);
+		posix_timers_resume(p, SIGCONT);
 	} else if (sig == SIGKILL) {
 		p->stopped = false;
 		list_for_each (t, &p->tasks, group)

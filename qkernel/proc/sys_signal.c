@@ -23,6 +23,7 @@ long sys_rt_sigaction(u64 usig, u64 unew, u64 uold, u64 size)
 		if (SIGBIT(sig) & KILL_STOP)
 			return -EINVAL;
 		*sa = (struct ksigaction){n.handler, n.flags, n.restorer, n.mask & ~KILL_STOP};
+		posix_timers_resume(current->proc, sig);
 		bool dfl_ignored = sig == SIGCHLD || sig == SIGURG || sig == SIGWINCH || sig == SIGCONT;
 		if (n.handler == 1 || (n.handler == 0 && dfl_ignored)) {
 			struct task *t;

@@ -1,5 +1,6 @@
 /* ioctl(2) of both ends of a pseudo-terminal: ioctl_tty(2). What concerns the terminal is the slave's, whichever end is asked. */
 #include "tty.h"
+#include <linux/capability.h>
 
 struct termios2_abi {
 	struct termios old;
@@ -12,17 +13,77 @@ static long get_mode(const struct pty *p, u64 arg, bool with_speed)
 	return copy_to_user(UPTR(arg), &t, with_speed ? sizeof(t) : sizeof(t.old));
 }
 
+/* The form of System V: half of the bits, and fewer control characters. */
+struct termio_abi {
+	u16 iflag, oflag, cflag, lflag;
+	u8 line, cc[8];
+};
+
+static long get_short_mode(const struct pty *p, u64 arg)
+{
+	const struct termios *t = &p->tio;
+	struct termio_abi s = {(u16)t->c_iflag, (u16)t->c_oflag, (u16)t->c_cflag, (u16)t->c_lflag, t->c_line, {0}};
+	memcpy(s.cc, t->c_cc, sizeof(s.cc));
+	return copy_to_user(UPTR(arg), &s, sizeof(s));
+}
+
+/* What a privileged program has fixed stays (TIOCSLCKTRMIOS of ioctl_tty(2)). */
+static void keep_fixed(const struct pty *p, struct termios *t)
+{
+	const struct termios *is = &p->tio, *fixed = &p->fixed;
+	t->c_iflag = (t->c_iflag & ~fixed->c_iflag) | (is->c_iflag & fixed->c_iflag);
+	t->c_oflag = (t->c_oflag & ~fixed->c_oflag) | (is->c_oflag & fixed->c_oflag);
+	t->c_cflag = (t->c_cflag & ~fixed->c_cflag) | (is->c_cflag & fixed->c_cflag);
+	t->c_lflag = (t->c_lflag & ~fixed->c_lflag) | (is->c_lflag & fixed->c_lflag);
+	t->c_line = fixed->c_line ? is->c_line : t->c_line;
+	for (u32 k = 0; k < NCCS; k++)
+		t->c_cc[k] = fixed->c_cc[k] ? is->c_cc[k] : t->c_cc[k];
+}
+
+static void use_mode(struct pty *p, struct termios *t, bool flush)
+{
+	if (flush)
+		ldisc_flush_input(p);
+	t->c_cflag = (t->c_cflag & ~(tcflag_t)(CSIZE | PARENB)) | CS8 | CREAD; /* pty_set_termios */
+	keep_fixed(p, t);
+	ldisc_set(p, t);
+}
+
+static long set_short_mode(struct pty *p, u64 arg, bool flush)
+{
+	struct termios t = p->tio;
+	struct termio_abi s;
+	if (copy_from_user(&s, UPTR(arg), sizeof(s)))
+		return -EFAULT;
+	t.c_iflag = (t.c_iflag & ~0xffffu) | s.iflag;
+	t.c_oflag = (t.c_oflag & ~0xffffu) | s.oflag;
+	t.c_cflag = (t.c_cflag & ~0xffffu) | s.cflag;
+	t.c_lflag = (t.c_lflag & ~0xffffu) | s.lflag;
+	t.c_line = s.line;
+	memcpy(t.c_cc, s.cc, sizeof(s.cc));
+	use_mode(p, &t, flush);
+	return 0;
+}
+
+static long set_fixed(struct pty *p, u64 arg)
+{
+	struct termios t;
+	if (!(current->proc->cap_eff >> CAP_SYS_ADMIN & 1))
+		return -EPERM;
+	if (copy_from_user(&t, UPTR(arg), sizeof(t)))
+		return -EFAULT;
+	p->fixed = t;
+	return 0;
+}
+
 static long set_mode(struct pty *p, u64 arg, bool with_speed, bool flush)
 {
 	struct termios2_abi t = {.ispeed = p->ispeed, .ospeed = p->ospeed};
 	if (copy_from_user(&t, UPTR(arg), with_speed ? sizeof(t) : sizeof(t.old)))
 		return -EFAULT;
-	if (flush)
-		ldisc_flush_input(p);
-	t.old.c_cflag = (t.old.c_cflag & ~(tcflag_t)(CSIZE | PARENB)) | CS8 | CREAD; /* pty_set_termios */
 	p->ispeed = t.ispeed;
 	p->ospeed = t.ospeed;
-	ldisc_set(p, &t.old);
+	use_mode(p, &t.old, flush);
 	return 0;
 }
 
@@ -137,8 +198,8 @@ static long master_ioctl(struct pty *p, u32 cmd, u64 arg)
 
 static bool changes(u32 cmd)
 {
-	return cmd == TCSETS || cmd == TCSETSW || cmd == TCSETSF || cmd == TCSETS2 || cmd == TCSETSW2 || cmd == TCSETSF2 || cmd == TCFLSH ||
-	       cmd == TCXONC || cmd == TCSBRK || cmd == TCSBRKP;
+	return cmd == TCSETS || cmd == TCSETSW || cmd == TCSETSF || cmd == TCSETS2 || cmd == TCSETSW2 || cmd == TCSETSF2 || cmd == TCSETA ||
+	       cmd == TCSETAW || cmd == TCSETAF || cmd == TCFLSH || cmd == TCXONC || cmd == TCSBRK || cmd == TCSBRKP;
 }
 
 long pty_ioctl(struct file *f, u32 cmd, u64 arg)
@@ -163,6 +224,16 @@ long pty_ioctl(struct file *f, u32 cmd, u64 arg)
 	case TCSETSW2:
 	case TCSETSF2:
 		return set_mode(p, arg, true, cmd == TCSETSF2);
+	case TCGETA:
+		return get_short_mode(p, arg);
+	case TCSETA:
+	case TCSETAW:
+	case TCSETAF:
+		return set_short_mode(p, arg, cmd == TCSETAF);
+	case TIOCGLCKTRMIOS:
+		return copy_to_user(UPTR(arg), &p->fixed, sizeof(p->fixed));
+	case TIOCSLCKTRMIOS:
+		return set_fixed(p, arg);
 	case TIOCGWINSZ:
 		return copy_to_user(UPTR(arg), &p->size, sizeof(p->size));
 	case TIOCSWINSZ:

@@ -45,6 +45,7 @@ struct pty {
 	bool master, locked, packet, slave_seen, exclusive;
 	u8 status; /* TIOCPKT_* to be read by the master */
 	struct termios tio;
+	struct termios fixed; /* TIOCSLCKTRMIOS: the bits of `tio` that stay as they are */
 	u32 ispeed, ospeed;
 	struct winsize_abi size;
 	/* line discipline, input: [tail, canon) can be read in canonical mode, [canon, head) is being edited */

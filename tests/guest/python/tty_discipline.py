@@ -175,8 +175,32 @@ def many():
         os.close(master)
 
 
+def old_forms():
+    """The System V form of the mode, and the bits that a privileged program fixes (ioctl_tty(2))."""
+    get, put, get_fixed, put_fixed = 0x5405, 0x5406, 0x5456, 0x5457  # TCGETA, TCSETA, TIOCGLCKTRMIOS, TIOCSLCKTRMIOS
+    master, slave = os.openpty()
+    short = bytearray(fcntl.ioctl(slave, get, bytes(18)))
+    print("short form", short[:9], short[9:17])
+    struct.pack_into("H", short, 6, struct.unpack_from("H", short, 6)[0] & ~termios.ECHO)
+    short[9] = 7
+    fcntl.ioctl(slave, put, bytes(short))
+    mode = termios.tcgetattr(slave)
+    print("set by it", bool(mode[LFLAG] & termios.ECHO), bool(mode[LFLAG] & termios.IEXTEN), mode[CC][0], mode[CC][8])
+    print("fixed", set(fcntl.ioctl(slave, get_fixed, bytes(36))))
+    fcntl.ioctl(slave, put_fixed, struct.pack("IIIIB19s", 0, 0, 0, termios.ECHO, 0, bytes([1] + [0] * 18)))
+    mode[LFLAG] |= termios.ECHO
+    mode[LFLAG] &= ~termios.ICANON
+    mode[CC][0] = b"\x03"
+    termios.tcsetattr(slave, termios.TCSANOW, mode)
+    mode = termios.tcgetattr(slave)
+    print("stays", bool(mode[LFLAG] & termios.ECHO), mode[CC][0], "changes", bool(mode[LFLAG] & termios.ICANON))
+    os.close(slave)
+    os.close(master)
+
+
 keys()
 packets()
 ends()
+old_forms()
 minimum_and_time()
 many()
