@@ -11,6 +11,7 @@
 static struct qk_seg *const segs = (struct qk_seg *)(QK_COMM_BASE + QK_OFF_SEGS);
 static u32 nseg;
 bool capture_requested;
+void (*qcall_before)(void);
 
 void seg_begin(void)
 {
@@ -54,8 +55,20 @@ static s64 issue(enum qk_op op, u32 data_len, u32 n, const u64 a[6])
 	return q->ret;
 }
 
+s64 qcall_aside(enum qk_op op, u64 a0, u64 a1, paddr_t gpa, u64 len)
+{
+	u64 a[6] = {a0, a1};
+	struct qk_seg kept = segs[0];
+	segs[0] = (struct qk_seg){gpa, len};
+	s64 r = issue(op, 0, len ? 1 : 0, a);
+	segs[0] = kept;
+	return r;
+}
+
 s64 qcall(enum qk_op op, u32 data_len, u64 a0, u64 a1, u64 a2, u64 a3, u64 a4, u64 a5)
 {
+	if (qcall_before)
+		qcall_before();
 	u64 a[6] = {a0, a1, a2, a3, a4, a5};
 	u32 n = nseg;
 	nseg = 0;

@@ -1,8 +1,8 @@
 /* The standard streams, which the host opened: pipes, terminals, sockets, files. Never blocking there; a task waits for the event that QC_POLL asks for. */
+#include "behind.h"
 #include "qcall.h"
 #include "tty/tty.h"
 
-#define STREAMS 3
 #define CONSOLE "/dev/console"
 #define CONSOLE_DEV (5u << 8 | 1u)
 #define TENTH_NS 100000000ul
@@ -87,6 +87,42 @@ static ssize_t read(struct file *f, struct uio *u, u64 *pos)
 	}
 }
 
+/* What a write puts behind others: 0 when they are out, or what the write has to answer. */
+static int wait_for_held(struct file *f, int handle)
+{
+	int r;
+	while ((r = behind_flush(handle)) == -EAGAIN) {
+		if (f->flags & O_NONBLOCK)
+			return -EAGAIN;
+		if (wait_for(&streams[handle], POLL_OUT, UINT64_MAX))
+			return -ERESTARTSYS;
+	}
+	return r;
+}
+
+/* A write to a pipe while others are close before it. Bytes that are taken, 0: it goes to the host by itself, or an error. */
+static ssize_t write_behind(struct file *f, struct uio *u)
+{
+	int self = handle_of(f), r;
+	ssize_t done = 0, n;
+	/* Two streams can be one pipe (2>&1): what was written first comes first. If it is full, a write that does not wait gets nothing in, either. */
+	for (int h = 0; h < STREAMS; h++)
+		if (h != self && behind_holds(h) && wait_for_held(f, h) == -ERESTARTSYS)
+			return -ERESTARTSYS;
+	if (S_ISFIFO(f->inode->mode) && !(f->flags & O_NONBLOCK))
+		while (u->resid && (n = behind_take(self, u)) != 0) {
+			if (n < 0)
+				return done ? done : n;
+			done += n;
+			if (u->resid && (r = wait_for_held(f, self)) != 0)
+				return r == -ERESTARTSYS ? done : r;
+		}
+	if (!u->resid)
+		return done;
+	r = wait_for_held(f, self);
+	return done && (!r || r == -ERESTARTSYS || r == -EAGAIN) ? done : r;
+}
+
 static ssize_t write(struct file *f, struct uio *u, u64 *pos)
 {
 	ssize_t done = 0;
@@ -96,6 +132,12 @@ static ssize_t write(struct file *f, struct uio *u, u64 *pos)
 	int job = s->tty && (mode.c_lflag & TOSTOP) ? tty_check_change(&console, SIGTTOU) : 0;
 	if (job)
 		return job;
+	done = write_behind(f, u);
+	if (done) {
+		if (done == -EPIPE)
+			send_signal_task(current, SIGPIPE, NULL);
+		return done;
+	}
 	while (u->resid) {
 		ssize_t want = uio_segs(u, u->resid, false);
 		if (want <= 0)
@@ -340,6 +382,8 @@ static void signal_foreground(int sig)
 void host_event(int handle, u32 events)
 {
 	if (handle == QK_EV_SIGNAL && events >= 1 && events <= SIGNALS) {
+		if (events == SIGHUP || events == SIGINT || events == SIGQUIT || events == SIGTERM)
+			behind_hurry();
 		if (events == SIGINT || events == SIGQUIT || events == SIGTSTP || events == SIGWINCH)
 			signal_foreground((int)events);
 		else if (events == SIGCONT)
@@ -349,6 +393,7 @@ void host_event(int handle, u32 events)
 	} else if (handle == QK_EV_WINCH) {
 		signal_foreground(SIGWINCH);
 	} else if (handle >= 0 && handle < STREAMS && streams[handle].inode) {
+		behind_flush(handle);
 		waitq_wake(&streams[handle].wait, 0, 0);
 	}
 }
@@ -356,12 +401,15 @@ void host_event(int handle, u32 events)
 void hoststreams_look_again(void)
 {
 	for (int h = 0; h < STREAMS; h++)
-		if (streams[h].inode)
+		if (streams[h].inode) {
+			behind_flush(h);
 			waitq_wake(&streams[h].wait, 0, 0);
+		}
 }
 
 void hoststreams_restored(void)
 {
+	behind_forget();
 	for (int h = 0; h < STREAMS; h++)
 		if (streams[h].inode)
 			identify(&streams[h]);

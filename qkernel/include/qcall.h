@@ -14,6 +14,10 @@ int seg_add(paddr_t gpa, u64 len); /* joins adjacent pieces; -E2BIG when full */
 
 /* Issues comm->call with the arguments; returns ret. Segments added since seg_begin go with it. `data_len` bytes of comm_data() are input. */
 s64 qcall(enum qk_op op, u32 data_len, u64 a0, u64 a1, u64 a2, u64 a3, u64 a4, u64 a5);
+/* The same with at most one piece of memory, from within the making of another request, whose segments and input stay as they are. */
+s64 qcall_aside(enum qk_op op, u64 a0, u64 a1, paddr_t gpa, u64 len);
+/* NULL, or called before each request but those of qcall_aside. */
+extern void (*qcall_before)(void);
 /* Length of valid output in comm_data() and out[] of the last call. */
 u32 qcall_data_len(void);
 u64 qcall_out(int i);

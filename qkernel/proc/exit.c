@@ -1,5 +1,6 @@
 /* The end of threads and processes, and waiting for it. */
 #include "arch.h"
+#include "../fs/behind.h"
 #include "../ipc/ipc.h"
 #include "fs.h"
 #include "proc.h"
@@ -83,6 +84,7 @@ static noreturn void end_sandbox(s32 status)
 	u64 code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 	if (comm()->boot.flags & QK_BOOT_TRACE)
 		calltrace_summary();
+	behind_end(!WIFSIGNALED(status));
 	comm()->exited = 1;
 	for (;;) {
 		seg_begin();

@@ -1,4 +1,5 @@
 /* The capture point: everything in memory, PARK, and what a clone does first. */
+#include "../fs/behind.h"
 #include "arch.h"
 #include "fs.h"
 #include "mm.h"
@@ -13,6 +14,7 @@ void park_now(void)
 	memcpy(generation, comm()->generation, sizeof(generation));
 	/* Cached file content that nothing maps can be read again; stored, it would be a sixth of a snapshot. */
 	comm()->cache_dropped = pagecache_shrink(~0ul) * PAGE_SIZE;
+	behind_park();
 	hostfiles_before_park();
 	qcall_flush_closes();
 	time_freeze();

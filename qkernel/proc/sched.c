@@ -224,6 +224,8 @@ static void idle(void)
 		if (events_pending() || capture_requested)
 			continue;
 		host_contact(true);
+		if (qcall_before)
+			qcall_before();
 		if (next > now)
 			arch_wait(next == UINT64_MAX ? UINT64_MAX : next - now);
 	}

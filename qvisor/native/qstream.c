@@ -11,6 +11,7 @@
 
 #include "vm.h"
 
+#define PIPE_SIZE (1 << 20)     /* /proc/sys/fs/pipe-max-size: what anybody may have */
 #define BLOCKING_WRITE_MAX 4096 /* PIPE_BUF: what poll(POLLOUT) promises not to block */
 
 static struct qv_handle *stream(struct qv *vm, uint64_t index)
@@ -27,13 +28,23 @@ static int ready(int fd, short events)
 	return n < 0 ? -errno : n ? p.revents : 0;
 }
 
+/* A pipe that was full or empty: a larger one means fewer turns between its two ends. Refused when the user has too many such pipes; all the same. */
+static void grow_pipe(int fd)
+{
+	int size = fcntl(fd, F_GETPIPE_SZ);
+	if (size > 0 && size < PIPE_SIZE)
+		fcntl(fd, F_SETPIPE_SZ, PIPE_SIZE);
+}
+
 static int64_t stream_read(int fd, const struct iovec *iov, int n)
 {
 	ssize_t r = preadv2(fd, iov, n, -1, RWF_NOWAIT);
 	if (r >= 0 || (errno != EOPNOTSUPP && errno != EAGAIN && errno != ENOSYS && errno != EINVAL))
 		return r < 0 ? -errno : r;
-	if (ready(fd, POLLIN) <= 0)
+	if (ready(fd, POLLIN) <= 0) {
+		grow_pipe(fd);
 		return -EAGAIN;
+	}
 	r = readv(fd, iov, n);
 	return r < 0 ? -errno : r;
 }
@@ -52,8 +63,10 @@ static int64_t stream_write(int fd, struct iovec *iov, int n)
 	if (r >= 0 || (errno != EOPNOTSUPP && errno != EAGAIN && errno != ENOSYS && errno != EINVAL))
 		return r < 0 ? -errno : r;
 	bool whole = never_waits(fd);
-	if (!whole && ready(fd, POLLOUT) <= 0)
+	if (!whole && ready(fd, POLLOUT) <= 0) {
+		grow_pipe(fd);
 		return -EAGAIN;
+	}
 	size_t left = whole ? SIZE_MAX : BLOCKING_WRITE_MAX;
 	for (int i = 0; i < n; i++) {
 		if (iov[i].iov_len > left)
