@@ -26,7 +26,7 @@ build/dev/build.ninja: mk/build.mk | $(REQUIREMENTS)
 dev: build/dev/build.ninja $(DEV_PATH)
 	@$(LOCKED) cmake --build build/dev -- -k 0 --quiet
 
-$(DEV_PATH): | $(REQUIREMENTS)
+$(DEV_PATH): bin/quark bin/snapshotd | $(REQUIREMENTS)
 	@$(LOCKED) $(BIN)/pip uninstall -q -y quark 2>/dev/null
 	@sed 's|^from quark.cli|sys.path.insert(0, "$(CURDIR)")\n&|' bin/quark >$(BIN)/quark
 	@cp bin/snapshotd $(BIN)/snapshotd

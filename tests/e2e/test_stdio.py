@@ -34,6 +34,7 @@ CASES = {
     "dev stdin": "echo q | $Q cat /dev/stdin",
     "the offset of a file is shared inside": "$Q sh -c 'head -c 5; echo; cat' <f",
     "the offset of a file is shared outside": "($Q head -c 5; cat) <f",
+    "a directory": "$Q cat <.; echo $?; $Q sh -c 'read x; echo $?' <.",
     "closed input": "$Q cat <&-; echo $?",
     "closed output": "$Q sh -c 'echo hi; echo $? >&2' >&-; echo $?",
     "closed errors": "$Q sh -c 'echo err >&2; echo $?' 2>&-",
