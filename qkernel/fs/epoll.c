@@ -11,10 +11,12 @@
 
 struct epoll {
 	struct list items, ready;
-	struct waitq wait; /* epoll_wait callers and polls of this epoll */
-	struct file *file; /* not referenced: it is what holds this */
-	u64 seen;          /* walk that was here last */
-	int depth;         /* what it found */
+	struct waitq wait;   /* epoll_wait callers and polls of this epoll */
+	struct file *file;   /* not referenced: it is what holds this */
+	struct list *bucket; /* items by their descriptor's number */
+	u32 buckets, count;
+	u64 seen;  /* walk that was here last */
+	int depth; /* what it found */
 };
 struct item_wait {
 	struct item_wait *next;
@@ -23,6 +25,7 @@ struct item_wait {
 };
 struct item {
 	struct list all, ready, of_file; /* epoll.items, epoll.ready (or alone), file.epoll_links */
+	struct list same_hash;
 	struct epoll *ep;
 	struct file *f;
 	int fd;
@@ -37,6 +40,29 @@ struct item_table { /* poll table of one item */
 };
 
 static const struct file_ops epoll_ops;
+static u32 nested; /* items whose file is an epoll */
+
+/* Items are found by their descriptor: a table that grows with their number. False: there is no table and no memory for one. */
+static bool make_room(struct epoll *ep)
+{
+	if (ep->count < ep->buckets)
+		return true;
+	u32 n = ep->buckets ? ep->buckets * 4 : 16;
+	struct list *b = kmalloc(n * sizeof(*b));
+	struct item *it;
+	if (!b)
+		return ep->buckets;
+	for (u32 k = 0; k < n; k++)
+		list_init(&b[k]);
+	list_for_each (it, &ep->items, all) {
+		list_del(&it->same_hash);
+		list_add_tail(&it->same_hash, &b[(u32)it->fd % n]);
+	}
+	kfree(ep->bucket);
+	ep->bucket = b;
+	ep->buckets = n;
+	return true;
+}
 
 static bool item_wake(struct waiter *w, u32 events)
 {
@@ -79,6 +105,9 @@ static void item_free(struct item *it)
 	list_del(&it->all);
 	list_del(&it->ready);
 	list_del(&it->of_file);
+	list_del(&it->same_hash);
+	it->ep->count--;
+	nested -= it->f->ops == &epoll_ops;
 	kfree(it);
 }
 
@@ -93,6 +122,7 @@ static void release(struct file *f)
 	struct epoll *ep = f->priv;
 	while (!list_empty(&ep->items))
 		item_free(list_first(&ep->items, struct item, all));
+	kfree(ep->bucket);
 	kfree(ep);
 }
 
@@ -233,9 +263,10 @@ static bool ways_fit(struct file *f)
 static struct item *find(struct epoll *ep, struct file *f, int fd)
 {
 	struct item *it;
-	list_for_each (it, &f->epoll_links, of_file)
-		if (it->ep == ep && it->fd == fd)
-			return it;
+	if (ep->buckets)
+		list_for_each (it, &ep->bucket[(u32)fd % ep->buckets], same_hash)
+			if (it->f == f && it->fd == fd)
+				return it;
 	return NULL;
 }
 
@@ -251,7 +282,7 @@ static void check_now(struct item *it, struct poll_table *pt)
 
 static long add(struct epoll *ep, struct file *f, int fd, const struct epoll_event *e)
 {
-	struct item *it = kzalloc(sizeof(*it));
+	struct item *it = make_room(ep) ? kzalloc(sizeof(*it)) : NULL;
 	if (!it)
 		return -ENOMEM;
 	list_init(&it->ready);
@@ -262,8 +293,11 @@ static long add(struct epoll *ep, struct file *f, int fd, const struct epoll_eve
 	it->data = e->data;
 	list_add_tail(&it->all, &ep->items);
 	list_add_tail(&it->of_file, &f->epoll_links);
+	list_add_tail(&it->same_hash, &ep->bucket[(u32)fd % ep->buckets]);
+	ep->count++;
+	nested += f->ops == &epoll_ops;
 	walk_number++;
-	if (!ways_fit(f)) {
+	if (nested && !ways_fit(f)) {
 		item_free(it);
 		return -EINVAL;
 	}

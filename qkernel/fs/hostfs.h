@@ -6,7 +6,8 @@
 #include "names.h"
 
 extern struct list host_nodes;
-struct listing; /* a directory with the attributes of its entries, as one request brought it (fs/hostdir.c) */
+extern u32 names_learned; /* fs/nameshrink.c: host inodes made since it last looked */
+struct listing;           /* a directory with the attributes of its entries, as one request brought it (fs/hostdir.c) */
 struct hostnode {
 	u32 root;
 	int handle;    /* -1: not open */

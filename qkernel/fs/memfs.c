@@ -7,6 +7,8 @@
 static const struct inode_ops dir_ops, link_ops, special_ops;
 static const struct file_ops dir_fops = {.lseek = dir_lseek};
 
+struct list memfs_dirs = LIST_INIT(memfs_dirs);
+
 struct inode *memfs_new(struct memsuper *s, u32 mode, u64 rdev)
 {
 	struct memnode *m = kzalloc(sizeof(*m));
@@ -18,6 +20,10 @@ struct inode *memfs_new(struct memsuper *s, u32 mode, u64 rdev)
 		return NULL;
 	}
 	m->super = s;
+	m->inode = i;
+	list_init(&m->dirs);
+	if (S_ISDIR(mode))
+		list_add_tail(&m->dirs, &memfs_dirs);
 	names_init(&m->kids);
 	i->dev = s->dev;
 	i->rdev = rdev;
@@ -43,6 +49,7 @@ struct inode *memfs_create(struct memsuper *s, u32 mode, u64 rdev, u64 extra)
 void memfs_evict(struct inode *i)
 {
 	struct memnode *m = memnode_of(i);
+	list_del(&m->dirs);
 	disk_charge(-(s64)(m->charged + m->names_charged));
 	names_free(&m->kids);
 	memfs_xattrs_free(i);

@@ -16,6 +16,8 @@ struct memnode {
 	bool own;            /* the attributes are: of others those of `lower`, whatever they are by now */
 	bool counted;        /* `lower` knows that its content is in use here */
 	u32 pass;
+	struct inode *inode;
+	struct list dirs;           /* of a directory: among memfs_dirs */
 	u64 charged, names_charged; /* bytes against --disk: of the file itself, and of a directory's names */
 	s64 listed_mtime, listed_ctime;
 	struct names kids;
@@ -43,6 +45,7 @@ void memfs_xattrs_free(struct inode *i);
 /* Each child of directory `dir` that is in memory; nothing where dir is not of this file system. */
 void memfs_each_child(struct inode *dir, void (*fn)(struct inode *dir, const char *name, struct inode *child));
 void reseed_add(struct inode *dev); /* fs/reseed.c */
+extern struct list memfs_dirs;
 extern const struct inode_ops memfs_file_ops, memfs_copied_ops;
 extern const struct file_ops memfs_file_fops;
 #endif

@@ -146,5 +146,7 @@ void oom_report(void);
 u64 pt_shrink(void); /* gives spare page tables back; returns frames freed */
 /* Before memory runs out: fs drops clean cached pages; returns frames freed. */
 u64 pagecache_shrink(u64 want);
+/* Between system calls: fs lets names of host files go that nobody uses, if memory is short. */
+void names_shrink(void);
 
 #endif

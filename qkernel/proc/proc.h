@@ -78,6 +78,7 @@ struct signal_user;
 struct signal_user *signal_user_get(const struct process *p, bool beyond);
 void signal_user_put(struct signal_user *u); /* NULL: nothing */
 u64 signal_user_count(const struct process *p);
+bool signal_ignored(const struct process *p, int sig); /* by what was asked for, or by default */
 void pending_init(struct sigpending *p);
 void pending_flush(struct sigpending *p);
 void pending_remove(struct sigpending *p, int sig);

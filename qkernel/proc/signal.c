@@ -100,7 +100,7 @@ bool signal_pending(struct task *t)
 	return t->dying || ((t->pending.set | t->proc->pending.set) & ~t->blocked);
 }
 
-static bool ignored(struct process *p, int sig)
+bool signal_ignored(const struct process *p, int sig)
 {
 	u64 h = p->sighand->action[sig - 1].handler;
 	return h == 1 || (h == 0 && (SIGBIT(sig) & DFL_IGNORED));
@@ -198,7 +198,7 @@ int send_signal(struct process *p, int sig, const struct siginfo *info)
 			target = t;
 	}
 	/* Ignored signals leave no trace, unless somebody blocks them and may wait for them. */
-	if (target && ignored(p, sig))
+	if (target && signal_ignored(p, sig))
 		return 0;
 	int r = enqueue(p, &p->pending, sig, info_or_user(info, &buf));
 	if (r)
@@ -221,7 +221,7 @@ int send_signal_task(struct task *t, int sig, const struct siginfo *info)
 		return 0;
 	side_effects(t->proc, sig);
 	bool blocked = t->blocked & SIGBIT(sig);
-	if (!blocked && ignored(t->proc, sig))
+	if (!blocked && signal_ignored(t->proc, sig))
 		return 0;
 	int r = enqueue(t->proc, sig == SIGKILL ? &t->proc->pending : &t->pending, sig, info_or_user(info, &buf));
 	if (r)
@@ -327,7 +327,7 @@ void signals_deliver(struct trapframe *tf)
 				process_exit(SIGSEGV);
 			continue;
 		}
-		if (sig != SIGKILL && ignored(p, sig))
+		if (sig != SIGKILL && signal_ignored(p, sig))
 			continue;
 		if (SIGBIT(sig) & STOPPING) {
 			if (may_stop(p, sig))

@@ -22,10 +22,12 @@ long sys_rt_sigaction(u64 usig, u64 unew, u64 uold, u64 size)
 			return -EFAULT;
 		if (SIGBIT(sig) & KILL_STOP)
 			return -EINVAL;
+		bool was_ignored = signal_ignored(current->proc, sig);
 		*sa = (struct ksigaction){n.handler, n.flags, n.restorer, n.mask & ~KILL_STOP};
-		posix_timers_resume(current->proc, sig);
-		bool dfl_ignored = sig == SIGCHLD || sig == SIGURG || sig == SIGWINCH || sig == SIGCONT;
-		if (n.handler == 1 || (n.handler == 0 && dfl_ignored)) {
+		if (!signal_ignored(current->proc, sig)) {
+			if (was_ignored)
+				posix_timers_resume(current->proc, sig);
+		} else {
 			struct task *t;
 			pending_remove(&current->proc->pending, sig);
 			list_for_each (t, &current->proc->tasks, group)

@@ -1,5 +1,6 @@
 /* Exceptions and interrupts from user mode, and the work due before every return to it. */
 #include "arch.h"
+#include "mm.h"
 #include "proc.h"
 #include "qcall.h"
 #include "task.h"
@@ -86,6 +87,7 @@ void return_to_user_work(struct trapframe *tf)
 {
 	static u64 last_look;
 	sched_new_task_started();
+	names_shrink();
 	for (;;) {
 		oom_report();
 		if (events_pending())

@@ -32,6 +32,7 @@ REPOSITORY = HERE.parents[1]
 QUARK = REPOSITORY / ".venv" / "bin" / "quark"
 CASES = HERE / "cpython_cases.py"
 KNOWN = HERE / "cpython_known.toml"
+STRESSORS = HERE / "stress_ng_known.toml"
 PAGE = REPOSITORY / "docs" / "conformance.md"
 PYTHON = "/usr/bin/python3.11"
 SUITE = Path("/usr/lib/python3.11/test")
@@ -181,6 +182,9 @@ def known() -> list[dict[str, str]]:
 def page() -> str:
     """docs/conformance.md."""
     rows = "".join(f"| `{d['case']}` | {d['reason']} |\n" for d in known())
+    stressors = "".join(
+        f"| `{d['name']}` | {d['reason']} |\n" for d in tomllib.loads(STRESSORS.read_text())["difference"]
+    )
     return f"""\
 # Conformance
 
@@ -192,7 +196,13 @@ tests/conformance/cpython_ci.txt, `make conformance` all of them. A difference t
 | case | reason |
 |---|---|
 {rows}
-This page is written by `make docs` from tests/conformance/cpython_known.toml.
+`make stress` runs each of stress-ng's stressors that succeeds natively without privileges or network, a worker for a second, in a sandbox of its
+own. None may hang, the guest kernel may not panic, and 95 % have to end with the same status. A difference that is not in this table fails it.
+
+| stressor | reason |
+|---|---|
+{stressors}
+This page is written by `make docs` from tests/conformance/cpython_known.toml and stress_ng_known.toml.
 """
 
 
