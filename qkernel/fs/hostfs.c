@@ -177,7 +177,7 @@ struct inode *host_node_new(u32 root, bool is_volatile, const struct qk_stat *st
 	n->handle = -1;
 	n->inode = i;
 	list_init(&n->lru);
-	list_add_tail(&n->all, &host_nodes);
+	list_add(&n->all, &host_nodes);
 	names_learned++;
 	names_init(&n->kids);
 	i->iflags = is_volatile ? I_VOLATILE : I_CLEAN;

@@ -23,7 +23,7 @@ struct inode *memfs_new(struct memsuper *s, u32 mode, u64 rdev)
 	m->inode = i;
 	list_init(&m->dirs);
 	if (S_ISDIR(mode))
-		list_add_tail(&m->dirs, &memfs_dirs);
+		list_add(&m->dirs, &memfs_dirs);
 	names_init(&m->kids);
 	i->dev = s->dev;
 	i->rdev = rdev;

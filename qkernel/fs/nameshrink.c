@@ -58,34 +58,28 @@ static void host_shrink(struct hostnode *d)
 			names_del(&d->kids, e);
 }
 
-/* The newest come first: what is in a directory was mostly learned after it. The one that is next has a reference, so that it stays. */
+/* Both lists begin with the newest: what is in a directory was mostly learned after it. The next of them has a reference, so that it stays. */
 static void overlay_shrink_all(void)
 {
-	struct list *at = memfs_dirs.prev;
-	while (at != &memfs_dirs) {
-		struct memnode *m = container_of(at, struct memnode, dirs);
-		struct inode *next = at->prev == &memfs_dirs ? NULL : container_of(at->prev, struct memnode, dirs)->inode;
-		if (next)
-			inode_get(next);
+	struct memnode *m, *next;
+	list_for_each_safe (m, next, &memfs_dirs, dirs) {
+		struct inode *held = &next->dirs == &memfs_dirs ? NULL : next->inode;
+		if (held)
+			inode_get(held);
 		overlay_shrink(m);
-		at = next ? &memnode_of(next)->dirs : &memfs_dirs;
-		if (next)
-			inode_put(next);
+		inode_put(held);
 	}
 }
 
 static void host_shrink_all(void)
 {
-	struct list *at = host_nodes.prev;
-	while (at != &host_nodes) {
-		struct hostnode *n = container_of(at, struct hostnode, all);
-		struct inode *next = at->prev == &host_nodes ? NULL : container_of(at->prev, struct hostnode, all)->inode;
-		if (next)
-			inode_get(next);
+	struct hostnode *n, *next;
+	list_for_each_safe (n, next, &host_nodes, all) {
+		struct inode *held = &next->all == &host_nodes ? NULL : next->inode;
+		if (held)
+			inode_get(held);
 		host_shrink(n);
-		at = next ? &hostnode_of(next)->all : &host_nodes;
-		if (next)
-			inode_put(next);
+		inode_put(held);
 	}
 }
 

@@ -1,5 +1,6 @@
 """Takes as many kernel objects of one kind as there are, and ends with the name of the error that stopped it. Run in a sandbox: exhaust.py KIND."""
 
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -69,11 +70,9 @@ def epoll_entries():
 
 
 def pipes():
-    read, write = os.pipe()
-    try:
+    _, write = os.pipe()
+    with contextlib.suppress(OSError):
         fcntl.fcntl(write, F_SETPIPE_SZ, 1 << 20)
-    except OSError:
-        pass
     os.set_blocking(write, False)
     until_full(lambda: os.write(write, bytes(65536)))
 
@@ -114,7 +113,7 @@ def names():
 
 
 def terminals():
-    master, slave = os.openpty()
+    _, slave = os.openpty()
     os.set_blocking(slave, False)
     until_full(lambda: os.write(slave, bytes(4096)))
 
