@@ -15,7 +15,7 @@ static void ended(struct qv *vm, int reason, const struct qk_call *call)
 	vm->exit.status = (int)(call->arg[0] & 0xff);
 	if (reason == QV_PANIC) {
 		size_t n = call->data_len < sizeof(vm->exit.text) - 1 ? call->data_len : sizeof(vm->exit.text) - 1;
-		memcpy(vm->exit.text, vm->comm_area + QK_OFF_DATA, n);
+		memcpy(vm->exit.text, call_data(vm), n);
 		vm->exit.text[n] = 0;
 	}
 }
@@ -42,7 +42,7 @@ static int64_t sample_clock(struct qv *vm)
 
 static int64_t write_log(struct qv *vm, const struct qk_call *call)
 {
-	const char *text = vm->comm_area + QK_OFF_DATA;
+	const char *text = call_data(vm);
 	int fd = call->arg[0] == QK_LOG_ERROR || call->arg[0] == QK_LOG_OOM ? vm->handles[2].fd : vm->debug_fd;
 	if (call->arg[0] == QK_LOG_OOM) {
 		size_t len = call->data_len < sizeof(vm->end_reason) - 1 ? call->data_len : sizeof(vm->end_reason) - 1;

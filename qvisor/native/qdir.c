@@ -50,7 +50,7 @@ struct dirent_header { /* struct linux_dirent64 */
 
 static int64_t list_from(struct qv *vm, struct qk_call *call, int dir)
 {
-	char chunk[16384], *out = vm->comm_area + QK_OFF_DATA;
+	char chunk[16384], *out = call_data(vm);
 	size_t used = 0;
 	int64_t r = 0;
 	bool full = false;
@@ -82,7 +82,7 @@ static int64_t list_from(struct qv *vm, struct qk_call *call, int dir)
 static int64_t list_nothing(struct qv *vm, struct qk_call *call, int dir)
 {
 	call->out[0] = 1;
-	return call->arg[1] ? 0 : list_one(vm, dir, "", 0, vm->comm_area + QK_OFF_DATA, QK_DATA_SIZE);
+	return call->arg[1] ? 0 : list_one(vm, dir, "", 0, call_data(vm), QK_DATA_SIZE);
 }
 
 int64_t qdir_list(struct qv *vm, struct qk_call *call)

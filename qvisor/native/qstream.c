@@ -166,6 +166,6 @@ int64_t qstream_call(struct qv *vm, struct qk_call *call)
 		return stream_seek(h->fd, call);
 	default:
 		call->data_len = len;
-		return stream_ioctl(h->fd, call->arg[1], call->arg[2], vm->comm_area + QK_OFF_DATA, &call->data_len);
+		return stream_ioctl(h->fd, call->arg[1], call->arg[2], call_data(vm), &call->data_len);
 	}
 }

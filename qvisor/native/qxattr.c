@@ -67,7 +67,7 @@ int64_t qxattr_call(struct qv *vm, struct qk_call *call)
 	if (!buf)
 		return -ENOMEM;
 	size_t n = call->op == QC_SETXATTR && call->data_len >= head ? call->data_len - head : 0;
-	memcpy(buf, vm->comm_area + QK_OFF_DATA + (n ? head : 0), n);
+	memcpy(buf, call_data(vm) + (n ? head : 0), n);
 	call->data_len = 0;
 	int fd = xattr_file(vm, number, root, open, name, link);
 	ssize_t done = fd < 0 ? fd : 0;
@@ -92,7 +92,7 @@ int64_t qxattr_call(struct qv *vm, struct qk_call *call)
 	if (done > 0) {
 		if (call->op == QC_LISTXATTR)
 			done = user_names(buf, done);
-		memcpy(vm->comm_area + QK_OFF_DATA, buf, (size_t)done);
+		memcpy(call_data(vm), buf, (size_t)done);
 		call->data_len = (uint32_t)done;
 	}
 	free(buf);

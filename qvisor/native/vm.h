@@ -145,7 +145,21 @@ void poller_note_exit(struct qv *vm);
 void poller_destroy(struct qv *vm);
 /* qfile.c, qstream.c: return value goes to call.ret. `call` is a private copy of the guest's request: checked values stay what they were.
  * Data area in and out: vm->comm_area + QK_OFF_DATA, at most QK_DATA_SIZE; out fields are copied back to the guest by the caller. */
+static inline char *call_data(struct qv *vm)
+{
+	return vm->comm_area + QK_OFF_DATA;
+}
 int64_t qfile_call(struct qv *vm, struct qk_call *call);
+int64_t qlookup_call(struct qv *vm, struct qk_call *call);
+int64_t qchange_call(struct qv *vm, struct qk_call *call);
+/* The permissions that a guest can give on the host: none that lend whoever runs the file another's identity. */
+#define MODE_BITS 01777
+bool qfile_is_single(struct qv *vm, uint64_t root); /* a volume that is one file */
+/* Does the snapshot bring the content of this file along, because the host lacks it? */
+bool qlookup_stored(const struct qv *vm, uint64_t root, const char *name, const struct qv_file **out);
+/* Opens an existing regular file or directory; single: `root` is it. Descriptor or -errno. */
+int qhandle_open(struct qv *vm, int root, const char *name, bool single, int flags);
+int64_t qhandle_close(struct qv *vm, uint64_t handle);
 int64_t qstream_call(struct qv *vm, struct qk_call *call);
 void qfile_close_all(struct qv *vm);
 /* For the other files that serve names. root: its descriptor or -errno. name: the index-th NUL-terminated name of the data area, copied out of the guest's
