@@ -8,7 +8,7 @@ import sys
 from quark.cli import table
 from quark.cli.context import Context
 from quark.cli.options import Parsed, parse
-from quark.errors import QuarkError, UsageError
+from quark.errors import FileAccessError, QuarkError, UsageError
 
 
 def near(word: str, names: list[str]) -> str:
@@ -87,19 +87,39 @@ def report(e: QuarkError, context: Context, args: list[str]) -> None:
         print(f"quark: {e}", file=sys.stderr)
 
 
+def forget_output() -> None:
+    """What is still in the buffer must not be tried again at the end of the process."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def flush() -> None:
+    """Everything that was printed goes out.
+
+    Raises:
+        FileAccessError: standard output does not take it.
+    """
+    if sys.stdout is None:  # closed by the caller
+        return
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as e:
+        forget_output()
+        raise FileAccessError(f"standard output: {e.strerror}") from e
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run `quark ARGS`; returns the exit status."""
     args = list(sys.argv[1:] if argv is None else argv)
     context = Context()
     try:
         status = run(args, context)
-        if sys.stdout is not None:  # closed by the caller
-            sys.stdout.flush()
+        flush()
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # Nobody reads; what is still in the buffer must not be tried again at the end of the process.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        forget_output()  # nobody reads
         return 141
     except QuarkError as e:
         report(e, context, args)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import signal
@@ -15,7 +16,8 @@ import tty
 from typing import TYPE_CHECKING, Any
 
 from quark.cli.options import exactly
-from quark.errors import QuarkError
+from quark.cli.run import open_missing_streams
+from quark.errors import FileAccessError, QuarkError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +37,7 @@ SIGNALS = LEAVE | {signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2
 def main(context: Context, parsed: Parsed) -> int:
     """Attach; returns the program's exit status, 0 if it goes on."""
     (sandbox_id,) = exactly(parsed, context.command)
+    open_missing_streams()
     # In all threads, also those that gRPC makes: a thread of ours waits for them.
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     streams = Streams()
@@ -73,16 +76,26 @@ def status_of(state: SandboxState) -> int:
 
 
 def _nothing_to_say() -> bool:
-    """Standard input is /dev/null or not there (a service, a job in the background): whoever attaches like this only listens."""
-    try:
-        return stat.S_ISCHR(os.fstat(0).st_mode) and not os.isatty(0)
-    except OSError:
-        return True
+    """Standard input is /dev/null, also in the place of none (a service, a job in the background): whoever attaches like this only listens."""
+    return stat.S_ISCHR(os.fstat(0).st_mode) and not os.isatty(0)
 
 
 def _write(fd: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(fd, data) :]
+    """All of it. A stream that the caller closed gets nothing.
+
+    Raises:
+        FileAccessError: it does not take it.
+    """
+    try:
+        while data:
+            data = data[os.write(fd, data) :]
+    except BrokenPipeError:
+        raise
+    except OSError as e:
+        if e.errno != errno.EBADF:
+            raise FileAccessError(
+                f"standard {'output' if fd == 1 else 'error'}: {e.strerror}; the sandbox goes on"
+            ) from e
 
 
 class Streams:

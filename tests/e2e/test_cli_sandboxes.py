@@ -193,6 +193,66 @@ def test_attach_to_a_terminal(quark, terminal):
     assert t.end()[0] == 3
 
 
+def test_attach_without_anything_to_say(quark):
+    """A service or a background job listens only: the program's standard input stays open for whoever comes next."""
+    sandbox = detach(quark, ECHO)
+    for how in ("</dev/null", "<&-"):
+        command = f"{subprocess.list2cmdline(quark.command('attach', sandbox))} {how}"
+        listener = subprocess.Popen(["/bin/sh", "-c", f"exec {command}"], stdout=subprocess.PIPE)
+        assert listener.stdout.readline() == b"up\n"
+        time.sleep(0.5)
+        assert listener.poll() is None
+        assert ps(quark)[sandbox]["state"] == "running"
+        listener.terminate()
+        listener.communicate(timeout=20)
+        assert listener.returncode == 0, "it only left"
+    assert quark("attach", sandbox, stdin=b"one\n").out == "up\ngot one\n"
+
+
+def test_attach_to_streams_that_take_nothing(quark):
+    sandbox = detach(quark, ECHO)
+
+    def attach(how):
+        command = f"exec {subprocess.list2cmdline(quark.command('attach', sandbox))} {how}"
+        return subprocess.run(["/bin/sh", "-c", command], capture_output=True, timeout=60, check=False)
+
+    done = attach("</dev/null >/dev/full")
+    assert (done.returncode, done.stderr.count(b"\n")) == (85, 1), done
+    assert b"quark: standard output: No space left" in done.stderr
+    assert ps(quark)[sandbox]["state"] == "running"
+    done = attach("<<END >&-\none\nEND\n")
+    assert (done.returncode, done.stderr) == (6, b"")
+
+
+def test_a_shell_that_is_left_and_found_again(quark, terminal):
+    """Job control of a detached shell's terminal works from whatever terminal is attached to it."""
+    sandbox = quark(
+        "run", "-d", "--tty", "--env", "PS1=# ", "--", "/bin/bash", "--norc", "--noprofile", "-i"
+    ).out.strip()
+    t = terminal(quark.command("attach", sandbox))
+    t.until(b"# ")
+    t.write(b"sleep 100\r")
+    t.until(b"sleep 100")
+    time.sleep(0.5)
+    t.write(b"\x1a")
+    t.until(b"Stopped")
+    t.until(b"# ")
+    t.write(b"\x1d")
+    t.until(b"detached from")
+    assert t.end()[0] == 0
+    t = terminal(quark.command("attach", sandbox))
+    t.until(b"Stopped")  # what was kept
+    t.write(b"fg\r")
+    t.until(b"sleep 100")
+    time.sleep(0.5)
+    t.write(b"\x03")
+    t.until(b"# ")
+    t.write(b"echo status $?\r")
+    t.until(b"status 130")
+    t.write(b"exit 7\r")
+    assert t.end()[0] == 7
+
+
 def test_the_daemon_ends_while_attached(quark, daemon, terminal):
     sandbox = detach(quark, ECHO)
     t = terminal(quark.command("attach", sandbox))

@@ -53,6 +53,16 @@ def test_one_line_and_a_status(quark, args, status, words):
     assert not set(quark.processes()) - set(quark.pagers())
 
 
+@pytest.mark.parametrize("args", ["--help", "--version", "snapshot list --json"])
+def test_output_that_cannot_be_written(quark, args):
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            quark.command(*args.split()), stdout=full, stderr=subprocess.PIPE, timeout=60, check=False
+        )
+    assert (done.returncode, done.stderr.count(b"\n")) == (85, 1), done
+    assert b"standard output: No space left on device" in done.stderr
+
+
 def test_not_an_elf_and_a_missing_interpreter(quark, tmp_path):
     text = tmp_path / "text"
     text.write_text("this is no program")

@@ -123,10 +123,15 @@ def test_expect_and_script(quark):
 
 
 def test_screen(quark, terminal):
-    t = terminal(quark.command("run", "--env", "SCREENDIR=/tmp/screens", "--", "/usr/bin/screen", "/bin/sh"))
+    """Not as process 1, which it does not signal."""
+    command = "screen /bin/sh; exit 5"
+    t = terminal(quark.command("run", "--env", "SCREENDIR=/tmp/screens", "--", "/bin/sh", "-c", command))
     t.until(b"# ")
     t.write(b"echo in $((1+1)) screen\n")
     t.until(b"in 2 screen")
+    t.write(b"exit\n")
+    t.until(b"[screen is terminating]")
+    assert t.end()[0] == 5
 
 
 def test_terminal_is_as_it_was(quark, terminal):
