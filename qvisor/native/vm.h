@@ -157,8 +157,8 @@ int64_t qchange_call(struct qv *vm, struct qk_call *call);
 bool qfile_is_single(struct qv *vm, uint64_t root); /* a volume that is one file */
 /* Does the snapshot bring the content of this file along, because the host lacks it? */
 bool qlookup_stored(const struct qv *vm, uint64_t root, const char *name, const struct qv_file **out);
-/* Opens an existing regular file or directory; single: `root` is it. Descriptor or -errno. */
-int qhandle_open(struct qv *vm, int root, const char *name, bool single, int flags);
+/* Opens an existing regular file or directory; file_root: `root` is it. Descriptor or -errno. */
+int qhandle_open(struct qv *vm, int root, const char *name, bool file_root, int flags);
 int64_t qhandle_close(struct qv *vm, uint64_t handle);
 int64_t qstream_call(struct qv *vm, struct qk_call *call);
 void qfile_close_all(struct qv *vm);
