@@ -1,5 +1,5 @@
-/* The file system in memory (fs/memfs.c: names, fs/memfile.c: content): tmpfs, devtmpfs, and the overlay over a tree that never changes,
- * which is a tmpfs whose directories and files are filled from a lower inode when they are first used. */
+/* The file system in memory (fs/memfs.c: names, fs/memfile.c: content, fs/overlay.c: what shows through): tmpfs, devtmpfs, and the overlay over a tree
+ * that never changes, which is a tmpfs whose directories and files are filled from a lower inode when they are first used. */
 #ifndef MEMFS_H
 #define MEMFS_H
 #include "names.h"
@@ -29,7 +29,12 @@ static inline struct memnode *memnode_of(const struct inode *i)
 	return i->priv;
 }
 struct inode *memfs_new(struct memsuper *s, u32 mode, u64 rdev);
-void memfs_sync(struct inode *i); /* takes the attributes of the lower inode over, where they are not its own yet */
+/* fs/overlay.c */
+struct inode *memfs_lookup(struct inode *dir, const char *name, int *err);
+/* rest: the name and what will be asked for below it */
+struct inode *memfs_lookup_path(struct inode *dir, const char *name, const char *rest, int *err);
+int memfs_merge(struct inode *dir); /* all names of the lower directory are among its entries */
+void memfs_sync(struct inode *i);   /* takes the attributes of the lower inode over, where they are not its own yet */
 /* A file that is new, and costs room: NULL when there is none. */
 struct inode *memfs_create(struct memsuper *s, u32 mode, u64 rdev, u64 extra);
 int memfs_copy_up(struct inode *i, u64 valid);

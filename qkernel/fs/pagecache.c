@@ -9,7 +9,6 @@
 #define RUN_MAX 256u              /* pages of one host read at most */
 #define SHRINK_MIN (4u * RUN_MAX) /* pages given back at a time, so that the search for them is not made for each */
 #define WHOLE_FILE 64u            /* pages: a file this small is read at once */
-#define DISK_RESERVE 512u         /* pages of memory that files leave free */
 
 struct pagecache {
 	paddr_t *chunk; /* frames of PER_CHUNK page addresses; 0 = none */
@@ -20,43 +19,11 @@ struct pagecache {
 	struct list all;
 };
 static struct list caches = LIST_INIT(caches);
-static u64 disk_pages, disk_limit; /* of files that guest memory alone has: the overlay and tmpfs, not memfd and shared memory */
-static u64 disk_bytes;             /* what the kernel itself keeps of them */
-
-void disk_set_limit(u64 bytes)
-{
-	disk_limit = (bytes ? bytes >> PAGE_SHIFT : frames_limit() / 2);
-}
-
-u64 disk_total(void)
-{
-	return disk_limit;
-}
-
-u64 disk_free(void)
-{
-	u64 used = disk_pages + (disk_bytes >> PAGE_SHIFT), memory = frames_available();
-	/* The last of the memory is for programs: a file must not cost one its life. */
-	memory = memory > DISK_RESERVE ? memory - DISK_RESERVE : 0;
-	return disk_limit > used ? MIN(disk_limit - used, memory) : 0;
-}
-
-void disk_charge(s64 bytes)
-{
-	disk_bytes += (u64)bytes;
-}
-
-bool disk_has_room(u64 bytes)
-{
-	u64 pages = bytes >> PAGE_SHIFT;
-	return disk_free() > pages || (pagecache_shrink(SHRINK_MIN) && disk_free() > pages);
-}
-
 static void count(struct inode *i, s64 n)
 {
 	i->cache->pages += (u64)n;
 	if (i->iflags & I_DISK)
-		disk_pages += (u64)n;
+		disk_charge(n * (s64)PAGE_SIZE);
 }
 
 static bool disk_full(const struct inode *i)

@@ -192,12 +192,22 @@ long sys_getresgid(u64 r, u64 e, u64 s)
 	return put_user(p->gid, UPTR(r)) || put_user(p->egid, UPTR(e)) || put_user(p->sgid, UPTR(s)) ? -EFAULT : 0;
 }
 
+/* What goes with a fsuid of root: "Effect of user ID changes on capabilities" of capabilities(7). */
+#define FS_CAPS \
+	(1ul << CAP_CHOWN | 1ul << CAP_DAC_OVERRIDE | 1ul << CAP_DAC_READ_SEARCH | 1ul << CAP_FOWNER | 1ul << CAP_FSETID | \
+	 1ul << CAP_LINUX_IMMUTABLE | 1ul << CAP_MKNOD | 1ul << CAP_MAC_OVERRIDE)
+
 long sys_setfsuid(u64 uid)
 {
 	struct process *p = current->proc;
 	u32 old = p->fsuid;
-	if ((u32)uid != ~0u && (capable(CAP_SETUID) || own_uid(p, (u32)uid) || (u32)uid == old))
-		p->fsuid = (u32)uid;
+	if ((u32)uid == ~0u || !(capable(CAP_SETUID) || own_uid(p, (u32)uid) || (u32)uid == old))
+		return old;
+	p->fsuid = (u32)uid;
+	if (!old && p->fsuid)
+		p->cap_eff &= ~FS_CAPS;
+	else if (old && !p->fsuid)
+		p->cap_eff |= p->cap_perm & FS_CAPS;
 	return old;
 }
 

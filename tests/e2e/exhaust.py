@@ -167,6 +167,17 @@ def areas():
     kept.append(None)
 
 
+def handler_stacks():
+    """The frame of a signal needs memory that nobody has any more."""
+    libc.mmap.restype = ctypes.c_long
+    signal.signal(signal.SIGALRM, lambda *_: None)
+    stack = checked(libc.mmap(None, 1 << 20, 3, 0x22, -1, ctypes.c_long(0)))
+    checked(libc.sigaltstack((ctypes.c_ulong * 3)(stack, 0, 1 << 20), None))
+    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+    while True:
+        kept.append(bytearray(65536))
+
+
 def children():
     if os.fork() == 0:
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

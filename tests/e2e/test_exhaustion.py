@@ -10,7 +10,7 @@ PROGRAM = Path(__file__).with_name("exhaust.py")
 KINDS = (
     *("semaphores", "messages", "empty_messages", "segments", "inotify", "watches", "epolls", "epoll_entries", "pipes", "streams", "datagrams"),
     *("descriptors_in_flight", "connections", "names", "terminals", "timers", "timerfds", "eventfds", "memfds", "pidfds", "signals"),
-    *("attributes", "areas", "children"),
+    *("attributes", "areas", "children", "handler_stacks"),
 )  # fmt: skip
 REFUSALS = {"ENOMEM", "ENOSPC", "EAGAIN", "EMFILE", "ENFILE", "ENOBUFS"}
 # The program runs beside a shell, which has to be able to go on.

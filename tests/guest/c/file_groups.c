@@ -2,6 +2,7 @@
 #include "check.h"
 #include <fcntl.h>
 #include <grp.h>
+#include <sys/fsuid.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -77,6 +78,12 @@ int main(void)
 	}
 	int status;
 	REQUIRE(waitpid(child, &status, 0) == child);
+	setfsuid(USER);
+	CHECK_ERR("with another's fsuid", chown("root", USER, -1), EPERM);
+	CHECK_ERR("another's file", chown("own", 0, -1), EPERM);
+	CHECK_OK("its own", chmod("own", 0700));
+	setfsuid(0);
+	CHECK_OK("and back", chown("root", USER, -1));
 	CHECK_EQ("the user's part", status, 0);
 	return check_done();
 }
