@@ -13,7 +13,8 @@ typedef u64 sigset; /* bit n-1 = signal n */
 #define SIGBIT(n) (1ull << ((n) - 1))
 
 struct siginfo { /* the layout of siginfo_t: 128 bytes */
-	s32 si_signo, si_errno, si_code, pad;
+	s32 si_signo, si_errno, si_code;
+	s32 of_timer; /* padding in Linux: a timer's own signal, not one that a program made up; 0 when it leaves the queue */
 	u64 f[14];
 };
 /* si_code values (asm-generic/siginfo.h cannot be included beside struct siginfo) */

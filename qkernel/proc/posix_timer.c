@@ -38,17 +38,24 @@ static u64 posix_now(const struct posix_timer *t, s32 clock)
 	return !t->cpu_tid ? process_cpu_ns(t->proc) : task && task->proc == t->proc ? task_cpu_ns(task) : 0;
 }
 
+/* Its signal, while it is in a queue. */
+static struct siginfo *posix_waiting(const struct posix_timer *t)
+{
+	struct task *target = t->notify == SIGEV_THREAD_ID ? task_find(t->tid) : NULL;
+	return pending_timer(target ? &target->pending : &t->proc->pending, t->signo, t->id);
+}
+
 static void posix_signal(struct posix_timer *t, u64 missed)
 {
 	struct task *target = t->notify == SIGEV_THREAD_ID ? task_find(t->tid) : NULL;
 	/* One signal of a timer waits at a time; what expires meanwhile is counted in it. */
-	struct siginfo *waiting = pending_timer(target ? &target->pending : &t->proc->pending, t->signo, t->id);
+	struct siginfo *waiting = posix_waiting(t);
 	t->overrun = (u32)MIN(missed + (waiting ? t->overrun + 1ul : 0), 0x7ffffffful);
 	if (waiting) {
 		waiting->f[0] = (u32)t->id | (u64)t->overrun << 32;
 		return;
 	}
-	struct siginfo info = {.si_code = SI_TIMER};
+	struct siginfo info = {.si_code = SI_TIMER, .of_timer = 1};
 	info.f[0] = (u32)t->id | (u64)t->overrun << 32;
 	info.f[1] = t->value;
 	if (target)
@@ -83,9 +90,13 @@ static void posix_fire(struct ktimer *k)
 {
 	struct posix_timer *t = container_of(k, struct posix_timer, timer);
 	u64 now = posix_now(t, t->counts);
-	if (now >= t->when)
-		posix_expire(t, now);
-	else
+	if (now < t->when) {
+		posix_arm(t);
+		return;
+	}
+	posix_expire(t, now);
+	/* Nobody will take a signal that there was no memory for. */
+	if (t->when > now && !posix_waiting(t) && !signal_ignored(t->proc, t->signo))
 		posix_arm(t);
 }
 

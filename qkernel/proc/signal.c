@@ -48,7 +48,7 @@ struct siginfo *pending_timer(struct sigpending *p, int sig, s32 id)
 {
 	struct queued *q;
 	list_for_each (q, &p->queue, node)
-		if (q->info.si_signo == sig && q->info.si_code == SI_TIMER && (s32)q->info.f[0] == id)
+		if (q->info.si_signo == sig && q->info.of_timer && (s32)q->info.f[0] == id)
 			return &q->info;
 	return NULL;
 }
@@ -85,8 +85,9 @@ int dequeue_signal(struct task *t, sigset wanted, struct siginfo *info)
 {
 	int sig = take(&t->pending, wanted, info);
 	sig = sig ? sig : take(&t->proc->pending, wanted, info);
-	if (sig && info->si_code == SI_TIMER)
+	if (sig && info->of_timer)
 		posix_timer_taken(t->proc, info);
+	info->of_timer = 0;
 	return sig;
 }
 
@@ -110,7 +111,7 @@ bool signal_ignored(const struct process *p, int sig)
 static struct queued *queued_new(const struct process *to, int sig, const struct siginfo *info)
 {
 	struct signal_user *user = NULL;
-	if (sig == SIGKILL || (info->si_code != SI_TIMER && !(user = signal_user_get(to, sig < SIGRTMIN && info->si_code >= 0))))
+	if (sig == SIGKILL || (!info->of_timer && !(user = signal_user_get(to, sig < SIGRTMIN && info->si_code >= 0))))
 		return NULL;
 	struct queued *q = kmalloc(sizeof(*q));
 	if (q)
@@ -122,7 +123,7 @@ static struct queued *queued_new(const struct process *to, int sig, const struct
 
 static int enqueue(struct process *to, struct sigpending *p, int sig, const struct siginfo *info)
 {
-	if (sig < SIGRTMIN && (p->set & SIGBIT(sig)))
+	if (sig < SIGRTMIN && (p->set & SIGBIT(sig)) && !info->of_timer)
 		return 0;
 	struct queued *q = queued_new(to, sig, info);
 	if (q) {

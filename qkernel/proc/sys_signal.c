@@ -212,6 +212,7 @@ static long get_info(struct siginfo *info, u64 uinfo, s32 pid)
 {
 	if (copy_from_user(info, UPTR(uinfo), sizeof(*info)))
 		return -EFAULT;
+	info->of_timer = 0;
 	return (info->si_code >= 0 || info->si_code == SI_TKILL) && pid != current->proc->pid ? -EPERM : 0;
 }
 

@@ -2,6 +2,7 @@
 #include "check.h"
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #define LIMIT 10
@@ -52,6 +53,8 @@ static void limited(void)
 	CHECK_EQ("then", errno, EAGAIN);
 	sigq("full");
 	CHECK_ERR("another real-time signal", sigqueue(getpid(), SIGRTMIN + 1, (union sigval){0}), EAGAIN);
+	siginfo_t forged = {.si_code = SI_TIMER};
+	CHECK_ERR("one that looks like a timer's", syscall(SYS_rt_sigqueueinfo, getpid(), SIGRTMIN + 1, &forged), EAGAIN);
 	CHECK_OK("kill is not refused", kill(getpid(), SIGRTMIN + 2));
 	CHECK_OK("nor a classic signal", kill(getpid(), SIGUSR2));
 	CHECK_OK("nor one with a value", sigqueue(getpid(), SIGHUP, (union sigval){0}));

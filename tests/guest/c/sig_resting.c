@@ -49,6 +49,45 @@ static void late(void)
 	REQUIRE(sigprocmask(SIG_UNBLOCK, &set, NULL) == 0);
 }
 
+static volatile sig_atomic_t ticks[2];
+
+static void tick(UNUSED int sig, siginfo_t *info, UNUSED void *context)
+{
+	ticks[info->si_value.sival_int & 1]++;
+}
+
+/* A classic signal is queued once, but for each timer. */
+static void two_of_one_signal(void)
+{
+	struct sigaction sa = {.sa_sigaction = tick, .sa_flags = SA_SIGINFO | SA_RESTART};
+	struct itimerspec spec = {{0, PERIOD_NS}, {0, PERIOD_NS}};
+	sigset_t set;
+	timer_t t[2];
+	REQUIRE(sigaction(SIGUSR1, &sa, NULL) == 0);
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	REQUIRE(sigprocmask(SIG_BLOCK, &set, NULL) == 0);
+	for (int k = 0; k < 2; k++) {
+		struct sigevent e = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1, .sigev_value.sival_int = k};
+		REQUIRE(timer_create(CLOCK_MONOTONIC, &e, &t[k]) == 0 && timer_settime(t[k], 0, &spec, NULL) == 0);
+	}
+	sleep_ms(4 * PERIOD_MS);
+	REQUIRE(sigprocmask(SIG_UNBLOCK, &set, NULL) == 0);
+	for (long until = now_ms() + 10000; (ticks[0] < 4 || ticks[1] < 4) && now_ms() < until;)
+		sleep_ms(1);
+	CHECK("both timers of one signal go on", ticks[0] >= 4 && ticks[1] >= 4);
+	CHECK("one that is set anew while its signal waits", !timer_delete(t[0]) && !sigprocmask(SIG_BLOCK, &set, NULL));
+	sleep_ms(2 * PERIOD_MS);
+	REQUIRE(timer_settime(t[1], 0, &spec, NULL) == 0);
+	sleep_ms(2 * PERIOD_MS);
+	ticks[1] = 0;
+	REQUIRE(sigprocmask(SIG_UNBLOCK, &set, NULL) == 0);
+	for (long until = now_ms() + 10000; ticks[1] < 3 && now_ms() < until;)
+		sleep_ms(1);
+	CHECK("goes on", ticks[1] >= 3);
+	REQUIRE(timer_delete(t[1]) == 0);
+}
+
 static void ignored(void)
 {
 	signal(SIGRTMIN, SIG_IGN);
@@ -94,6 +133,7 @@ static void file(void)
 int main(void)
 {
 	late();
+	two_of_one_signal();
 	ignored();
 	file();
 	return check_done();
