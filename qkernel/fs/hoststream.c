@@ -55,7 +55,7 @@ static ssize_t at_offset(enum qk_op op, struct file *f, struct uio *u, u64 off)
 	return want <= 0 ? want : qcall(op, 0, (u64)handle_of(f), off, 0, 0, 0, 0);
 }
 
-static ssize_t read(struct file *f, struct uio *u, u64 *pos)
+static ssize_t stream_read(struct file *f, struct uio *u, u64 *pos)
 {
 	if (pos != &f->pos)
 		return at_offset(QC_PREAD, f, u, *pos);
@@ -123,7 +123,7 @@ static ssize_t write_behind(struct file *f, struct uio *u)
 	return done && (!r || r == -ERESTARTSYS || r == -EAGAIN) ? done : r;
 }
 
-static ssize_t write(struct file *f, struct uio *u, u64 *pos)
+static ssize_t stream_write(struct file *f, struct uio *u, u64 *pos)
 {
 	ssize_t done = 0;
 	const struct stream *s = f->priv;
@@ -161,19 +161,19 @@ static ssize_t write(struct file *f, struct uio *u, u64 *pos)
 	return done;
 }
 
-static s64 seek(struct file *f, s64 off, int whence)
+static s64 stream_seek(struct file *f, s64 off, int whence)
 {
 	seg_begin();
 	return is_file(f) ? qcall(QC_LSEEK, 0, (u64)handle_of(f), (u64)off, (u64)whence, 0, 0, 0) : -ESPIPE;
 }
 
-static int sync(struct file *f, bool data)
+static int stream_sync(struct file *f, bool data)
 {
 	seg_begin();
 	return (int)qcall(QC_FSYNC, 0, (u64)handle_of(f), data, 0, 0, 0, 0);
 }
 
-static u32 poll(struct file *f, struct poll_table *pt)
+static u32 stream_poll(struct file *f, struct poll_table *pt)
 {
 	struct stream *s = f->priv;
 	u32 want = POLL_IN | POLL_OUT;
@@ -221,7 +221,7 @@ static bool changes(u32 cmd)
 	return cmd == TCSETS || cmd == TCSETSW || cmd == TCSETSF || cmd == TCFLSH || cmd == TCXONC || cmd == TCSBRK || cmd == TCSBRKP;
 }
 
-static long ioctl(struct file *f, u32 cmd, u64 arg)
+static long stream_ioctl(struct file *f, u32 cmd, u64 arg)
 {
 	const struct stream *s = f->priv;
 	long r;
@@ -253,11 +253,12 @@ static long ioctl(struct file *f, u32 cmd, u64 arg)
 	}
 }
 
-static const struct file_ops ops = {.read = read, .write = write, .lseek = seek, .poll = poll, .ioctl = ioctl, .fsync = sync};
+static const struct file_ops stream_ops = {
+	.read = stream_read, .write = stream_write, .lseek = stream_seek, .poll = stream_poll, .ioctl = stream_ioctl, .fsync = stream_sync};
 
-static int reopen(struct inode *i, struct file *f)
+static int stream_reopen(struct inode *i, struct file *f)
 {
-	f->ops = &ops;
+	f->ops = &stream_ops;
 	f->priv = i->priv;
 	return 0;
 }
@@ -272,14 +273,14 @@ static s64 host_stat(const struct stream *s, struct qk_stat *st)
 }
 
 /* A file is as the host says; of anything else only the kind is the host's. */
-static int getattr(struct inode *i, struct qk_stat *st)
+static int stream_getattr(struct inode *i, struct qk_stat *st)
 {
 	if (!S_ISREG(i->mode))
 		inode_stat(i, st);
 	return S_ISREG(i->mode) ? (int)host_stat(i->priv, st) : 0;
 }
 
-static int setattr(struct inode *i, u32 mask, const struct qk_stat *st)
+static int stream_setattr(struct inode *i, u32 mask, const struct qk_stat *st)
 {
 	const struct stream *s = i->priv;
 	if (mask != QK_ATTR_SIZE || !S_ISREG(i->mode))
@@ -288,7 +289,7 @@ static int setattr(struct inode *i, u32 mask, const struct qk_stat *st)
 	return (int)qcall(QC_FTRUNCATE, 0, (u64)(s - streams), st->size, 0, 0, 0, 0);
 }
 
-static const struct inode_ops inode_ops = {.open = reopen, .getattr = getattr, .setattr = setattr};
+static const struct inode_ops stream_inode_ops = {.open = stream_reopen, .getattr = stream_getattr, .setattr = stream_setattr};
 
 /* Asks the host what the stream is. */
 static void identify(struct stream *s)
@@ -329,7 +330,7 @@ int console_open(struct file *f)
 	struct stream *s = terminal();
 	if (!s)
 		return -ENXIO;
-	f->ops = &ops;
+	f->ops = &stream_ops;
 	f->priv = s;
 	return 0;
 }
@@ -343,7 +344,7 @@ static struct file *open_stream(int handle, u32 oflags)
 	s->inode = anon_inode(S_IFIFO | 0600);
 	if (!s->inode)
 		return NULL;
-	s->inode->ops = &inode_ops;
+	s->inode->ops = &stream_inode_ops;
 	s->inode->priv = s;
 	identify(s);
 	struct file *f = s->tty ? file_open(AT_FDCWD, CONSOLE, oflags, 0, &err) : NULL;
@@ -352,7 +353,7 @@ static struct file *open_stream(int handle, u32 oflags)
 		return f;
 	}
 	inode_get(s->inode);
-	return file_new(&ops, s->inode, oflags, s);
+	return file_new(&stream_ops, s->inode, oflags, s);
 }
 
 int hoststreams_install(void)
@@ -423,42 +424,4 @@ void hoststreams_restored(void)
 		size = now;
 		signal_foreground(SIGWINCH);
 	}
-}
-
-/* ---- ioctl(2), for all files */
-long sys_ioctl(u64 fd, u64 cmd, u64 arg)
-{
-	struct file *f = fd_get((int)fd);
-	s32 on;
-	long r = 0;
-	if (!f || (f->flags & O_PATH)) {
-		if (f)
-			file_put(f);
-		return -EBADF;
-	}
-	switch ((u32)cmd) {
-	case FIOCLEX:
-	case FIONCLEX:
-		fd_set_cloexec((int)fd, cmd == FIOCLEX);
-		break;
-	case FIONBIO:
-		if (get_user(on, UPTR(arg)))
-			r = -EFAULT;
-		else
-			f->flags = on ? f->flags | O_NONBLOCK : f->flags & ~(u32)O_NONBLOCK;
-		break;
-	case FIOASYNC:
-		break;
-	case FIONREAD:
-		if (S_ISREG(f->inode->mode)) {
-			on = (s32)(f->inode->size - MIN(f->pos, f->inode->size));
-			r = put_user(on, UPTR(arg));
-			break;
-		}
-		/* fall through */
-	default:
-		r = f->ops->ioctl ? f->ops->ioctl(f, (u32)cmd, arg) : -ENOTTY;
-	}
-	file_put(f);
-	return r;
 }
