@@ -49,8 +49,8 @@ def test_no_daemon_is_asked_for(quark):
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2"])
 def test_signals_reach_the_program(quark, name):
     code = (
-        "import signal, sys, time\n"
-        f"signal.signal(signal.{name}, lambda n, _: (print('got', n, flush=True), sys.exit(7)))\n" + SLEEPER
+        "import os, signal, sys, time\n"  # os.write: the signal may come within print()
+        f"signal.signal(signal.{name}, lambda n, _: (os.write(1, b'got %d\\n' % n), sys.exit(7)))\n" + SLEEPER
     )
     p = start_python(quark, code)
     assert p.stdout.readline() == b"up\n"
@@ -131,14 +131,21 @@ def test_a_reader_that_goes_away(quark):
 
 
 def test_terminal_window_and_raw_mode(quark, terminal, tmp_path):
+    # os.write: a signal may come within print(). The wake-up descriptor: it may come before the call that waits.
     code = (
-        "import os, signal, sys, termios, tty\n"
-        "def size(*_): print('size', os.get_terminal_size().columns, flush=True)\n"
+        "import os, select, signal, sys, termios, tty\n"
+        "def say(*words): os.write(1, b'%r\\n' % (words,))\n"
+        "def size(*_): say('size', os.get_terminal_size().columns)\n"
+        "woken, wake = os.pipe(); os.set_blocking(wake, False); signal.set_wakeup_fd(wake)\n"
         "signal.signal(signal.SIGWINCH, size)\n"
         "assert all(os.isatty(n) for n in range(3))\n"
         "size(); mode = termios.tcgetattr(0); tty.setraw(0)\n"
-        "print('raw', flush=True)\n"
-        "while (key := os.read(0, 1)) != b'q': print(key, flush=True)\n"
+        "say('raw')\n"
+        "key = b''\n"
+        "while key != b'q':\n"
+        "    ready, _, _ = select.select([0, woken], [], [])\n"
+        "    if woken in ready: os.read(woken, 1)\n"
+        "    if 0 in ready: key = os.read(0, 1); say(key)\n"
         "termios.tcsetattr(0, termios.TCSADRAIN, mode); sys.exit(5)"
     )
     script = tmp_path / "script.py"
@@ -146,12 +153,12 @@ def test_terminal_window_and_raw_mode(quark, terminal, tmp_path):
     t = terminal(
         ["/bin/sh", "-c", f"stty cols 91; exec {subprocess.list2cmdline(quark.command('run', '--', PYTHON, script))}"]
     )
-    t.until(b"size 91")
-    t.until(b"raw")
+    t.until(b"('size', 91)")
+    t.until(b"('raw',)")
     t.write(b"\x03")
     t.until(b"b'\\x03'")
     t.resize(30, 77)
-    t.until(b"size 77")
+    t.until(b"('size', 77)")
     t.write(b"q")
     assert t.end()[0] == 5
 
