@@ -113,7 +113,7 @@ class CaptureError(QuarkError):
 
 
 class KernelImageError(QuarkError):
-    """The guest kernel that belongs to this installation is missing or damaged."""
+    """The guest kernel, or the program QVisor, that belongs to this installation is missing or damaged."""
 
     exit_code = 72
     grpc_code = "INTERNAL"

@@ -15,9 +15,18 @@ def load() -> bytes:
     Raises:
         KernelImageError: not there.
     """
+    with open(open_file(), "rb") as f:
+        return f.read()
+
+
+def open_file() -> int:
+    """Descriptor of the ELF file.
+
+    Raises:
+        KernelImageError: not there.
+    """
     try:
-        with open(PATH, "rb") as f:
-            return f.read()
+        return os.open(PATH, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as e:
         raise KernelImageError(f"guest kernel {PATH}: {e.strerror}; reinstall quark") from e
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 
-from quark.errors import GuestPanicError, UsageError, VmError
-from qvisor import kernel, spec
+from quark.errors import GuestPanicError, VmError
+from qvisor import kernel
 from qvisor._native import ffi, lib
+from qvisor.boot import fill_boot
 from qvisor.machine import Machine, check
+from qvisor.roots import Roots
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Self
 
+    from qvisor.spec import SandboxSpec
+
 OOM_STATUS = 128 + 9  # SIGKILL; the signal module costs start-up time
-RINGS = {"auto": lib.QK_RING_AUTO, "ring0": lib.QK_RING_0, "ring3": lib.QK_RING_3}
 
 
 class Stop:
@@ -39,7 +42,7 @@ class Sandbox:
 
     def __init__(
         self,
-        sandbox_spec: spec.SandboxSpec,
+        sandbox_spec: SandboxSpec,
         stdio: tuple[int, int, int] = (0, 1, 2),
         signals: int = -1,
         paths: tuple[str, ...] | None = None,
@@ -48,14 +51,10 @@ class Sandbox:
         no_rootfs: bool = False,
     ) -> None:
         self.spec = sandbox_spec
-        self._no_rootfs = no_rootfs
-        self._paths = paths
-        self._state = spec.identity(state)
-        self._fds: list[int] = []
+        self.roots = Roots(sandbox_spec, paths, state, no_rootfs=no_rootfs)
         self._machine = machine
         self._vm: Any = None
         self.generation = bytes(16)
-        self._mount_flags: list[int] = []
         try:
             self._configure(stdio, signals)
         except BaseException:
@@ -63,28 +62,10 @@ class Sandbox:
             raise
 
     def _configure(self, stdio: tuple[int, int, int], signals: int) -> None:
-        if len(self.spec.volumes) > spec.MOUNTS_MAX:
-            raise UsageError(f"{len(self.spec.volumes)} volumes: a sandbox can have {spec.MOUNTS_MAX}")
         config = ffi.new("struct qv_config *")
         config.ram_limit = self.spec.memory
         config.signals = signals
-        config.hidden_dev, config.hidden_ino = self._state
-        config.roots[0] = spec.open_empty() if self._no_rootfs else spec.open_rootfs(self.spec.rootfs)
-        self._fds.append(config.roots[0])
-        if not self._no_rootfs:
-            spec.check_beneath(config.roots[0], self._paths)
-            spec.check_files(config.roots[0], self._state)
-        config.root_flags[0] = lib.QK_MOUNT_RO
-        for i, volume in enumerate(self.spec.volumes, 1):
-            fd, single = spec.open_volume(volume)
-            self._fds.append(fd)
-            if volume.source:
-                spec.check_beneath(fd, self._paths)
-                spec.check_files(fd, self._state)
-            config.roots[i] = fd
-            config.root_flags[i] = (lib.QK_MOUNT_RO if volume.read_only else 0) | (lib.QK_MOUNT_FILE if single else 0)
-            self._mount_flags.append(config.root_flags[i] | (lib.QK_MOUNT_SLOT if volume.slot else 0))
-        config.nroots = 1 + len(self.spec.volumes)
+        self.roots.fill(config)
         config.stdio[0], config.stdio[1], config.stdio[2] = stdio
         if self._machine is None:
             self._machine = Machine(self.spec.memory)
@@ -104,18 +85,7 @@ class Sandbox:
         if self._machine is not None:
             self._machine.close()
             self._machine = self._vm = None
-        while self._fds:
-            os.close(self._fds.pop())
-
-    @property
-    def rootfs_fd(self) -> int:
-        """O_PATH descriptor of the rootfs; the sandbox's."""
-        return self._fds[0]
-
-    @property
-    def hidden(self) -> tuple[int, int]:
-        """Identity of the state directory, which the guest does not see into."""
-        return self._state
+        self.roots.close()
 
     @property
     def vm(self) -> Any:
@@ -125,28 +95,8 @@ class Sandbox:
     def fill_comm(self, *, clone: bool, trace: bool, document: bytes) -> None:
         """Write what the guest reads about itself: boot parameters, fresh entropy and generation, the /dev/quark document."""
         comm = lib.qv_comm(self._vm)
-        boot = comm.boot
-        boot.ring = RINGS[self.spec.ring]
-        boot.flags = (lib.QK_BOOT_TRACE if trace else 0) | (lib.QK_BOOT_TTY if os.isatty(0) else 0)
-        boot.ram_limit = self.spec.memory
-        boot.disk_mib = self.spec.disk >> 20
-        boot.uid, boot.gid = self.spec.uid, self.spec.gid
-        boot.ignored_signals = self.spec.ignored_signals
-        env = [f"{k}={v}" for k, v in self.spec.environment().items()]
-        targets = [v.target for v in self.spec.volumes]
-        boot.argc, boot.envc, boot.nmounts = len(self.spec.argv), len(env), len(targets)
-        for i, flags in enumerate(self._mount_flags):
-            boot.mount_flags[i] = flags
-        texts = [self.spec.cwd, self.spec.hostname, *self.spec.argv, *env, *targets]
-        blob = b"".join(os.fsencode(t) + b"\0" for t in texts)
-        if len(blob) > lib.QK_BOOT_SIZE:
-            raise UsageError(f"arguments and environment are {len(blob)} bytes: the limit is {lib.QK_BOOT_SIZE}")
-        if any("\0" in t for t in texts):
-            raise UsageError("an argument contains a NUL byte")
-        boot.blob_len = len(blob)
+        blob = fill_boot(comm.boot, self.spec, self.roots.mount_flags, document, trace=trace)
         ffi.memmove(lib.qv_comm_area(self._vm, lib.QK_OFF_BOOT), blob, len(blob))
-        if len(document) > lib.QK_DOC_SIZE:
-            raise UsageError(f"the /dev/quark document is {len(document)} bytes: the limit is {lib.QK_DOC_SIZE}")
         ffi.memmove(lib.qv_comm_area(self._vm, lib.QK_OFF_DOC), document, len(document))
         comm.doc_len = len(document)
         comm.clone = clone

@@ -15,14 +15,11 @@ from snapshotd.layout import Layout
 START_SECONDS = 10.0
 LOG_MAX = 1 << 20
 MESSAGE_MAX = 64 << 10  # snapshotd.wire
-LOST = (
-    "the pager of this sandbox ended, or its snapshot is damaged, so its memory cannot be completed: the sandbox was ended; "
-    "run it again, and see pager.log below run/ in the state directory"
-)
+LOST: str = ffi.string(lib.QM_LOST).decode()
 
 
 class Attachment:
-    """A clone's hold on an image. The socket stays open for as long as the clone runs."""
+    """A clone's hold on an image. The socket stays open for as long as the clone runs. `prefetching`: the next answer says that the working set is there."""
 
     def __init__(
         self, sock: int, image_fd: int, layout_fd: int, layout: Layout, *, complete: bool, snapshot_id: str
@@ -33,7 +30,7 @@ class Attachment:
         self.layout = layout
         self.complete = complete
         self.snapshot_id = snapshot_id
-        self._prefetching = False
+        self.prefetching = False
 
     def send_uffd(self, uffd: int, base: int) -> None:
         """Hand the pager a userfaultfd whose range begins at `base`.
@@ -47,7 +44,7 @@ class Attachment:
     def start_prefetch(self) -> None:
         """Ask the pager to bring in the working set, while the machine is being made."""
         send(self.sock, ["prefetch"])
-        self._prefetching = True
+        self.prefetching = True
 
     def finish_prefetch(self) -> None:
         """Wait until the working set is in the image.
@@ -55,9 +52,9 @@ class Attachment:
         Raises:
             PagerLostError: the pager is gone, or the snapshot is damaged.
         """
-        if self._prefetching and not receive(self.sock)[0]:
+        if self.prefetching and not receive(self.sock)[0]:
             raise errors.PagerLostError(LOST)
-        self._prefetching = False
+        self.prefetching = False
 
     def send_working_set(self, blob: bytes) -> None:
         """Offer a recorded working set; the pager keeps the first one."""
@@ -99,7 +96,7 @@ class Attachment:
 def send(sock: int, fields: list[str], fd: int = -1) -> int:
     """Send one message with at most one descriptor; 0 or -errno."""
     data = "\0".join(fields).encode("utf-8", "surrogateescape")
-    return int(lib.qc_send(sock, data, len(data), fd))
+    return int(lib.qc_send(sock, data, len(data), [fd], fd >= 0))
 
 
 def receive(sock: int) -> tuple[list[str], list[int]]:

@@ -11,6 +11,7 @@ import struct
 
 MAGIC = b"QKLAYOUT"
 HEADER = struct.Struct("<8sQ" + "QQ" * 6)  # magic, ram bytes, then (offset, bytes) of each section
+ALIGNMENT = 8  # of sections: arrays of structures are read where they are
 RUN = struct.Struct("<QII")  # struct qv_page_run: first guest frame, pages, kind
 
 
@@ -38,11 +39,12 @@ class Layout:
 
     def pack(self) -> bytes:
         """The memfd's content."""
-        sections = [self.files, self.runs, self.working_set, self.cpu_state, self.recipes, self.spec]
+        parts = [self.files, self.runs, self.working_set, self.cpu_state, self.recipes, self.spec]
         at, table = HEADER.size, []
-        for s in sections:
-            table += [at, len(s)]
-            at += len(s)
+        sections = [part.ljust(-(-len(part) // ALIGNMENT) * ALIGNMENT, b"\0") for part in parts]
+        for part, section in zip(parts, sections, strict=True):
+            table += [at, len(part)]
+            at += len(section)
         return b"".join([HEADER.pack(MAGIC, self.ram_bytes, *table), *sections])
 
     @staticmethod

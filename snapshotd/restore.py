@@ -11,6 +11,7 @@ from qvisor.document import document, new_generation
 from qvisor.machine import check
 from qvisor.sandbox import Sandbox
 from qvisor.spec import Changes, SandboxSpec
+from snapshotd.accept import Dependencies
 from snapshotd.client import LOST, Attachment, attach
 from snapshotd.layout import RUN
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from snapshotd.files import File
 
 WORKING_SET_RUNS_MAX = 1 << 16
-VOLUME_NAMES_MAX = 1 << 16
 
 
 class Clone:
@@ -43,14 +43,13 @@ class Clone:
         machine: Machine | None = None,
     ) -> None:
         self.name = name
-        self._digests = os.path.join(root, "domains", domain)
         self._paths = paths
         self._machine = machine
         self.timeline: list[tuple[str, float]] = []
         self._last = time.perf_counter()
         self.attachment = attach(root, name, domain, key)
         self._uffd = -1
-        self._table = b""
+        self._dependencies = Dependencies(name, self.attachment, os.path.join(root, "domains", domain))
         self._sandbox: Sandbox | None = None
         self.prefetched_pages = 0
         try:
@@ -90,7 +89,7 @@ class Clone:
             paths=self._paths,
             machine=self._machine,
             state=root,
-            no_rootfs=not os.path.isdir(own.rootfs) and self._contains_all(),
+            no_rootfs=not os.path.isdir(own.rootfs) and self._dependencies.contains_all(),
         )
         vm = sandbox.vm
         self._mark("create the machine")
@@ -114,8 +113,8 @@ class Clone:
         sandbox.fill_comm(clone=True, trace=False, document=about)
         sandbox.set_generation(generation)
         lib.qv_comm(vm).ring = int(ring)
-        check(lib.qv_recipes_load(vm, layout.recipes, len(layout.recipes)), "take over the open files")
-        self._check_files()
+        self._dependencies.accept(vm, own, sandbox.roots)
+        self._dependencies.close()
         self._mark("check the files")
         check(lib.qv_state_load(vm, layout.cpu_state, len(layout.cpu_state)), "set the vCPU's state")
         self._mark("set the machine's state")
@@ -130,69 +129,10 @@ class Clone:
         if self._record:
             lib.qv_record_touched(vm, WORKING_SET_RUNS_MAX)
 
-    def _contains_all(self) -> bool:
-        """Whether the snapshot contains all files that it depends on."""
-        from snapshotd.files import KEPT
-
-        return all(f.flags & KEPT for f in self.files)
-
-    def _check_files(self) -> None:
-        """Accept the files that the snapshot depends on as they are on this host, or from the store.
-
-        Raises:
-            SnapshotFilesError: some can be had neither way.
-        """
-        vm, attachment = self.sandbox.vm, self.attachment
-        at, size = attachment.layout.files_at
-        self._load_files(attachment.layout_fd, at, size)
-        wrong = check(lib.qv_files_check(vm, ffi.NULL), "look at the files that the snapshot depends on")
-        volumes = self._missing_from_volumes() if self.sandbox.spec.volumes else b""
-        if not wrong and not volumes:
-            return
-        from snapshotd.files import missing_from_volumes, settle
-
-        problems = missing_from_volumes(self.sandbox.spec, volumes)
-        table = settle(
-            self.name,
-            os.pread(attachment.layout_fd, size, at),
-            self.sandbox.rootfs_fd,
-            self.sandbox.hidden,
-            self._digests,
-            problems,
-        )
-        fd = os.memfd_create("quark-files", os.MFD_CLOEXEC)
-        try:
-            os.write(fd, table)
-            self._table = table
-            self._load_files(fd, 0, len(table))
-            attachment.send_files(fd, len(table))
-        finally:
-            os.close(fd)
-
-    def _missing_from_volumes(self) -> bytes:
-        lost = ffi.new("char[]", VOLUME_NAMES_MAX)
-        size = check(lib.qv_volumes_check(self.sandbox.vm, lost, VOLUME_NAMES_MAX), "open the files of volumes")
-        return bytes(ffi.buffer(lost, size))
-
-    def _load_files(self, fd: int, at: int, size: int) -> None:
-        vm = self.sandbox.vm
-        what = "take over the files that the snapshot depends on"
-        if check(lib.qv_files_load(vm, fd, at, size, -1), what):
-            contents = self.attachment.contents()
-            try:
-                check(lib.qv_files_load(vm, fd, at, size, contents), what)
-            finally:
-                os.close(contents)
-
     @property
     def files(self) -> list[File]:
         """What it depends on, for a capture of it."""
-        from snapshotd.files import unpack
-
-        if not self._table:
-            at, size = self.attachment.layout.files_at
-            self._table = os.pread(self.attachment.layout_fd, size, at)
-        return unpack(self._table)
+        return self._dependencies.files
 
     @property
     def sandbox(self) -> Sandbox:
@@ -228,4 +168,5 @@ class Clone:
         if self._uffd >= 0:
             os.close(self._uffd)
             self._uffd = -1
+        self._dependencies.close()
         self.attachment.close()

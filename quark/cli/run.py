@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 
 from quark.cli.sandbox_options import NAMES, build_changes, build_spec, parse_env
 from quark.errors import UsageError
@@ -11,34 +10,18 @@ from quark.errors import UsageError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import NoReturn
 
     from quark.cli.context import Context
     from quark.cli.options import Parsed
     from quark.outcome import Outcome
-    from qvisor.sandbox import Sandbox
     from qvisor.spec import SandboxSpec
 
 
 def main(context: Context, parsed: Parsed) -> int:
-    """Run the command; returns the exit status. The terminal is as it was afterwards, however the program left it."""
+    """Run the command; returns the exit status. Without a daemon this process becomes the sandbox, and does not come back."""
     open_missing_streams()
-    fd = next((fd for fd in range(3) if os.isatty(fd)), None)
-    if fd is None:
-        return run(context, parsed)
-    import termios
-
-    from quark.session import waits_in_background
-
-    before = termios.tcgetattr(fd)
-    try:
-        return run(context, parsed)
-    finally:
-        try:
-            # Not from the background: whoever is in the foreground has set the terminal as it likes.
-            if termios.tcgetattr(fd) != before and not waits_in_background(fd):
-                termios.tcsetattr(fd, termios.TCSADRAIN, before)
-        except termios.error:
-            pass  # it has hung up
+    return run(context, parsed)
 
 
 def run(context: Context, parsed: Parsed) -> int:
@@ -64,16 +47,45 @@ def run(context: Context, parsed: Parsed) -> int:
     debug = parsed.flag("--debug")
     outcome = None if debug else in_daemon(context, request)
     if outcome is None:
-        if spec is not None:
-            return run_cold(spec, context.root, debug=debug)
-        from quark.cli.run_clone import run_clone
-
-        outcome = run_clone(context, request, debug=debug)
+        exec_alone(context, parsed, spec, request)
     if timing:
         from quark.cli.timing import report_timing
 
         report_timing(outcome, as_json=context.json, text=parsed.flag("--timing"), file=parsed.one("--timing-file"))
     return outcome.status
+
+
+def exec_alone(context: Context, parsed: Parsed, spec: SandboxSpec | None, request: list[str]) -> NoReturn:
+    """Without a daemon: become the sandbox of `spec`, or the clone that `request` asks for."""
+    debug = parsed.flag("--debug")
+    if spec is not None:
+        from qvisor.process import exec_cold
+
+        exec_cold(spec, context.root, debug=debug, json=context.json)
+    from quark.clone_request import unpack_clone
+    from snapshotd.start import exec_clone
+
+    file = -1
+    if path := parsed.one("--timing-file"):
+        from quark.cli.timing import open_timing
+
+        file = open_timing(path)
+    name, prefetch, payload, args, env, changes = unpack_clone(request[1:])
+    exec_clone(
+        context.root,
+        name,
+        args=args,
+        env=env,
+        payload=payload,
+        prefetch=prefetch,
+        changes=changes,
+        domain=context.library_domain,
+        key=context.key,
+        debug=debug,
+        json=context.json,
+        timing=parsed.flag("--timing"),
+        timing_file=file,
+    )
 
 
 def clone_request(name: str, parsed: Parsed) -> list[str]:
@@ -133,34 +145,3 @@ def detach(context: Context, parsed: Parsed, request: list[str]) -> int:
     sandbox_id = session.start()
     print(f'{{"id": "{sandbox_id}"}}' if context.json else sandbox_id)
     return 0
-
-
-def run_cold(spec: SandboxSpec, state: str, *, debug: bool) -> int:
-    """Boot a sandbox in this process, run it to its end."""
-    from qvisor._native import lib
-    from qvisor.cold import boot
-
-    with boot(spec, signals=lib.qv_signals(), state=state, debug=debug) as sandbox:
-        try:
-            while (stop := sandbox.run()).reason == "parked":
-                pass
-        finally:
-            if debug:
-                report(sandbox)
-    return stop.status
-
-
-def report(sandbox: Sandbox) -> None:
-    """Print the guest kernel's log and counters."""
-    from qvisor._native import lib
-
-    comm = lib.qv_comm(sandbox.vm)
-    print(sandbox.trace_text(), end="", file=sys.stderr)
-    print(
-        f"quark: {comm.stat_syscalls} system calls, {comm.stat_faults} page faults, {comm.stat_qcalls} host requests, "
-        f"{comm.stat_switches} context switches, {comm.ram_used >> 10} KiB of guest memory in use",
-        file=sys.stderr,
-    )
-    missing = [f"{n} ({comm.enosys_count[n]}x)" for n in range(512) if comm.enosys_count[n]]
-    if missing:
-        print(f"quark: system calls that QKernel lacks, by number: {', '.join(missing)}", file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,18 @@ if TYPE_CHECKING:
     from quark.outcome import Outcome
 
 PAGE_KIB = 4
+
+
+def open_timing(path: str) -> int:
+    """Descriptor of the file for a timeline, which is empty then.
+
+    Raises:
+        FileAccessError: it cannot be written.
+    """
+    try:
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    except OSError as e:
+        raise FileAccessError(f"{path}: {e.strerror}; give a file that can be written with --timing-file") from e
 
 
 def report_timing(outcome: Outcome, *, as_json: bool, text: bool, file: str) -> None:
@@ -26,11 +39,8 @@ def report_timing(outcome: Outcome, *, as_json: bool, text: bool, file: str) -> 
         "exit_status": outcome.status,
     }
     if file:
-        try:
-            with open(file, "w") as f:
-                f.write(json.dumps(data, indent=2) + "\n")
-        except OSError as e:
-            raise FileAccessError(f"{file}: {e.strerror}; give a file that can be written with --timing-file") from e
+        with open(open_timing(file), "w") as f:
+            f.write(json.dumps(data) + "\n")
     if text and as_json:
         print(json.dumps(data), file=sys.stderr)
     elif text:

@@ -40,6 +40,7 @@ struct qk_comm {
 	...;
 };
 int qv_create(int kvm_fd, uint64_t ram_max, struct qv **out);
+int qv_create_names(struct qv **out);
 int qv_configure(struct qv *vm, const struct qv_config *config);
 void qv_destroy(struct qv *vm);
 int qv_check_root(int fd, uint64_t hidden_dev, uint64_t hidden_ino);
@@ -109,5 +110,45 @@ int qp_wake(int uffd, uint64_t start, uint64_t len);
 int qv_record_touched(struct qv *vm, size_t max);
 int64_t qv_recorded(struct qv *vm, struct qv_page_run *out, size_t max);
 int qc_connect(int directory);
-int qc_send(int sock, const void *message, size_t n, int fd);
+int qc_pair(int *fds);
+int qc_send(int sock, const void *message, size_t n, const int *fds, int nfds);
 int64_t qc_receive(int sock, void *buf, size_t max, int *fds, int fds_max);
+#define QM_VERSION ...
+#define QM_FDS_MAX ...
+#define QM_STEPS_MAX ...
+#define QM_STEP_NAME ...
+static char *const QM_LOST;
+enum { QM_CLONE, QM_COMPLETE, QM_PREFETCH, QM_POPULATE, QM_JSON, ... };
+struct qm_prepare {
+	uint32_t version, flags;
+	uint64_t ram_max;
+	int32_t kvm;
+	int32_t kernel;
+	int32_t image, layout;
+	int32_t pager;
+	uint32_t ring;
+};
+struct qm_step {
+	char name[48];
+	uint64_t us;
+};
+enum { QM_DEBUG, QM_TIMING, ... };
+struct qm_assign {
+	uint32_t version, flags;
+	uint64_t hidden_dev, hidden_ino;
+	uint32_t nroots;
+	int32_t roots[33];
+	uint32_t root_flags[33];
+	int32_t stdio[3];
+	int32_t text;
+	uint32_t document_len;
+	struct qk_boot boot;
+	uint8_t generation[16];
+	int32_t files;
+	int32_t contents;
+	uint64_t files_bytes;
+	int32_t timing_file;
+	uint32_t nsteps;
+	uint64_t sent_ns;
+	struct qm_step steps[8];
+};

@@ -30,6 +30,8 @@ struct qv_exit {
 /* VM, vCPU, comm area and the first RAM slot (RAM reads zero), with addresses for ram_max bytes, at most 32 GiB: all that takes long and that every
  * sandbox needs. It is one when qv_configure has said which. */
 int qv_create(int kvm_fd, uint64_t ram_max, struct qv **out);
+/* No virtual machine, but the names and files of one: to look at a snapshot's files (depends.c, recipes.c) before there is a machine. */
+int qv_create_names(struct qv **out);
 int qv_configure(struct qv *vm, const struct qv_config *config); /* once */
 void qv_destroy(struct qv *vm);
 /* May a directory or file be a root of a sandbox? -EOPNOTSUPP: it is on a file system of the host's kernel; -EBUSY: it is the hidden directory, or in it. */
@@ -119,9 +121,10 @@ int qv_watch_pager(struct qv *vm, int fd, int status, const char *message);
 int qp_read_faults(int uffd, uint64_t *addresses, int max);
 int qp_wake(int uffd, uint64_t start, uint64_t len);
 
-/* The clone's side of the pager's socket (wire.c). connect: `directory` holds pager.sock. receive: missing descriptors are -1. */
+/* Messages with at most 64 descriptors (wire.c). connect: `directory` holds pager.sock. receive: missing descriptors are -1; -EMSGSIZE: it is larger. */
 int qc_connect(int directory);
-int qc_send(int sock, const void *message, size_t n, int fd);
+int qc_pair(int *fds);
+int qc_send(int sock, const void *message, size_t n, const int *fds, int nfds);
 int64_t qc_receive(int sock, void *buf, size_t max, int *fds, int fds_max);
 
 /* Blocks the signals that belong to the guest in this thread and returns a signalfd for them (SIGINT SIGTERM SIGHUP SIGQUIT SIGWINCH SIGUSR1 SIGUSR2). */

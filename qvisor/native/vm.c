@@ -12,6 +12,7 @@
 
 #define COMM_SLOT 0u
 #define CPUID_MAX 256
+#define RAM_MAX (32ull << 30)
 
 uint64_t now_ns(void)
 {
@@ -99,25 +100,41 @@ static void raise_files(void)
 	}
 }
 
-int qv_create(int kvm_fd, uint64_t ram_max, struct qv **out)
+/* Nothing of it is there yet. */
+static int make(struct qv **out, uint64_t ram_max)
 {
-	if (ram_max < QK_SLOT_SIZE || ram_max % QK_SLOT_SIZE || ram_max > (32ull << 30))
-		return -EINVAL;
 	/* Not from the heap: most of its table of handles is never touched, and costs nothing that way. */
 	struct qv *vm = mmap(NULL, sizeof(*vm), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (vm == MAP_FAILED)
 		return -errno;
-	vm->kvm_fd = kvm_fd;
 	vm->ram_reserved = vm->ram_limit = ram_max;
 	vm->on_stop = QV_STOP_SELF;
-	vm->vm_fd = vm->vcpu_fd = vm->epoll_fd = vm->wake_fd = vm->tick_fd = vm->debug_fd = -1;
+	vm->kvm_fd = vm->vm_fd = vm->vcpu_fd = vm->epoll_fd = vm->wake_fd = vm->tick_fd = vm->debug_fd = -1;
 	vm->stored_fd = -1;
 	vm->run = MAP_FAILED;
 	vm->ram = vm->comm_area = MAP_FAILED;
 	pthread_mutex_init(&vm->event_lock, NULL);
 	pthread_mutex_init(&vm->call_lock, NULL);
+	*out = vm;
+	return 0;
+}
+
+int qv_create_names(struct qv **out)
+{
+	return make(out, RAM_MAX);
+}
+
+int qv_create(int kvm_fd, uint64_t ram_max, struct qv **out)
+{
+	struct qv *vm;
+	if (ram_max < QK_SLOT_SIZE || ram_max % QK_SLOT_SIZE || ram_max > RAM_MAX)
+		return -EINVAL;
+	int r = make(&vm, ram_max);
+	if (r)
+		return r;
+	vm->kvm_fd = kvm_fd;
 	raise_files();
-	int r = create(vm);
+	r = create(vm);
 	if (r) {
 		qv_destroy(vm);
 		return r;

@@ -1,4 +1,4 @@
-/* The clone's side of the pager's socket (SOCK_SEQPACKET, descriptors by SCM_RIGHTS). In C because importing Python's socket module is a third of
+/* Messages on SOCK_SEQPACKET sockets, with descriptors (SCM_RIGHTS): to the pager, and to the program QVisor. In C because importing Python's socket module is a third of
  * a clone's start. Source: unix(7), cmsg(3). */
 #include <errno.h>
 #include <stdio.h>
@@ -9,7 +9,7 @@
 
 #include "qvisor_api.h"
 
-#define FDS_MAX 4
+#define FDS_MAX 64 /* of a message */
 
 int qc_connect(int directory)
 {
@@ -27,20 +27,28 @@ int qc_connect(int directory)
 	return fd;
 }
 
-int qc_send(int sock, const void *message, size_t n, int fd)
+int qc_pair(int *fds)
+{
+	return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) ? -errno : 0;
+}
+
+int qc_send(int sock, const void *message, size_t n, const int *fds, int nfds)
 {
 	union {
 		struct cmsghdr align;
-		char space[CMSG_SPACE(sizeof(int))];
+		char space[CMSG_SPACE(sizeof(int) * FDS_MAX)];
 	} control = {0};
 	struct iovec iov = {.iov_base = (void *)message, .iov_len = n};
 	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
-	if (fd >= 0) {
+	if (nfds < 0 || nfds > FDS_MAX)
+		return -EINVAL;
+	if (nfds) {
+		size_t size = sizeof(int) * (size_t)nfds;
 		m.msg_control = control.space;
-		m.msg_controllen = sizeof(control.space);
+		m.msg_controllen = CMSG_SPACE(size);
 		struct cmsghdr *c = CMSG_FIRSTHDR(&m);
-		*c = (struct cmsghdr){.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int))};
-		memcpy(CMSG_DATA(c), &fd, sizeof(int));
+		*c = (struct cmsghdr){.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(size)};
+		memcpy(CMSG_DATA(c), fds, size);
 	}
 	ssize_t r;
 	do
@@ -65,16 +73,17 @@ int64_t qc_receive(int sock, void *buf, size_t max, int *fds, int fds_max)
 	while (r < 0 && errno == EINTR);
 	if (r < 0)
 		return -errno;
+	int taken = 0;
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(&m); c; c = CMSG_NXTHDR(&m, c)) {
 		int n = (int)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
 		for (int i = 0; c->cmsg_type == SCM_RIGHTS && i < n; i++) {
 			int fd;
 			memcpy(&fd, CMSG_DATA(c) + (size_t)i * sizeof(int), sizeof(int));
-			if (i < fds_max)
-				fds[i] = fd;
+			if (taken < fds_max)
+				fds[taken++] = fd;
 			else
 				close(fd);
 		}
 	}
-	return r;
+	return m.msg_flags & (MSG_TRUNC | MSG_CTRUNC) ? -EMSGSIZE : r;
 }
