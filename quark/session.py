@@ -59,6 +59,25 @@ def waits_in_background(fd: int = 0) -> bool:
         return False  # not the terminal that this process belongs to
 
 
+def keep_terminal(call: Callable[[], Outcome]) -> Outcome:
+    """`call`, and the terminal that a standard stream is as it was, however the program left it (without a daemon: qvisor/program/terminal.c)."""
+    fd = next((fd for fd in range(3) if os.isatty(fd)), None)
+    if fd is None:
+        return call()
+    import termios
+
+    before = termios.tcgetattr(fd)
+    try:
+        return call()
+    finally:
+        try:
+            # Not from the background: whoever is in the foreground has set the terminal as it likes.
+            if termios.tcgetattr(fd) != before and not waits_in_background(fd):
+                termios.tcsetattr(fd, termios.TCSADRAIN, before)
+        except termios.error:
+            pass  # it has hung up
+
+
 class Session:
     """One sandbox, over a connection, from the request to its end."""
 

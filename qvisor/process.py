@@ -115,7 +115,7 @@ class Start:
         os.set_inheritable(pair[1], True)
         try:
             # With nothing of this process's environment: a guest has no business there.
-            os.execve(PATH, ["qvisor", str(pair[1])], {})
+            os.execve(PATH, ["qvisor", str(pair[1])], {})  # noqa: S606 - a program of this installation
         except OSError as e:
             raise KernelImageError(f"QVisor {PATH}: {e.strerror}; reinstall quark") from e
 

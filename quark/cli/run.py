@@ -21,11 +21,6 @@ if TYPE_CHECKING:
 def main(context: Context, parsed: Parsed) -> int:
     """Run the command; returns the exit status. Without a daemon this process becomes the sandbox, and does not come back."""
     open_missing_streams()
-    return run(context, parsed)
-
-
-def run(context: Context, parsed: Parsed) -> int:
-    """As the options say; returns the exit status."""
     name = parsed.one("--from-snapshot")
     timing = parsed.flag("--timing") or parsed.flag("--timing-file")
     if parsed.flag("--from-snapshot"):
@@ -107,14 +102,14 @@ def in_daemon(
     sock, _ = context.connect("session.sock")
     if sock is None:
         return None
-    from quark.session import Session, waits_in_background
+    from quark.session import Session, keep_terminal, waits_in_background
 
     if waits_in_background():
         sock.close()
         return None
     session = Session(sock)
     session.request(["run", context.domain, "attached", *request], (0, 1, 2))
-    return session.run(progress)
+    return keep_terminal(lambda: session.run(progress))
 
 
 def open_missing_streams() -> None:
@@ -126,7 +121,7 @@ def open_missing_streams() -> None:
         try:
             os.fstat(fd)
         except OSError:
-            os.open(os.devnull, os.O_PATH)  # the lowest free number
+            os.set_inheritable(os.open(os.devnull, os.O_PATH), True)  # the lowest free number
 
 
 def detach(context: Context, parsed: Parsed, request: list[str]) -> int:
