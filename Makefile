@@ -52,4 +52,4 @@ docs: $(REQUIREMENTS) $(READY)
 	$(BIN)/python tests/conformance/cpython.py --page
 
 clean:
-	rm -rf build dist qvisor/_native*.so qvisor/data/qkernel.elf $(INSTALLED)
+	rm -rf build dist qvisor/_native*.so qvisor/data $(INSTALLED)

@@ -5,7 +5,7 @@ INSTALLED := $(VENV)/.installed
 DEV_PATH := $(VENV)/lib/python3.11/site-packages/quark-source-tree.pth
 READY := $(if $(wildcard $(DEV_PATH)),dev,$(INSTALLED))
 SOURCES := pyproject.toml $(wildcard README.md) LICENSE CMakeLists.txt bin/quark bin/snapshotd \
-	$(shell find $(PACKAGES) qkernel -type f ! -path '*/__pycache__/*' ! -name '*.so' ! -name '*.elf' ! -name '*.new')
+	$(shell find $(PACKAGES) qkernel -type f ! -path '*/__pycache__/*' ! -name '*.so' ! -path 'qvisor/data/*' ! -name '*.new')
 
 .PHONY: all dev FORCE
 all: $(INSTALLED)

@@ -1,8 +1,8 @@
 # Formatters and checkers. clang-tidy is slow, so each file is checked again only when it or a header has changed.
 
-C_DIRS := $(wildcard qkernel qvisor/native tests)
+C_DIRS := $(wildcard qkernel qvisor/native qvisor/program tests)
 C_FILES := $(shell find $(C_DIRS) -name '*.[ch]')
-TIDY_FILES := $(filter-out qkernel/include/%,$(filter qkernel/%.c qvisor/native/%.c,$(C_FILES)))
+TIDY_FILES := $(filter-out qkernel/include/%,$(filter qkernel/%.c qvisor/native/%.c qvisor/program/%.c,$(C_FILES)))
 TIDY_STAMPS := $(TIDY_FILES:%=build/lint/%.tidy)
 SCRIPTS := mk/requirements.py mk/exit_codes.py qkernel/gen_syscalls.py qvisor/native/ffi_build.py tests/conformance/cpython.py
 PY_DIRS := $(PACKAGES) $(SCRIPTS) $(wildcard tests demo)

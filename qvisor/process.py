@@ -1,4 +1,4 @@
-"""Starts the program QVisor (qvisor/program): what a request says becomes the two messages of message.h, with descriptors."""
+"""Starts the program QVisor (qvisor/program): what a request says becomes the messages of message.h, with descriptors."""
 
 from __future__ import annotations
 
@@ -51,12 +51,20 @@ class Message:
         check(lib.qc_send(sock, self.fields, size, self._fds, len(self._fds)), "ask for the sandbox")
 
 
-class Start:
-    """What one QVisor is to be: `prepare`, what the snapshot or the installation decides, and `assign`, what the request does."""
+def machine(memory: int, kvm: int, *, parent: int = 0) -> Message:
+    """What a process needs to make a virtual machine of so many bytes: `kvm` is /dev/kvm. It ends with the process `parent`, if there is one."""
+    message = Message("qm_machine", ())
+    message.fields.ram_max = memory
+    message.fields.kvm = message.place(kvm)
+    message.fields.parent = parent
+    return message
 
-    def __init__(self, *, json: bool = False) -> None:
-        self.prepare = Message("qm_prepare", ("kvm", "kernel", "image", "layout", "pager"))
-        self.prepare.fields.flags = lib.QM_JSON if json else 0
+
+class Start:
+    """What one sandbox is to be: `prepare`, what the snapshot or the installation decides, and `assign`, what the request does."""
+
+    def __init__(self) -> None:
+        self.prepare = Message("qm_prepare", ("kernel", "image", "layout", "pager"))
         self.assign = Message("qm_assign", ("text", "files", "contents", "timing_file"))
         for i in range(3):
             self.assign.fields.stdio[i] = -1
@@ -70,15 +78,6 @@ class Start:
         entry.name, entry.us = step.encode(), int((now - self.started) * 1e6)
         self.started = now
         self._steps += 1
-
-    def machine(self, memory: int) -> None:
-        """Give it what a virtual machine of so many bytes takes.
-
-        Raises:
-            KvmMissingError, KvmPermissionError: with what to do.
-        """
-        self.prepare.fields.ram_max = memory
-        self.prepare.fields.kvm = self.prepare.place(open_kvm())
 
     def fill(self, spec: SandboxSpec, roots: Roots, about: bytes, generation: bytes, *, debug: bool) -> None:
         """Describe the request: `about` is its /dev/quark document.
@@ -100,7 +99,18 @@ class Start:
         fields.document_len = len(about)
         ffi.memmove(fields.generation, generation, len(generation))
 
-    def exec(self) -> NoReturn:
+    def send(self, sock: int) -> None:
+        """Ask a QVisor that has its machine.
+
+        Raises:
+            VmError: it is not there any more.
+        """
+        self.assign.fields.nsteps = self._steps
+        self.assign.fields.sent_ns = int(self.started * 1e9)
+        self.prepare.send(sock)
+        self.assign.send(sock)
+
+    def exec(self, memory: int, kvm: int, *, json: bool) -> NoReturn:
         """Become it: this process goes on as the sandbox, on its standard streams, and ends with its status.
 
         Raises:
@@ -108,10 +118,10 @@ class Start:
         """
         pair = ffi.new("int[2]")
         check(lib.qc_pair(pair), "make a socket for the sandbox")
-        self.assign.fields.nsteps = self._steps
-        self.assign.fields.sent_ns = int(self.started * 1e9)
-        self.prepare.send(pair[0])
-        self.assign.send(pair[0])
+        host = machine(memory, kvm)
+        host.fields.flags = lib.QM_ALONE | (lib.QM_JSON if json else 0)
+        host.send(pair[0])
+        self.send(pair[0])
         os.set_inheritable(pair[1], True)
         try:
             # With nothing of this process's environment: a guest has no business there.
@@ -131,8 +141,8 @@ def exec_cold(spec: SandboxSpec, state: str, *, debug: bool, json: bool) -> NoRe
     generation = new_generation()
     about = document(generation, clone=False, args=list(spec.argv[1:]), env=spec.env)
     roots = Roots(spec, None, state)
-    start = Start(json=json)
-    start.machine(spec.memory)
+    kvm = open_kvm()
+    start = Start()
     start.fill(spec, roots, about, generation, debug=debug)
     start.prepare.fields.kernel = start.prepare.place(kernel.open_file())
-    start.exec()
+    start.exec(spec.memory, kvm, json=json)

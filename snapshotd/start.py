@@ -6,7 +6,7 @@ import os
 
 from qvisor._native import ffi, lib
 from qvisor.document import document, new_generation
-from qvisor.machine import check
+from qvisor.machine import check, open_kvm
 from qvisor.process import Start
 from qvisor.roots import Roots
 from qvisor.spec import Changes, SandboxSpec
@@ -42,7 +42,7 @@ def exec_clone(
         QuarkError: what is wrong with the request, the snapshot, the installation or the host.
     """
     lib.qv_signals()  # a signal that comes meanwhile is the guest's, too
-    start = Start(json=json)
+    start = Start()
     attachment = attach(root, name, domain, key)
     layout = attachment.layout
     wanted = prefetch == "working-set" and bool(layout.working_set)
@@ -54,7 +54,7 @@ def exec_clone(
     start.mark("attach to the image")
     dependencies = Dependencies(name, attachment, os.path.join(root, "domains", domain))
     roots = Roots(spec, None, root, no_rootfs=not os.path.isdir(spec.rootfs) and dependencies.contains_all())
-    start.machine(spec.memory)
+    kvm = open_kvm()
     accept(dependencies, spec, roots)
     start.mark("check the files")
     generation = new_generation()
@@ -66,7 +66,7 @@ def exec_clone(
     fields.timing_file = start.assign.place(timing_file)
     fields.files, fields.files_bytes = start.assign.place(dependencies.table_fd), len(dependencies.table)
     fields.contents = start.assign.place(dependencies.contents)
-    start.exec()
+    start.exec(spec.memory, kvm, json=json)
 
 
 def describe(start: Start, attachment: Attachment, ring: int, *, populate: bool) -> None:

@@ -39,19 +39,25 @@ def main(context: Context, parsed: Parsed) -> int:
         return detach(context, parsed, request)
     if parsed.flag("--tty"):
         raise UsageError("--tty goes with --detach; without, the sandbox has the command's own streams")
-    debug = parsed.flag("--debug")
+    debug, file = parsed.flag("--debug"), -1
+    if path := parsed.one("--timing-file"):
+        from quark.cli.timing import open_timing
+
+        file = open_timing(path)
     outcome = None if debug else in_daemon(context, request)
     if outcome is None:
-        exec_alone(context, parsed, spec, request)
+        exec_alone(context, parsed, spec, request, file)
     if timing:
         from quark.cli.timing import report_timing
 
-        report_timing(outcome, as_json=context.json, text=parsed.flag("--timing"), file=parsed.one("--timing-file"))
+        report_timing(outcome, as_json=context.json, text=parsed.flag("--timing"), file=file)
     return outcome.status
 
 
-def exec_alone(context: Context, parsed: Parsed, spec: SandboxSpec | None, request: list[str]) -> NoReturn:
-    """Without a daemon: become the sandbox of `spec`, or the clone that `request` asks for."""
+def exec_alone(
+    context: Context, parsed: Parsed, spec: SandboxSpec | None, request: list[str], timing_file: int
+) -> NoReturn:
+    """Without a daemon: become the sandbox of `spec`, or the clone that `request` asks for. `timing_file` is a descriptor, or -1."""
     debug = parsed.flag("--debug")
     if spec is not None:
         from qvisor.process import exec_cold
@@ -60,11 +66,6 @@ def exec_alone(context: Context, parsed: Parsed, spec: SandboxSpec | None, reque
     from quark.clone_request import unpack_clone
     from snapshotd.start import exec_clone
 
-    file = -1
-    if path := parsed.one("--timing-file"):
-        from quark.cli.timing import open_timing
-
-        file = open_timing(path)
     name, prefetch, payload, args, env, changes = unpack_clone(request[1:])
     exec_clone(
         context.root,
@@ -79,7 +80,7 @@ def exec_alone(context: Context, parsed: Parsed, spec: SandboxSpec | None, reque
         debug=debug,
         json=context.json,
         timing=parsed.flag("--timing"),
-        timing_file=file,
+        timing_file=timing_file,
     )
 
 

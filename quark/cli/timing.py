@@ -27,8 +27,8 @@ def open_timing(path: str) -> int:
         raise FileAccessError(f"{path}: {e.strerror}; give a file that can be written with --timing-file") from e
 
 
-def report_timing(outcome: Outcome, *, as_json: bool, text: bool, file: str) -> None:
-    """To standard error with `text`, and to `file` if there is one."""
+def report_timing(outcome: Outcome, *, as_json: bool, text: bool, file: int) -> None:
+    """To standard error with `text`, and to the descriptor `file` if it is not -1."""
     total = sum(us for _, us in outcome.steps)
     data = {
         "steps": [{"name": step, "us": us} for step, us in outcome.steps],
@@ -38,8 +38,8 @@ def report_timing(outcome: Outcome, *, as_json: bool, text: bool, file: str) -> 
         "fault_pages": outcome.fault_pages,
         "exit_status": outcome.status,
     }
-    if file:
-        with open(open_timing(file), "w") as f:
+    if file >= 0:
+        with open(file, "w") as f:
             f.write(json.dumps(data) + "\n")
     if text and as_json:
         print(json.dumps(data), file=sys.stderr)

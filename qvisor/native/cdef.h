@@ -118,11 +118,16 @@ int64_t qc_receive(int sock, void *buf, size_t max, int *fds, int fds_max);
 #define QM_STEPS_MAX ...
 #define QM_STEP_NAME ...
 static char *const QM_LOST;
-enum { QM_CLONE, QM_COMPLETE, QM_PREFETCH, QM_POPULATE, QM_JSON, ... };
-struct qm_prepare {
+enum { QM_ALONE, QM_JSON, ... };
+struct qm_machine {
 	uint32_t version, flags;
 	uint64_t ram_max;
 	int32_t kvm;
+	int32_t parent;
+};
+enum { QM_CLONE, QM_COMPLETE, QM_PREFETCH, QM_POPULATE, ... };
+struct qm_prepare {
+	uint32_t version, flags;
 	int32_t kernel;
 	int32_t image, layout;
 	int32_t pager;
@@ -132,7 +137,7 @@ struct qm_step {
 	char name[48];
 	uint64_t us;
 };
-enum { QM_DEBUG, QM_TIMING, ... };
+enum { QM_DEBUG, QM_TIMING, QM_TTY, QM_STOPS, QM_WANT_READY, QM_ONCE, ... };
 struct qm_assign {
 	uint32_t version, flags;
 	uint64_t hidden_dev, hidden_ino;
@@ -151,4 +156,13 @@ struct qm_assign {
 	uint32_t nsteps;
 	uint64_t sent_ns;
 	struct qm_step steps[8];
+};
+struct qm_frozen {
+	uint32_t version, ring;
+	uint64_t ram_bytes, ram_used, cache_dropped, pause_ns;
+	uint64_t state_bytes, recipes_bytes;
+};
+enum { QM_SCAN, QM_HANDLE, QM_PAGES, ... };
+struct qm_ask {
+	uint32_t op, arg;
 };

@@ -22,6 +22,7 @@
 #define KEY_WAKE (-100)
 #define KEY_SIGNALS (-101)
 #define KEY_PAGER (-102)
+#define KEY_WATCH (-110) /* less the number of the watch */
 
 static int add_key(struct qv *vm, int fd, int key)
 {
@@ -131,6 +132,15 @@ int qv_watch_pager(struct qv *vm, int fd, int status, const char *message)
 	return vm->pager_message ? epoll_ctl(vm->epoll_fd, EPOLL_CTL_ADD, fd, &e) ? -errno : 0 : -ENOMEM;
 }
 
+int qv_watch(struct qv *vm, int fd, uint32_t events, void (*seen)(void *), void *arg)
+{
+	if (vm->nwatches == QV_WATCHES)
+		return -ENOSPC;
+	struct epoll_event e = {.events = events, .data.fd = KEY_WATCH - (int)vm->nwatches};
+	vm->watches[vm->nwatches++] = (struct qv_watch){.seen = seen, .arg = arg};
+	return epoll_ctl(vm->epoll_fd, EPOLL_CTL_ADD, fd, &e) ? -errno : 0;
+}
+
 int events_collect(struct qv *vm, int64_t timeout_ns)
 {
 	struct epoll_event e[32];
@@ -145,6 +155,9 @@ int events_collect(struct qv *vm, int64_t timeout_ns)
 			push_signals(vm);
 		} else if (e[i].data.fd == KEY_PAGER) {
 			pager_gone(vm);
+		} else if (e[i].data.fd <= KEY_WATCH) {
+			const struct qv_watch *w = &vm->watches[KEY_WATCH - e[i].data.fd];
+			w->seen(w->arg);
 		} else {
 			atomic_store(&vm->handles[e[i].data.fd].armed, 0); /* EPOLLONESHOT: it is off now */
 			events_push(vm, e[i].data.fd, e[i].events);

@@ -33,6 +33,7 @@ struct qv_system {
 	bool hidden, known;
 };
 #define QV_SYSTEMS 16
+#define QV_WATCHES 4
 
 enum { QV_H_FREE = 0, QV_H_FILE, QV_H_STREAM };
 
@@ -88,6 +89,11 @@ struct qv {
 	size_t record_max;
 	int64_t record_n;
 
+	struct qv_watch {
+		void (*seen)(void *);
+		void *arg;
+	} watches[QV_WATCHES];
+	unsigned nwatches;
 	int epoll_fd, wake_fd; /* streams, the signalfd and wake_fd (eventfd) */
 	char *pager_message;   /* what to say when the pager goes */
 	int pager_status;

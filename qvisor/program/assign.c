@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/random.h>
 #include <unistd.h>
 
@@ -20,8 +21,12 @@ static void assign_config(struct program *p)
 	}
 	for (int i = 0; i < 3; i++) {
 		int fd = descriptor_or_none(&p->request, a->stdio[i], "a standard stream");
-		c.stdio[i] = fd < 0 ? i : fd;
+		if (fd >= 0)
+			check(dup2(fd, i) < 0 ? -errno : close(fd), "take the standard streams");
+		c.stdio[i] = i;
 	}
+	if (a->flags & QM_TTY)
+		check(ioctl(0, TIOCSCTTY, 0) < 0 ? -errno : 0, "take the terminal");
 	c.signals = (int)check(qv_signals(), "take the signals");
 	check(qv_configure(p->vm, &c), "configure the virtual machine");
 }
@@ -78,5 +83,8 @@ void assign_request(struct program *p)
 		assign_files(p);
 	if (p->assign.flags & QM_DEBUG)
 		qv_debug_fd(p->vm, 2);
+	qv_want_ready(p->vm, (p->assign.flags & QM_WANT_READY) != 0);
+	if (control_is_open())
+		control_watch(p->vm, p->assign.flags & QM_STOPS);
 	timeline_mark("take the request");
 }

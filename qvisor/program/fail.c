@@ -49,7 +49,8 @@ void json_quote(const char *text, char *out, size_t size)
 	out[n] = 0;
 }
 
-void fail_line(enum failure kind, const char *text, char *line, size_t size)
+/* The line that a user sees, with its newline; text is cut to fit. */
+static void fail_line(enum failure kind, const char *text, char *line, size_t size)
 {
 	static char quoted[LINE_MAX];
 	if (in_json) {
@@ -60,11 +61,6 @@ void fail_line(enum failure kind, const char *text, char *line, size_t size)
 	}
 }
 
-int fail_status(enum failure kind)
-{
-	return classes[kind].status;
-}
-
 _Noreturn void fail(enum failure kind, const char *format, ...)
 {
 	static char text[TEXT_MAX], line[LINE_MAX + 128];
@@ -73,6 +69,14 @@ _Noreturn void fail(enum failure kind, const char *format, ...)
 	vsnprintf(text, sizeof(text), format, list);
 	va_end(list);
 	printable(text, strlen(text));
+	if (control_is_open()) {
+		static struct fields f;
+		fields_begin(&f, "failed");
+		fields_add(&f, classes[kind].name);
+		fields_add(&f, text);
+		control_send(&f);
+		leave(classes[kind].status);
+	}
 	fail_line(kind, text, line, sizeof(line));
 	if (write(2, line, strlen(line)) < 0)
 		leave(classes[kind].status); /* nobody reads it */

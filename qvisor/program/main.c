@@ -7,19 +7,32 @@
 #include <errno.h>
 #include <malloc.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 /* The working set that a first clone recorded is at most what prepare.c asked for. */
 #define RECORDED_MAX (1u << 16)
 
-static void acquire(struct program *p, int sock)
+/* A process that waits for its request tells it then what is wrong with the host. */
+static int acquire(struct program *p, int sock)
 {
-	receive(sock, &p->prepare, sizeof(p->prepare), &p->machine);
-	fail_in_json(p->prepare.flags & QM_JSON);
-	check(qv_create(descriptor(&p->machine, p->prepare.kvm, "/dev/kvm"), p->prepare.ram_max, &p->vm), "create the virtual machine");
-	timeline_mark("create the machine");
+	receive(sock, &p->host, sizeof(p->host), &p->acquired);
+	if (p->host.flags & QM_ALONE) {
+		fail_in_json(p->host.flags & QM_JSON);
+		terminal_remember();
+	} else {
+		control_open(sock);
+	}
+	if (p->host.parent) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (getppid() != p->host.parent)
+			leave(1);
+		setsid();
+	}
+	return qv_create(descriptor(&p->acquired, p->host.kvm, "/dev/kvm"), p->host.ram_max, &p->vm);
 }
 
 /* Here this process gives up what it does not need from now on. So far: nothing. */
@@ -31,9 +44,21 @@ static void confine(void)
 static int run(struct program *p)
 {
 	static struct qv_exit out;
-	do
+	bool once = p->assign.flags & QM_ONCE;
+	for (;;) {
 		check(qv_run(p->vm, &out), "run the virtual machine");
-	while (out.reason == QV_PARKED); /* at a capture point that nobody asked for */
+		if (out.reason == QV_STOPPED)
+			control_stand_still();
+		if (out.reason == QV_PARKED && control_is_open()) {
+			int storer = control_storer(once);
+			if (storer >= 0)
+				capture_serve(p->vm, storer, once);
+			if (once)
+				return 0;
+		}
+		if (out.reason != QV_STOPPED && out.reason != QV_PARKED)
+			break;
+	}
 	out.text[sizeof(out.text) - 1] = 0;
 	if (out.reason == QV_PANIC)
 		fail(FAIL_PANIC, "guest kernel panic: %s", out.text);
@@ -51,9 +76,45 @@ static void hand_in_working_set(struct program *p, int pager)
 	free(runs);
 }
 
-static _Noreturn void end(struct program *p, int status, uint64_t started)
+/* Why the guest kernel killed the program that ended with this status; empty: it did not. */
+static const char *end_reason(struct qv *vm, int status)
+{
+	static char reason[256];
+	if (status == 128 + SIGKILL)
+		snprintf(reason, sizeof(reason), "%s", qv_end_reason(vm));
+	printable(reason, strlen(reason));
+	return reason;
+}
+
+static _Noreturn void end_alone(struct program *p, const struct outcome *o)
 {
 	const struct qm_assign *a = &p->assign;
+	if (a->flags & QM_TIMING || a->timing_file >= 0)
+		timeline_report(o, a->flags & QM_TIMING, p->host.flags & QM_JSON, descriptor_or_none(&p->request, a->timing_file, "the timing"));
+	if (a->flags & QM_DEBUG)
+		counters_report(p->vm);
+	leave(o->status);
+}
+
+static _Noreturn void end_told(struct program *p, const struct outcome *o)
+{
+	static struct fields f;
+	capture_wait(); /* none outlives the sandbox's process */
+	for (int fd = 0; fd < 3; fd++)
+		close(fd); /* whoever reads them need not wait for the end of this process */
+	fields_begin(&f, "ended");
+	fields_number(&f, (uint64_t)o->status);
+	fields_add(&f, end_reason(p->vm, o->status));
+	fields_number(&f, o->prefetched);
+	fields_number(&f, o->faults);
+	fields_number(&f, o->fault_pages);
+	timeline_fields(&f);
+	control_send(&f);
+	leave(o->status);
+}
+
+static _Noreturn void end(struct program *p, int status, uint64_t started)
+{
 	struct outcome o = {.status = status, .prefetched = p->prefetched};
 	if (p->prepare.flags & QM_CLONE) {
 		int pager = descriptor(&p->machine, p->prepare.pager, "the pager");
@@ -61,15 +122,23 @@ static _Noreturn void end(struct program *p, int status, uint64_t started)
 		if (first > started)
 			timeline_add("run to the first output", (first - started) / 1000);
 		hand_in_working_set(p, pager);
-		if (a->flags & QM_TIMING || a->timing_file >= 0) {
+		if (!(p->prepare.flags & QM_COMPLETE))
 			pager_stats(pager, &o.faults, &o.fault_pages);
-			timeline_report(&o, a->flags & QM_TIMING, p->prepare.flags & QM_JSON,
-					descriptor_or_none(&p->request, a->timing_file, "the timing"));
-		}
 	}
-	if (a->flags & QM_DEBUG)
-		counters_report(p->vm);
-	leave(status);
+	if (control_is_open())
+		end_told(p, &o);
+	end_alone(p, &o);
+}
+
+static void tell_started(const struct qm_assign *a)
+{
+	char digits[2 * sizeof(a->generation) + 1];
+	struct fields f;
+	for (size_t i = 0; i < sizeof(a->generation); i++)
+		snprintf(digits + 2 * i, 3, "%02x", a->generation[i]);
+	fields_begin(&f, "started");
+	fields_add(&f, digits);
+	control_send(&f);
 }
 
 static int socket_of(int argc, char **argv)
@@ -85,20 +154,30 @@ int main(int argc, char **argv)
 {
 	static struct program p;
 	uint64_t started = clock_ns();
-	terminal_remember();
 	mallopt(M_ARENA_MAX, 1); /* one heap for all threads */
 	/* What the guest writes where nobody reads, or where there is no more room, is an error of its own. */
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);
 	int sock = socket_of(argc, argv);
 	timeline_start(started);
-	acquire(&p, sock);
+	int made = acquire(&p, sock);
+	if (p.host.flags & QM_ALONE)
+		timeline_mark("create the machine");
 	confine();
+	receive(sock, &p.prepare, sizeof(p.prepare), &p.machine);
+	check(made, "create the virtual machine");
+	if (!(p.host.flags & QM_ALONE)) { /* the machine was made ahead */
+		started = clock_ns();
+		timeline_start(started);
+	}
 	prepare_machine(&p);
 	receive(sock, &p.assign, sizeof(p.assign), &p.request);
 	timeline_take(&p.assign, started);
 	assign_request(&p);
-	close(sock);
+	if (control_is_open())
+		tell_started(&p.assign);
+	else
+		close(sock);
 	uint64_t runs = clock_ns();
 	end(&p, run(&p), runs);
 }

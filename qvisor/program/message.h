@@ -1,4 +1,4 @@
-/* What the program QVisor is told: two messages on the SOCK_SEQPACKET socket that it is started with, each with its descriptors (SCM_RIGHTS).
+/* What the program QVisor is told: three messages on the SOCK_SEQPACKET socket that it is started with, each with its descriptors (SCM_RIGHTS).
  * Python fills them by field name: native/cdef.h repeats the structures, and the compiler compares. A field that names a descriptor is its place
  * among those of its message; -1: there is none. */
 #ifndef MESSAGE_H
@@ -19,18 +19,28 @@
 	"run it again, and see pager.log below run/ in the state directory"
 
 enum {
+	QM_ALONE = 1, /* nobody listens at the socket: what there is to say goes to standard error */
+	QM_JSON = 2,  /* alone: errors and reports as JSON */
+};
+
+/* What the process has of the host. */
+struct qm_machine {
+	uint32_t version, flags; /* QM_VERSION, QM_* */
+	uint64_t ram_max;        /* bytes that any request may make the memory limit */
+	int32_t kvm;             /* /dev/kvm */
+	int32_t parent;          /* process with which this one has to end, or 0 */
+};
+
+enum {
 	QM_CLONE = 1,    /* of `image` and `layout`; else cold, of `kernel` */
 	QM_COMPLETE = 2, /* the image has all its pages: nobody has to bring in any */
 	QM_PREFETCH = 4, /* the pager was asked for the working set, and has not answered yet */
 	QM_POPULATE = 8, /* map the working set before the run */
-	QM_JSON = 16,    /* errors and reports as JSON */
 };
 
 /* What the machine depends on: the snapshot, or the installation. */
 struct qm_prepare {
-	uint32_t version, flags; /* QM_VERSION, QM_* */
-	uint64_t ram_max;        /* bytes that any request may make the memory limit */
-	int32_t kvm;             /* /dev/kvm */
+	uint32_t version, flags;
 	int32_t kernel;          /* cold: the guest kernel's ELF file */
 	int32_t image, layout;   /* clone: read-only (snapshotd/layout.py) */
 	int32_t pager;           /* clone: the socket on which the pager was asked for the image */
@@ -44,8 +54,12 @@ struct qm_step {
 };
 
 enum {
-	QM_DEBUG = 1,  /* the guest kernel's log goes to standard error, and counters when it has ended */
-	QM_TIMING = 2, /* the steps go to standard error when it has ended */
+	QM_DEBUG = 1,      /* alone: the guest kernel's log goes to standard error, and counters when it has ended */
+	QM_TIMING = 2,     /* alone: the steps go to standard error when it has ended */
+	QM_TTY = 4,        /* standard input is to be the terminal of this process */
+	QM_STOPS = 8,      /* say `stopped` when the first program stops; else (and not alone) it does not stop */
+	QM_WANT_READY = 16, /* a program that is ready is captured: say `parked`, and wait for `capture` */
+	QM_ONCE = 32,      /* a capture is the end of it */
 };
 
 /* What the request decides. */
@@ -67,6 +81,30 @@ struct qm_assign {
 	uint32_t nsteps;
 	uint64_t sent_ns; /* CLOCK_MONOTONIC when the last of the steps was taken */
 	struct qm_step steps[QM_STEPS_MAX];
+};
+
+/* Then, unless it is alone, it is told commands and tells events, of NUL-separated fields:
+ *   capture, with a socket      the storer is at its other end (below); when the guest is parked
+ *   pause, resume
+ *   started GENERATION          in hexadecimal digits
+ *   paused, resumed, stopped, parked
+ *   ended STATUS REASON PREFETCHED FAULTS FAULT_PAGES then STEP MICROSECONDS of each step
+ *   failed CLASS MESSAGE        a class of quark/errors.py; in place of `ended`
+ *
+ * A storer is sent, on a stream: struct qm_frozen, the vCPU's state, the recipes of the open files. Then it asks (struct qm_ask), and is answered
+ * with an int64_t, -errno: an error, and
+ *   QM_SCAN     how many runs: struct qv_scan_stats, the runs (struct qv_page_run)
+ *   QM_HANDLE   0: the descriptor of handle `arg` comes along
+ *   QM_PAGES    how many: the pages of all the runs
+ */
+struct qm_frozen {
+	uint32_t version, ring; /* enum qk_ring */
+	uint64_t ram_bytes, ram_used, cache_dropped, pause_ns;
+	uint64_t state_bytes, recipes_bytes;
+};
+enum { QM_SCAN = 1, QM_HANDLE = 2, QM_PAGES = 3 };
+struct qm_ask {
+	uint32_t op, arg; /* QM_SCAN: whether only what a clone has written is wanted */
 };
 
 #endif

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -28,16 +29,21 @@ static void prepare_cold(struct program *p)
 	munmap(elf, size);
 }
 
+/* The vCPU may be stuck in a fault that nobody will ever resolve, so this cannot be an ordinary end. */
+static void pager_gone(void *arg)
+{
+	(void)arg;
+	fail(FAIL_PAGER, QM_LOST);
+}
+
 /* Faults on pages that are not there yet go to the pager. */
 static void prepare_faults(struct program *p, int pager, const struct qv_page_run *runs, size_t n)
 {
-	static char line[1024];
 	int uffd = qv_uffd(p->vm, runs, n);
 	if (uffd < 0)
 		fail(FAIL_UFFD, "userfaultfd: %s; allow access to /dev/userfaultfd or set vm.unprivileged_userfaultfd=1", strerror(-uffd));
 	pager_send_uffd(pager, uffd, qv_ram(p->vm)); /* which stays open here: the registration ends with its last descriptor */
-	fail_line(FAIL_PAGER, QM_LOST, line, sizeof(line));
-	check(qv_watch_pager(p->vm, pager, fail_status(FAIL_PAGER), line), "watch the pager");
+	check(qv_watch(p->vm, pager, EPOLLRDHUP | EPOLLHUP, pager_gone, NULL), "watch the pager");
 	timeline_mark("register userfaultfd");
 }
 

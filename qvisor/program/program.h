@@ -14,9 +14,6 @@
 /* ---- fail.c: the end of this process */
 enum failure { FAIL_REQUEST, FAIL_PANIC, FAIL_VM, FAIL_PAGER, FAIL_UFFD, FAIL_KERNEL, FAIL_FILE };
 void fail_in_json(bool json);
-/* The line that a user sees, with its newline; text is cut to fit. */
-void fail_line(enum failure kind, const char *text, char *line, size_t size);
-int fail_status(enum failure kind);
 _Noreturn void fail(enum failure kind, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* `could not WHAT: REASON`, of a result that is -errno; others are passed on. */
 int64_t check(int64_t result, const char *what);
@@ -58,11 +55,19 @@ void pager_await_prefetch(int sock);
 void pager_send_working_set(int sock, const struct qv_page_run *runs, size_t n);
 void pager_stats(int sock, uint64_t *faults, uint64_t *pages);
 
+/* Of a message that has NUL-separated fields; what does not fit is left out. */
+#define FIELDS_MAX 16384
+struct fields {
+	size_t used;
+	char data[FIELDS_MAX];
+};
+
 /* ---- timeline.c: the steps of a clone's way to its first output */
 void timeline_start(uint64_t now_ns);
 void timeline_mark(const char *step);
 void timeline_take(const struct qm_assign *assign, uint64_t started_ns);
 void timeline_add(const char *step, uint64_t us);
+void timeline_fields(struct fields *f);
 struct outcome {
 	int status;
 	uint64_t prefetched, faults, fault_pages;
@@ -71,10 +76,29 @@ struct outcome {
 void timeline_report(const struct outcome *o, bool text, bool json, int file);
 void counters_report(struct qv *vm); /* counters.c: the tail of the guest kernel's log, and its counters, to standard error */
 
+/* ---- control.c: events and commands of one who is not alone */
+void fields_begin(struct fields *f, const char *event);
+void fields_add(struct fields *f, const char *text);
+void fields_number(struct fields *f, uint64_t number);
+void control_open(int sock);
+bool control_is_open(void);
+void control_close(void);
+void control_send(const struct fields *f);
+void control_tell(const char *event);
+void control_watch(struct qv *vm, bool stops); /* from now on commands are followed while the machine runs */
+void control_stand_still(void);                /* after QV_STOPPED: until `resume` */
+/* After QV_PARKED: the socket of who wants to read the machine; -1: nobody. wait: until somebody does. */
+int control_storer(bool wait);
+
+/* ---- capture.c: lets a storer at the other end of sock read the parked machine. once: it stands still until that is done */
+void capture_serve(struct qv *vm, int sock, bool once);
+void capture_wait(void); /* for one that is under way */
+
 struct program {
+	struct qm_machine host;
 	struct qm_prepare prepare;
 	struct qm_assign assign;
-	struct descriptors machine, request; /* of these messages */
+	struct descriptors acquired, machine, request; /* of these messages */
 	struct qv *vm;
 	struct layout layout;
 	uint64_t prefetched; /* pages of the working set that were mapped ahead */

@@ -63,6 +63,14 @@ void timeline_take(const struct qm_assign *assign, uint64_t started_ns)
 		timeline_add(own[i].name, own[i].us);
 }
 
+void timeline_fields(struct fields *f)
+{
+	for (unsigned i = 0; i < count; i++) {
+		fields_add(f, steps[i].name);
+		fields_number(f, steps[i].us);
+	}
+}
+
 static size_t timeline_json(const struct outcome *o, uint64_t total, char *out, size_t size)
 {
 	char name[6 * QM_STEP_NAME + 16];
