@@ -1,10 +1,12 @@
-"""Captures a parked sandbox: freezes its state while it stands still, and stores it, from the same memory or from a fork of the process."""
+"""Captures a parked machine: reads its state while it stands still, and stores it."""
 
 from __future__ import annotations
 
 import mmap
+import os
 import time
 from itertools import chain
+from typing import Protocol
 
 from quark.errors import CaptureError
 from quark.sizes import MEMORY_MAX
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from qvisor.sandbox import Sandbox
+    from qvisor.spec import SandboxSpec
     from snapshotd.files import File
     from snapshotd.store import SnapshotInfo, Store
 
@@ -30,29 +33,45 @@ RUNS_MAX = MEMORY_MAX // PAGE // 2  # every second page of the largest sandbox
 RECIPES_MAX = 64 << 20
 
 
-class Frozen:
-    """What has to be read while the sandbox stands still.
+class Machine(Protocol):
+    """A parked machine, as it has to be read while it stands still. `pause` in seconds, sizes in bytes.
 
-    Its pages are found and read later, in memory that nobody changes until then: that of a process forked meanwhile, or of a sandbox that
-    goes on standing still.
-
-    Args:
-        sandbox: has to be parked.
-        parent: (name, id) of the snapshot that it was cloned from: only pages that the clone has written are kept.
-        known: gives the files that this snapshot depends on.
-
-    Raises:
-        CaptureError: the machine's state cannot be read.
+    Its pages are found and read later, in memory that nobody changes until then: that of a process forked meanwhile (snapshotd/frozen.py), or
+    of a machine that goes on standing still.
     """
 
-    def __init__(
-        self, sandbox: Sandbox, parent: tuple[str, str] | None = None, known: Callable[[], list[File]] = list
-    ) -> None:
-        self.started = time.perf_counter()
-        self.sandbox = sandbox
-        self.parent = parent
-        self.known = known
-        vm = sandbox.vm
+    state: bytes
+    recipes: bytes
+    ring: int
+    ram_bytes: int
+    ram_used: int
+    cache_dropped: int
+    pause: float
+
+    def scan(self, *, private_only: bool) -> tuple[int, int, int]:
+        """Find the pages to keep; how many (there are, read zero, the guest has no use for).
+
+        Raises:
+            CaptureError: they cannot be found.
+        """
+
+    def pages(self) -> Iterator[tuple[int, memoryview]]:
+        """(frame, whole pages) of what `scan` found, ascending."""
+
+    def handle(self, index: int) -> int:
+        """Descriptor of a file that it has open, for the caller to close; negative if it cannot be had."""
+
+
+class OwnMachine:
+    """A machine of this process.
+
+    Raises:
+        CaptureError: its state cannot be read.
+    """
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        started = time.perf_counter()
+        self._vm = vm = sandbox.vm
         state = ffi.new("char[]", lib.qv_state_size())
         _ok(lib.qv_state_save(vm, state, len(state)), "read the vCPU's state")
         self.state = bytes(ffi.buffer(state))
@@ -65,7 +84,51 @@ class Frozen:
         # The guest's word: no more than can be.
         self.cache_dropped = min(comm.cache_dropped, self.ram_bytes)
         self.ram_used = min(comm.ram_used + self.cache_dropped, self.ram_bytes)
-        self.pause = time.perf_counter() - self.started
+        self._runs: Any = None
+        self._count = 0
+        self.pause = time.perf_counter() - started
+
+    def scan(self, *, private_only: bool) -> tuple[int, int, int]:
+        """Find the pages to keep."""
+        self._runs = ffi.from_buffer("struct qv_page_run[]", _fresh(RUNS_MAX * RUN.size))
+        found = ffi.new("struct qv_scan_stats *")
+        self._count = _ok(lib.qv_scan(self._vm, private_only, self._runs, RUNS_MAX, found), "find the pages in use")
+        return found.data_pages, found.zero_pages, found.free_pages
+
+    def pages(self) -> Iterator[tuple[int, memoryview]]:
+        """What `scan` found."""
+        ram: Any = lib.qv_ram(self._vm)
+        for i in range(self._count):
+            run = self._runs[i]
+            yield run.gfn, memoryview(ffi.buffer(ram + run.gfn * PAGE, run.pages * PAGE))
+
+    def handle(self, index: int) -> int:
+        """Descriptor of an open file."""
+        fd = int(lib.qv_handle_fd(self._vm, index))
+        return os.dup(fd) if fd >= 0 else fd
+
+
+class Frozen:
+    """A parked machine that becomes a snapshot.
+
+    Args:
+        machine: the machine.
+        spec: what it was asked to be.
+        parent: (name, id) of the snapshot that it was cloned from: only pages that the clone has written are kept.
+        known: gives the files that this snapshot depends on.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        spec: SandboxSpec,
+        parent: tuple[str, str] | None = None,
+        known: Callable[[], list[File]] = list,
+    ) -> None:
+        self.machine = machine
+        self.spec = spec
+        self.parent = parent
+        self.known = known
 
     def store(
         self,
@@ -86,39 +149,36 @@ class Frozen:
             raise CaptureError(
                 f"snapshot {self.parent[0]!r} that this sandbox was cloned from was replaced by another; capture a new clone"
             )
-        runs = ffi.from_buffer("struct qv_page_run[]", _fresh(RUNS_MAX * RUN.size))
-        scanned = ffi.new("struct qv_scan_stats *")
-        count = _ok(
-            lib.qv_scan(self.sandbox.vm, self.parent is not None, runs, RUNS_MAX, scanned), "find the pages in use"
-        )
-        frames, first = self.ram_bytes // PAGE, FIRST_GFN
+        machine = self.machine
+        data, zero, free = machine.scan(private_only=self.parent is not None)
+        frames, first = machine.ram_bytes // PAGE, FIRST_GFN
         if self.parent is not None:
             first = max(first, store.get(self.parent[0]).frames)
         with Digests(store.directory) as digests:
             found = survey(
-                self.sandbox.vm, self.recipes, self.known(), digests, lambda: progress and progress(0, frames)
+                machine.handle, machine.recipes, self.known(), digests, lambda: progress and progress(0, frames)
             )
-        pages = self._pages(runs, count)
+        pages = machine.pages()
         if self_contained:
             new, _ = plan(found, first)
-            pages = chain(pages, contents(new, from_handles(self.sandbox.vm, self.recipes)))
+            pages = chain(pages, contents(new, from_handles(machine.handle, machine.recipes)))
         frames = max(frames, end(found))
         meta = Metadata(
             kernel=kernel.build_id(kernel.load()),
-            ring=self.ring,
+            ring=machine.ring,
             cpu_flags=host_cpu_flags(),
-            spec=self.sandbox.spec.to_dict(),
-            ram_bytes=self.ram_bytes,
-            cpu_state=self.state,
-            recipes=self.recipes,
+            spec=self.spec.to_dict(),
+            ram_bytes=machine.ram_bytes,
+            cpu_state=machine.state,
+            recipes=machine.recipes,
             files=[f.to_json() for f in found],
             stats={
-                "ram_used": self.ram_used,
-                "cache_dropped": self.cache_dropped,
-                "data_pages": scanned.data_pages,
-                "zero_pages": scanned.zero_pages,
-                "free_pages": scanned.free_pages,
-                "pause_us": int(self.pause * 1e6),
+                "ram_used": machine.ram_used,
+                "cache_dropped": machine.cache_dropped,
+                "data_pages": data,
+                "zero_pages": zero,
+                "free_pages": free,
+                "pause_us": int(machine.pause * 1e6),
             },
             trigger=trigger,
         )
@@ -134,14 +194,8 @@ class Frozen:
 
     def _in_guest_memory(self, progress: Callable[[int, int], None], frames: int) -> Callable[[int, int], None]:
         """Between guest memory and the contents of files there are frames that nobody has."""
-        gap = max(FIRST_GFN - self.ram_bytes // PAGE, 0) if frames > FIRST_GFN else 0
+        gap = max(FIRST_GFN - self.machine.ram_bytes // PAGE, 0) if frames > FIRST_GFN else 0
         return lambda done, total: progress(done if done < FIRST_GFN else done - gap, total - gap)
-
-    def _pages(self, runs: Any, count: int) -> Iterator[tuple[int, memoryview]]:
-        ram: Any = lib.qv_ram(self.sandbox.vm)
-        for i in range(count):
-            run = runs[i]
-            yield run.gfn, memoryview(ffi.buffer(ram + run.gfn * PAGE, run.pages * PAGE))
 
 
 def capture(
@@ -158,7 +212,9 @@ def capture(
     Raises:
         CaptureError: the machine's state cannot be read.
     """
-    return Frozen(sandbox).store(store, name, trigger=trigger, self_contained=self_contained, progress=progress)
+    return Frozen(OwnMachine(sandbox), sandbox.spec).store(
+        store, name, trigger=trigger, self_contained=self_contained, progress=progress
+    )
 
 
 def _ok(result: int, what: str) -> int:

@@ -132,8 +132,10 @@ def handles(recipes: bytes) -> Iterator[tuple[int, int, bytes, tuple[int, ...]]]
         at += length
 
 
-def survey(vm: Any, recipes: bytes, known: list[File], digests: Digests, step: Callable[[], None]) -> list[File]:
-    """What a parked machine depends on. `known` are the dependencies of the snapshot that it is a clone of: these are looked at no more.
+def survey(
+    handle: Callable[[int], int], recipes: bytes, known: list[File], digests: Digests, step: Callable[[], None]
+) -> list[File]:
+    """What a parked machine depends on; `handle` gives its descriptors (snapshotd.capture.Machine). `known` are the dependencies of the snapshot that it is a clone of: these are looked at no more.
 
     Raises:
         CaptureError: a file cannot be read, or changes all the time.
@@ -149,7 +151,7 @@ def survey(vm: Any, recipes: bytes, known: list[File], digests: Digests, step: C
             found[name] = old
             continue
         f = File(name, b"", (0, 0, 0, 0, size, ino, mtime, ctime, 0, 0, mode, uid, gid))
-        fd = lib.qv_handle_fd(vm, index)
+        fd = handle(index)
         try:
             if fd < 0:
                 raise FileChangedError
@@ -163,6 +165,9 @@ def survey(vm: Any, recipes: bytes, known: list[File], digests: Digests, step: C
             f.flags = LOST
         except OSError as e:
             raise CaptureError(f"{f.path}: {e.strerror}; the snapshot needs to know the content of this file") from e
+        finally:
+            if fd >= 0:
+                os.close(fd)
         found[name] = f
     return list(found.values())
 
@@ -212,15 +217,11 @@ def contents(files: list[File], opened: Callable[[File], int]) -> Iterator[tuple
             raise CaptureError(f"{f.path} changes while it is stored; try again")
 
 
-def from_handles(vm: Any, recipes: bytes) -> Callable[[File], int]:
+def from_handles(handle: Callable[[int], int], recipes: bytes) -> Callable[[File], int]:
     """What opens the files of a machine for `contents`: as it has them."""
     by_name = {name: index for index, root, name, _ in handles(recipes) if root == 0}
 
-    def opened(f: File) -> int:
-        fd = int(lib.qv_handle_fd(vm, by_name[f.name]))
-        return os.dup(fd) if fd >= 0 else -1
-
-    return opened
+    return lambda f: handle(by_name[f.name])
 
 
 def examine(root: int, state: tuple[int, int], files: list[File], digests: Digests) -> list[str]:

@@ -27,7 +27,7 @@ from qvisor.cold import boot
 from qvisor.machine import Machine
 from qvisor.spec import Changes, SandboxSpec
 from snapshotd import wire
-from snapshotd.capture import Frozen
+from snapshotd.capture import Frozen, OwnMachine
 from snapshotd.client import LOST
 from snapshotd.keys import load_key
 from snapshotd.lifeline import die_with_parent
@@ -291,7 +291,7 @@ class Worker:
         parent = (self.clone.name, self.clone.attachment.snapshot_id) if self.clone else None
         known: Callable[[], list[File]] = (lambda: clone.files) if (clone := self.clone) else list
         try:
-            frozen = Frozen(self.sandbox, parent, known)
+            frozen = Frozen(OwnMachine(self.sandbox), self.sandbox.spec, parent, known)
             if not keep:
                 with self.condition:
                     self.writing = True
@@ -316,7 +316,6 @@ class Worker:
             self.condition = threading.Condition()  # the other thread, which may have held it, is not in this process
             signal.signal(signal.SIGTERM, self.give_up)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-            frozen.pause = time.perf_counter() - frozen.started
             self.write(frozen, request)
         except QuarkError as e:
             self.capture_failed(e)

@@ -32,9 +32,7 @@ def run(*messages, argv=None):
 def test_its_errors_are_the_classes():
     table = re.findall(r'\{"(\w+)", (\d+)\}', (SOURCE / "fail.c").read_text())
     assert len(table) > 5
-    assert {name: int(status) for name, status in table} == {
-        name: getattr(errors, name).exit_code for name, _ in table
-    }
+    assert {name: int(status) for name, status in table} == {name: getattr(errors, name).exit_code for name, _ in table}
 
 
 @pytest.mark.parametrize("argv", [["1"], ["x"], ["-1"], ["7x"], ["99999999999"], ["3", "4"]], ids=" ".join)
