@@ -16,14 +16,16 @@ if TYPE_CHECKING:
 RINGS = {"auto": lib.QK_RING_AUTO, "ring0": lib.QK_RING_0, "ring3": lib.QK_RING_3}
 
 
-def fill_boot(boot: Any, spec: SandboxSpec, mount_flags: list[int], document: bytes, *, trace: bool) -> bytes:
-    """Fill a struct qk_boot, all but the RAM; returns the boot blob.
+def fill_boot(
+    boot: Any, spec: SandboxSpec, mount_flags: list[int], document: bytes, *, trace: bool, tty: bool
+) -> bytes:
+    """Fill a struct qk_boot, all but the RAM; returns the boot blob. `tty`: standard input is a terminal.
 
     Raises:
         UsageError: the arguments and environment, or the /dev/quark document, are too large, or contain a NUL byte.
     """
     boot.ring = RINGS[spec.ring]
-    boot.flags = (lib.QK_BOOT_TRACE if trace else 0) | (lib.QK_BOOT_TTY if os.isatty(0) else 0)
+    boot.flags = (lib.QK_BOOT_TRACE if trace else 0) | (lib.QK_BOOT_TTY if tty else 0)
     boot.ram_limit = spec.memory
     boot.disk_mib = spec.disk >> 20
     boot.uid, boot.gid = spec.uid, spec.gid

@@ -6,20 +6,18 @@ import os
 import time
 
 from quark.errors import KernelImageError
-from qvisor import kernel
 from qvisor._native import ffi, lib
 from qvisor.boot import fill_boot
-from qvisor.document import document, new_generation
-from qvisor.machine import check, open_kvm
-from qvisor.roots import Roots
-from qvisor.spec import check as check_spec
+from qvisor.machine import check
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
+    from qvisor.roots import Roots
     from qvisor.spec import SandboxSpec
 
+SOCKET = 3  # number of its descriptor in a process that is spawned
 PATH = os.path.join(os.path.dirname(__file__), "data", "qvisor")
 
 
@@ -60,6 +58,19 @@ def machine(memory: int, kvm: int, *, parent: int = 0) -> Message:
     return message
 
 
+def spawn(sock: int) -> int:
+    """Start the program in a process of its own, with this socket for its messages; the PID.
+
+    Raises:
+        KernelImageError: this installation lacks it.
+    """
+    try:
+        # Whatever the number was before, duplicating makes it one that is inherited. With nothing of this process's environment.
+        return os.posix_spawn(PATH, ["qvisor", str(SOCKET)], {}, file_actions=[(os.POSIX_SPAWN_DUP2, sock, SOCKET)])
+    except FileNotFoundError as e:
+        raise KernelImageError(f"QVisor {PATH}: {e.strerror}; reinstall quark") from e
+
+
 class Start:
     """What one sandbox is to be: `prepare`, what the snapshot or the installation decides, and `assign`, what the request does."""
 
@@ -70,6 +81,12 @@ class Start:
             self.assign.fields.stdio[i] = -1
         self.started = time.monotonic()
         self._steps = 0
+        self._kernel = self._text = -1
+
+    def boot(self, kernel: int) -> None:
+        """Have it boot a guest kernel; the descriptor is this object's from now on."""
+        self._kernel = kernel
+        self.prepare.fields.kernel = self.prepare.place(kernel)
 
     def mark(self, step: str) -> None:
         """Enter what was done since `started`, or since the step before, in the timeline."""
@@ -79,8 +96,17 @@ class Start:
         self.started = now
         self._steps += 1
 
-    def fill(self, spec: SandboxSpec, roots: Roots, about: bytes, generation: bytes, *, debug: bool) -> None:
-        """Describe the request: `about` is its /dev/quark document.
+    def fill(
+        self,
+        spec: SandboxSpec,
+        roots: Roots,
+        about: bytes,
+        generation: bytes,
+        *,
+        debug: bool = False,
+        stdio: tuple[int, ...] = (),
+    ) -> None:
+        """Describe the request: `about` is its /dev/quark document, `stdio` its standard streams, if they are not to be the process's own.
 
         Raises:
             UsageError: its arguments are too large, or contain a NUL byte.
@@ -92,10 +118,13 @@ class Start:
         for i, (fd, flags) in enumerate(zip(roots.fds, roots.flags, strict=True)):
             fields.roots[i] = self.assign.place(fd)
             fields.root_flags[i] = flags
-        blob = fill_boot(fields.boot, spec, roots.mount_flags, about, trace=debug)
-        text = os.memfd_create("quark-request", os.MFD_CLOEXEC)
-        os.write(text, blob + about)
-        fields.text = self.assign.place(text)
+        for i, fd in enumerate(stdio):
+            fields.stdio[i] = self.assign.place(fd)
+        tty = os.isatty(stdio[0] if stdio else 0)
+        blob = fill_boot(fields.boot, spec, roots.mount_flags, about, trace=debug, tty=tty)
+        self._text = os.memfd_create("quark-request", os.MFD_CLOEXEC)
+        os.write(self._text, blob + about)
+        fields.text = self.assign.place(self._text)
         fields.document_len = len(about)
         ffi.memmove(fields.generation, generation, len(generation))
 
@@ -109,6 +138,13 @@ class Start:
         self.assign.fields.sent_ns = int(self.started * 1e9)
         self.prepare.send(sock)
         self.assign.send(sock)
+
+    def close(self) -> None:
+        """Let go of what it made for the messages; harmless when done before."""
+        for fd in (self._kernel, self._text):
+            if fd >= 0:
+                os.close(fd)
+        self._kernel = self._text = -1
 
     def exec(self, memory: int, kvm: int, *, json: bool) -> NoReturn:
         """Become it: this process goes on as the sandbox, on its standard streams, and ends with its status.
@@ -128,21 +164,3 @@ class Start:
             os.execve(PATH, ["qvisor", str(pair[1])], {})  # noqa: S606 - a program of this installation
         except OSError as e:
             raise KernelImageError(f"QVisor {PATH}: {e.strerror}; reinstall quark") from e
-
-
-def exec_cold(spec: SandboxSpec, state: str, *, debug: bool, json: bool) -> NoReturn:
-    """Become a sandbox that runs `spec`'s program. It sees nothing of `state`, quark's state directory; with `debug` its kernel's log is on standard error.
-
-    Raises:
-        QuarkError: what is wrong with the request, the installation or the host.
-    """
-    check_spec(spec)
-    lib.qv_signals()  # a signal that comes meanwhile is the guest's, too
-    generation = new_generation()
-    about = document(generation, clone=False, args=list(spec.argv[1:]), env=spec.env)
-    roots = Roots(spec, None, state)
-    kvm = open_kvm()
-    start = Start()
-    start.fill(spec, roots, about, generation, debug=debug)
-    start.prepare.fields.kernel = start.prepare.place(kernel.open_file())
-    start.exec(spec.memory, kvm, json=json)

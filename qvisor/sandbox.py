@@ -95,7 +95,7 @@ class Sandbox:
     def fill_comm(self, *, clone: bool, trace: bool, document: bytes) -> None:
         """Write what the guest reads about itself: boot parameters, fresh entropy and generation, the /dev/quark document."""
         comm = lib.qv_comm(self._vm)
-        blob = fill_boot(comm.boot, self.spec, self.roots.mount_flags, document, trace=trace)
+        blob = fill_boot(comm.boot, self.spec, self.roots.mount_flags, document, trace=trace, tty=os.isatty(0))
         ffi.memmove(lib.qv_comm_area(self._vm, lib.QK_OFF_BOOT), blob, len(blob))
         ffi.memmove(lib.qv_comm_area(self._vm, lib.QK_OFF_DOC), document, len(document))
         comm.doc_len = len(document)

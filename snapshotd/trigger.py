@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
 
+READ = 65536  # bytes of output at a time
 PATTERN_MAX = 4096  # characters: such a one compiles in milliseconds
 
 
@@ -32,6 +33,19 @@ def compile_pattern(text: str) -> re.Pattern[bytes]:
         return re.compile(os.fsencode(text))
     except (re.error, OverflowError, RecursionError) as e:
         raise ValueError(f"is not a regular expression: {e}") from e
+
+
+def watch_lines(source: int, target: int, search: Callable[[bytes], object], fire: Callable[[], None]) -> None:
+    """Pass what comes from one descriptor on to another until its end; call `fire` at the first line that `search` finds something in."""
+    pending, matched = b"", False
+    while data := os.read(source, READ):
+        left = memoryview(data)
+        while left:
+            left = left[os.write(target, left) :]
+        *lines, pending = (pending + data).split(b"\n")
+        if not matched and any(search(line) for line in lines):
+            matched = True
+            fire()
 
 
 @dataclass(frozen=True)
@@ -155,11 +169,4 @@ class CapturePoint:
         assert self._pipe is not None  # noqa: S101 - for the type checker
         assert self._trigger is not None  # noqa: S101
         assert self._trigger.pattern is not None  # noqa: S101
-        search = self._trigger.pattern.search
-        pending, matched = b"", False
-        while data := os.read(self._pipe[0], 65536):
-            os.write(1, data)
-            *lines, pending = (pending + data).split(b"\n")
-            if not matched and any(search(line) for line in lines):
-                matched = True
-                self._fire()
+        watch_lines(self._pipe[0], 1, self._trigger.pattern.search, self._fire)

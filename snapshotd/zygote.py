@@ -1,8 +1,9 @@
-"""The zygote: a process without gRPC that has everything imported, and forks the workers that become sandboxes.
+"""The zygote: a process without gRPC that starts the sandboxes' processes, and has everything imported that those who store captures need.
 
-Usage: python -m snapshotd.zygote FD DAEMON, a SOCK_SEQPACKET socket to the daemon and its PID. `fork` is answered with `worker PID` and two
-descriptors: the worker's socket and its pidfd; or with `failed REASON`. When the daemon ends, however it ends, the kernel kills the zygote, and
-then its workers (PR_SET_PDEATHSIG): no sandbox outlives its daemon, and nobody has to remember a PID for that.
+Usage: python -m snapshotd.zygote FD DAEMON, a SOCK_SEQPACKET socket to the daemon and its PID. `qvisor` asks for the program QVisor with a virtual
+machine that waits for its request, `storer` for a process that stores a capture; each is answered with `process PID` and two descriptors, its socket and
+its pidfd; or with `failed CLASS MESSAGE`. Answers come in the order of the requests. When the daemon ends, however it ends, the kernel kills the
+zygote, and then its children (PR_SET_PDEATHSIG): no sandbox outlives its daemon, and nobody has to remember a PID for that.
 """
 
 from __future__ import annotations
@@ -17,38 +18,60 @@ import sys
 import traceback
 from typing import NoReturn
 
-from snapshotd import wire, worker
+from quark.errors import QuarkError, VmError
+from quark.sizes import MEMORY_MAX
+from qvisor import process
+from qvisor.machine import open_kvm
+from snapshotd import storer, wire
 from snapshotd.lifeline import die_with_parent
 
 
-def fork_worker(daemon: socket.socket, reaper: tuple[int, int]) -> None:
-    """Fork one worker and hand its socket to the daemon."""
-    with contextlib.ExitStack() as stack:
-        try:
-            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            stack.enter_context(ours)
-            stack.enter_context(theirs)
-            zygote = os.getpid()
-            pid = os.fork()
-        except OSError as e:
-            # Out of descriptors or processes. This process must not end of it: every sandbox would, too.
-            wire.send(daemon, ["failed", e.strerror or str(e)])
-            return
+class Zygote:
+    """Serves the daemon at the other end of `daemon`."""
+
+    def __init__(self, daemon: socket.socket, reaper: tuple[int, int]) -> None:
+        self.daemon = daemon
+        self.reaper = reaper
+        self.kvm = -1
+
+    def serve(self, request: str) -> None:
+        """Start one process and hand its socket to the daemon."""
+        with contextlib.ExitStack() as stack:
+            try:
+                ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                stack.enter_context(ours)
+                stack.enter_context(theirs)
+                pid = self.start_qvisor(ours, theirs) if request == "qvisor" else self.fork_storer(ours, theirs)
+                pidfd = os.pidfd_open(pid)  # it is still this one: only `reap` lets go of a PID
+            except (OSError, QuarkError) as e:
+                # Out of descriptors or processes. This process must not end of it: every sandbox would, too.
+                error = e if isinstance(e, QuarkError) else full(e)
+                wire.send(self.daemon, ["failed", type(error).__name__, str(error)])
+                return
+            stack.callback(os.close, pidfd)
+            wire.send(self.daemon, ["process", str(pid)], (ours.fileno(), pidfd))
+
+    def start_qvisor(self, ours: socket.socket, theirs: socket.socket) -> int:
+        """One that makes its machine and waits."""
+        if self.kvm < 0:
+            self.kvm = open_kvm()
+        process.machine(MEMORY_MAX, self.kvm, parent=os.getpid()).send(ours.fileno())
+        return process.spawn(theirs.fileno())
+
+    def fork_storer(self, ours: socket.socket, theirs: socket.socket) -> int:
+        """A fork of this process."""
+        zygote, pid = os.getpid(), os.fork()
         if pid == 0:
-            become_worker(zygote, theirs, (daemon.fileno(), ours.fileno(), *reaper))
-        try:
-            pidfd = os.pidfd_open(pid)
-        except OSError as e:
-            os.kill(pid, signal.SIGKILL)  # it is still this one: only `reap` lets go of a PID
-            wire.send(daemon, ["failed", e.strerror or str(e)])
-            return
-        try:
-            wire.send(daemon, ["worker", str(pid)], (ours.fileno(), pidfd))
-        finally:
-            os.close(pidfd)
+            become_storer(zygote, theirs, (self.daemon.fileno(), ours.fileno(), *self.reaper))
+        return pid
 
 
-def become_worker(zygote: int, sock: socket.socket, others: tuple[int, ...]) -> NoReturn:
+def full(e: OSError) -> QuarkError:
+    """What a system call says when there is no room."""
+    return VmError(f"no process for the sandbox: {e.strerror or e}; the host is at a limit")
+
+
+def become_storer(zygote: int, sock: socket.socket, others: tuple[int, ...]) -> NoReturn:
     """The child's side: close what is the zygote's, wait for a job, do it, end."""
     try:
         signal.set_wakeup_fd(-1)
@@ -57,7 +80,7 @@ def become_worker(zygote: int, sock: socket.socket, others: tuple[int, ...]) -> 
             os.close(fd)
         die_with_parent(zygote)
         os.setsid()
-        worker.main(sock)
+        storer.main(sock)
     except BaseException:  # noqa: BLE001 - this process must end here, whatever it was
         traceback.print_exc()
     finally:
@@ -65,7 +88,7 @@ def become_worker(zygote: int, sock: socket.socket, others: tuple[int, ...]) -> 
 
 
 def reap() -> None:
-    """Collect workers that ended."""
+    """Collect children that ended."""
     try:
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
@@ -81,9 +104,10 @@ def main(fd: int, parent: int) -> int:
     reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(writer)
-    worker.preload()
+    zygote = Zygote(daemon, (reader, writer))
+    storer.preload()
     gc.collect()
-    gc.freeze()  # workers share these pages as long as the collector leaves them alone
+    gc.freeze()  # storers share these pages as long as the collector leaves them alone
     selector = selectors.DefaultSelector()
     selector.register(daemon, selectors.EVENT_READ)
     selector.register(reader, selectors.EVENT_READ)
@@ -97,7 +121,7 @@ def main(fd: int, parent: int) -> int:
             if not fields:
                 return 0
             try:
-                fork_worker(daemon, (reader, writer))
+                zygote.serve(fields[0])
             except ConnectionError:
                 return 0  # it goes at this moment
 

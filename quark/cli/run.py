@@ -58,16 +58,17 @@ def exec_alone(
     context: Context, parsed: Parsed, spec: SandboxSpec | None, request: list[str], timing_file: int
 ) -> NoReturn:
     """Without a daemon: become the sandbox of `spec`, or the clone that `request` asks for. `timing_file` is a descriptor, or -1."""
+    from qvisor._native import lib
+    from snapshotd.start import become, ready_clone, ready_cold
+
+    lib.qv_signals()  # from now on those that come are the guest's
     debug = parsed.flag("--debug")
     if spec is not None:
-        from qvisor.process import exec_cold
-
-        exec_cold(spec, context.root, debug=debug, json=context.json)
+        become(ready_cold(spec, context.root, debug=debug), json=context.json)
     from quark.clone_request import unpack_clone
-    from snapshotd.start import exec_clone
 
     name, prefetch, payload, args, env, changes = unpack_clone(request[1:])
-    exec_clone(
+    clone = ready_clone(
         context.root,
         name,
         args=args,
@@ -78,10 +79,8 @@ def exec_alone(
         domain=context.library_domain,
         key=context.key,
         debug=debug,
-        json=context.json,
-        timing=parsed.flag("--timing"),
-        timing_file=timing_file,
     )
+    become(clone, json=context.json, timing=parsed.flag("--timing"), timing_file=timing_file)
 
 
 def clone_request(name: str, parsed: Parsed) -> list[str]:

@@ -31,7 +31,7 @@ class Manager:
         self.starting = 0
 
     def start(self) -> None:
-        """Make the workers."""
+        """Make the processes that wait for sandboxes."""
         self.pool.start()
 
     @property
@@ -91,7 +91,7 @@ class Manager:
             if stdio is None:
                 streams = Terminals(tty=tty, limit=self.config.output_bytes)
                 stdio = streams.theirs
-            sandbox = Sandbox(domain.name, {**job, "tty": tty}, worker, streams)
+            sandbox = Sandbox(domain.name, {**job, "tty": tty}, worker, self.pool, streams)
             sandbox.start(stdio)
         except BaseException:
             worker.close()

@@ -1,4 +1,4 @@
-"""The zygote and the idle workers that it forked: taking one costs no fork and no import."""
+"""The zygote, and the processes that it starts: idle QVisors, which taking one costs no start and no machine, and storers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import sys
 import time
 from collections import deque
 
-from quark.errors import QuarkError, VmError
+from quark.errors import CaptureError, QuarkError, VmError, named_error
 from snapshotd import wire
 
 log = logging.getLogger("snapshotd")
@@ -23,8 +23,8 @@ REFILL_SECONDS = 0.02
 AGAIN_SECONDS = 1.0  # between attempts, when the zygote or a fork fails
 
 
-class IdleWorker:
-    """A worker without a job: its socket and its pidfd. `pid` is for /proc; whether it is still this process, the pidfd tells."""
+class Process:
+    """A process that the zygote started: its socket and its pidfd. `pid` is for /proc; whether it is still this process, the pidfd tells."""
 
     def __init__(self, pid: int, sock: socket.socket, pidfd: int) -> None:
         self.pid = pid
@@ -44,7 +44,7 @@ class IdleWorker:
             signal.pidfd_send_signal(self.pidfd, number)
 
     def close(self) -> None:
-        """Let go; a worker that still lives reads end of file and ends."""
+        """Let go; one that still lives reads end of file and ends."""
         self.sock.close()
         if self.pidfd >= 0:
             os.close(self.pidfd)
@@ -52,13 +52,15 @@ class IdleWorker:
 
 
 class Pool:
-    """Keeps `size` workers ready. All on the event loop's thread."""
+    """Keeps `size` QVisors ready. All on the event loop's thread."""
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.idle: deque[IdleWorker] = deque()
-        self._waiting: deque[asyncio.Future[IdleWorker]] = deque()
-        self._asked = 0
+        self.idle: deque[Process] = deque()
+        self._waiting: deque[asyncio.Future[Process]] = deque()
+        self._asked: deque[asyncio.Future[Process] | None] = (
+            deque()
+        )  # of the zygote; the future of a storer, None: a QVisor
         self._sock: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._started = 0.0
@@ -86,12 +88,19 @@ class Pool:
         self._refill()
 
     def _refill(self) -> None:
-        while self._sock is not None and len(self.idle) + self._asked < self.size + len(self._waiting):
-            try:
-                wire.send(self._sock, ["fork"])
-            except OSError:
+        while len(self.idle) + self._asked.count(None) < self.size + len(self._waiting):
+            if not self._ask("qvisor", None):
                 return  # it is gone: _arrived says so
-            self._asked += 1
+
+    def _ask(self, what: str, future: asyncio.Future[Process] | None) -> bool:
+        if self._sock is None:
+            return False
+        try:
+            wire.send(self._sock, [what])
+        except OSError:
+            return False
+        self._asked.append(future)
+        return True
 
     def _arrived(self) -> None:
         if self._sock is None:
@@ -100,62 +109,76 @@ class Pool:
         if not fields:
             self._lost()
             return
-        self._asked -= 1
-        if fields[0] != "worker":
-            log.error("no process for a sandbox", extra={"error": fields[1]})
-            self._fail(VmError(f"no process for the sandbox: {fields[1]}; the host is at a limit"))
+        storer = self._asked.popleft()
+        if fields[0] != "process":
+            log.error("no process for a sandbox", extra={"error": fields[2]})
+            error = named_error(fields[1], fields[2])
+            if storer is not None:
+                if not storer.done():
+                    storer.set_exception(error)
+                return
+            self._fail(error)
             asyncio.get_running_loop().call_later(AGAIN_SECONDS, self._refill)
             return
-        worker = IdleWorker(int(fields[1]), socket.socket(fileno=fds[0]), fds[1])
-        worker.sock.setblocking(False)
-        if self._waiting:
-            self._waiting.popleft().set_result(worker)
+        process = Process(int(fields[1]), socket.socket(fileno=fds[0]), fds[1])
+        process.sock.setblocking(False)
+        if storer is not None:
+            if storer.done():
+                process.close()  # nobody waits for it any more
+            else:
+                storer.set_result(process)
             return
-        self.idle.append(worker)
-        asyncio.get_running_loop().add_reader(worker.sock, self._died, worker)
+        if self._waiting:
+            self._waiting.popleft().set_result(process)
+            return
+        self.idle.append(process)
+        asyncio.get_running_loop().add_reader(process.sock, self._died, process)
 
-    def _died(self, worker: IdleWorker) -> None:
-        """An idle worker has nothing to say: this is its end."""
-        self._forget(worker)
-        self.idle.remove(worker)
+    def _died(self, process: Process) -> None:
+        """An idle one has nothing to say: this is its end."""
+        self._forget(process)
+        self.idle.remove(process)
         asyncio.get_running_loop().call_later(AGAIN_SECONDS, self._refill)
 
     @staticmethod
-    def _forget(worker: IdleWorker) -> None:
-        asyncio.get_running_loop().remove_reader(worker.sock)
-        worker.close()
+    def _forget(process: Process) -> None:
+        asyncio.get_running_loop().remove_reader(process.sock)
+        process.close()
 
     def _fail(self, error: QuarkError) -> None:
-        """Whoever waits for a worker gets none."""
+        """Whoever waits for a QVisor gets none."""
         while self._waiting:
             self._waiting.popleft().set_exception(error)
 
     def _lost(self) -> None:
-        """The zygote died, and its workers with it: start another. Not in a hurry, if this one has just been started."""
+        """The zygote died, and what it started with it: start another. Not in a hurry, if this one has just been started."""
+        storers = [future for future in self._asked if future is not None and not future.done()]
         self._close()
+        for future in storers:
+            future.set_exception(CaptureError("the process that makes sandboxes ended; try again"))
         status = self._process.returncode if self._process is not None else None
         log.error("the zygote ended, and the sandboxes with it", extra={"status": status})
         self._fail(VmError("the process that makes sandboxes ended; try again"))
         lived = time.monotonic() - self._started
         asyncio.get_running_loop().call_later(max(AGAIN_SECONDS - lived, 0), self.start)
 
-    async def take(self) -> IdleWorker:
-        """A worker.
+    async def take(self) -> Process:
+        """A QVisor with a machine, for one sandbox.
 
         Raises:
             QuarkError: none could be made.
         """
         loop = asyncio.get_running_loop()
         while self.idle:
-            worker = self.idle.popleft()
-            if worker.ended:
-                self._forget(worker)
+            process = self.idle.popleft()
+            if process.ended:
+                self._forget(process)
                 continue
-            loop.remove_reader(worker.sock)
+            loop.remove_reader(process.sock)
             # After the caller has put it to work; and while there is another one, not beside a restore that takes a few milliseconds.
             loop.call_later(REFILL_SECONDS if self.idle else 0, self._refill)
-            return worker
-        future: asyncio.Future[IdleWorker] = loop.create_future()
+            return process
+        future: asyncio.Future[Process] = loop.create_future()
         self._waiting.append(future)
         self._refill()
         try:
@@ -173,20 +196,32 @@ class Pool:
                 ) from None
             raise
 
+    async def storer(self) -> Process:
+        """A process that stores a capture.
+
+        Raises:
+            QuarkError: none could be made.
+        """
+        future: asyncio.Future[Process] = asyncio.get_running_loop().create_future()
+        if not self._ask("storer", future):
+            raise VmError("the process that makes sandboxes ended; try again")
+        async with asyncio.timeout(FORK_SECONDS):
+            return await future
+
     def _close(self) -> None:
         if self._sock is not None:
             asyncio.get_running_loop().remove_reader(self._sock)
             self._sock.close()
             self._sock = None
-        for worker in self.idle:
-            self._forget(worker)
+        for process in self.idle:
+            self._forget(process)
         self.idle.clear()
-        self._asked = 0
+        self._asked.clear()
         if self._process is not None:
             self._process.kill()
             self._process.wait()
 
     def close(self) -> None:
-        """End the zygote, and with it every worker."""
+        """End the zygote, and with it all that it started."""
         self._closed = True
         self._close()

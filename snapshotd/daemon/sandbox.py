@@ -1,10 +1,10 @@
-"""A sandbox as the daemon sees it: its worker, its state, its streams, and the events that the worker sends."""
+"""A sandbox as the daemon sees it: its QVisor, its state, its streams, and the events that QVisor tells (qvisor/program/message.h)."""
 
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
-import json
 import logging
 import os
 import secrets
@@ -13,16 +13,22 @@ import socket
 import time
 from typing import TYPE_CHECKING, Any
 
-from quark.errors import QuarkError, SandboxStateError, SnapshotFilesError, UsageError, VmError, named_error
+from quark.errors import QuarkError, SandboxStateError, UsageError, VmError, named_error
+from qvisor._native import lib
+from qvisor.spec import Changes, SandboxSpec
 from snapshotd import wire
 from snapshotd.daemon import tracing
+from snapshotd.daemon.capture import Capture
 from snapshotd.daemon.waiting import first_of
+from snapshotd.start import ready_clone, ready_cold
+from snapshotd.trigger import Trigger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from snapshotd.daemon.output import Terminals
-    from snapshotd.daemon.pool import IdleWorker
+    from snapshotd.daemon.pool import Pool, Process
+    from snapshotd.start import Ready
 
 log = logging.getLogger("snapshotd")
 STARTING, RUNNING, PAUSED, EXITED, FAILED = "starting", "running", "paused", "exited", "failed"
@@ -39,39 +45,23 @@ FORWARDED = {
 }
 
 
-class Capture:
-    """A capture under way: progress, and how it ended."""
-
-    def __init__(self) -> None:
-        self.done, self.total = 0, 0
-        self.changed = asyncio.Event()
-        self.finished = False
-        self.given_up = False  # nobody waits for it any more
-        self.ended = asyncio.Event()
-        self.cleaned = asyncio.Event()  # what a given up one has written is gone
-        self.error: QuarkError | None = None
-
-    def advance(self, done: int, total: int) -> None:
-        """So many frames of so many."""
-        self.done, self.total = done, total
-        self.changed.set()
-
-    def end(self, error: QuarkError | None = None) -> None:
-        """The last news."""
-        if not self.finished:
-            self.finished, self.error = True, error
-            self.changed.set()
-            self.ended.set()
+EXECUTOR = concurrent.futures.ThreadPoolExecutor(
+    64, "ready"
+)  # an image may take its time to be opened, and others must not wait for it
 
 
 class Sandbox:
     """One sandbox, from its job to its end. All on the event loop's thread."""
 
-    def __init__(self, domain: str, job: dict[str, Any], worker: IdleWorker, streams: Terminals | None) -> None:
+    def __init__(
+        self, domain: str, job: dict[str, Any], worker: Process, pool: Pool, streams: Terminals | None
+    ) -> None:
         self.id = secrets.token_hex(8)
         self.domain = domain
-        self.job = {**job, "attached": streams is None}  # to a command, which stops when the program does
+        self.job = job
         self.worker = worker
+        self._pool = pool
+        self._stdio: tuple[int, ...] = ()
         self.streams = streams
         self.state = STARTING
         self.start_ns, self.end_ns = time.time_ns(), 0
@@ -84,8 +74,15 @@ class Sandbox:
         self.finished = asyncio.Event()  # how it ended is known
         self.ended = asyncio.Event()  # and its process is gone
         self.state_changed = asyncio.Event()
-        self._pausing = asyncio.Lock()  # one command at a time: of two, the worker would answer the last only
-        self.capture: Capture | None = None
+        self._pausing = asyncio.Lock()  # one command at a time: of two, QVisor would answer the last only
+        self.trigger = Trigger.parse(f"--ready-{job['trigger'][0]}", job["trigger"][1]) if "trigger" in job else None
+        self.capture: Capture | None = Capture() if self.trigger else None
+        self._status: int | None = None  # what QVisor said
+        self._left = False  # QVisor has
+        self._spec: dict[str, Any] = {}
+        self._parent: tuple[str, str] | None = None
+        self._known = (-1, 0, 0)  # snapshotd.start.Ready.take_known
+        self._task: asyncio.Task[None] | None = None
         self.trace = tracing.current()
         self._killed = False
         self.on_end: Callable[[Sandbox], None] = lambda _: None
@@ -102,21 +99,73 @@ class Sandbox:
         return list(self.job["clone"]["args"] if "clone" in self.job else self.job["spec"]["argv"])
 
     def start(self, stdio: tuple[int, ...]) -> None:
-        """Give the worker its job.
-
-        Raises:
-            QuarkError: it has died.
-        """
-        data = json.dumps(self.job).encode()
-        fd = os.memfd_create("quark-job", os.MFD_CLOEXEC)
-        try:
-            os.write(fd, data)
-            wire.send(self.worker.sock, ["job"], (*stdio, fd))
-        except OSError as e:
-            raise QuarkError(f"the sandbox's process could not be reached: {e.strerror}; try again") from e
-        finally:
-            os.close(fd)
+        """Begin, on these standard streams, which stay the caller's."""
+        self._stdio = tuple(os.dup(fd) for fd in stdio)
         asyncio.get_running_loop().add_reader(self.worker.sock, self._event)
+        self._task = asyncio.create_task(self._begin())
+
+    async def _begin(self) -> None:
+        """Get it ready, and send it to QVisor; what goes wrong is its error."""
+        watched: tuple[int, ...] = ()
+        stdio, self._stdio = self._stdio, ()
+        try:
+            streams = stdio
+            if self.trigger is not None and self.trigger.kind == "log":
+                watched = os.pipe2(os.O_CLOEXEC)
+                streams = (stdio[0], watched[1], watched[1])
+            loop = asyncio.get_running_loop()
+            with await loop.run_in_executor(EXECUTOR, self._ready, streams) as ready:
+                self._spec, self._parent = ready.spec.to_dict(), ready.parent
+                self._known = ready.take_known()
+                if self.capture is not None:
+                    await self._begin_create(self.capture, (watched[0], stdio[1]) if watched else ())
+                if not self._left:
+                    ready.start.send(self.worker.sock.fileno())
+        except QuarkError as e:
+            self._fail(e)
+        except Exception as e:  # it is this sandbox's end alone
+            log.exception("sandbox failed", extra={"sandbox": self.id})
+            self._fail(
+                QuarkError(f"the sandbox could not be started: {type(e).__name__}; the daemon's log has the reason")
+            )
+        finally:
+            for fd in (*stdio, *watched):
+                os.close(fd)
+
+    def _ready(self, stdio: tuple[int, ...]) -> Ready:
+        """On a thread of its own."""
+        job = self.job
+        paths = tuple(job["paths"]) if job["paths"] is not None else None
+        if "clone" in job:
+            wanted = job["clone"]
+            ready = ready_clone(
+                job["root"],
+                wanted["name"],
+                args=wanted["args"],
+                env=wanted["env"],
+                payload=wanted["payload"],
+                prefetch=wanted["prefetch"],
+                changes=Changes.from_strings(wanted["changes"]),
+                domain=job["domain"],
+                key=job["key"],
+                paths=paths,
+                stdio=stdio,
+            )
+        else:
+            ready = ready_cold(SandboxSpec.from_dict(job["spec"]), job["root"], paths=paths, stdio=stdio)
+        flags = lib.QM_TTY if job["tty"] else 0
+        flags |= lib.QM_STOPS if self.streams is None else 0  # a command stops when the program does
+        if self.trigger is not None:
+            flags |= lib.QM_ONCE | (lib.QM_WANT_READY if self.trigger.kind == "file" else 0)
+        ready.start.assign.fields.flags |= flags
+        return ready
+
+    def _fail(self, error: QuarkError) -> None:
+        """It ends before it has begun."""
+        if self.state not in {EXITED, FAILED}:
+            self.error = self.error or error
+            self._set(FAILED)
+        self.worker.kill()
 
     def _event(self) -> None:
         try:
@@ -128,9 +177,17 @@ class Sandbox:
         if not data:
             self._gone()
             return
-        event = json.loads(data)
-        handler: Callable[[dict[str, Any]], None] = getattr(self, "_on_" + event["event"].replace("-", "_"))
-        handler(event)
+        event, *fields = data.decode(errors="replace").split("\0")
+        handlers = {
+            "started": self._on_started,
+            "paused": lambda _: self._set(PAUSED),
+            "resumed": lambda _: self._set(RUNNING),
+            "stopped": lambda _: self.on_stopped(),
+            "parked": lambda _: self._fire(),
+            "ended": self._on_ended,
+            "failed": self._on_failed,
+        }
+        handlers[event](fields)
 
     def _set(self, state: str) -> None:
         self.state = state
@@ -140,63 +197,75 @@ class Sandbox:
         self.state_changed.set()
         self.state_changed = asyncio.Event()
 
-    def _on_started(self, event: dict[str, Any]) -> None:
-        self.generation = event["generation"]
+    def _on_started(self, fields: list[str]) -> None:
+        self.generation = fields[0]
+        if self.trigger is not None and self.trigger.kind == "after":
+            asyncio.get_running_loop().call_later(self.trigger.seconds, self._fire)
         self._set(RUNNING)
 
-    def _on_paused(self, _: dict[str, Any]) -> None:
-        self._set(PAUSED)
+    def _on_ended(self, fields: list[str]) -> None:
+        self._status, self.end_reason = int(fields[0]), fields[1]
+        self.prefetched, self.faults, self.fault_pages = map(int, fields[2:5])
+        self.timeline = [(step, int(us)) for step, us in zip(fields[5::2], fields[6::2], strict=True)]
+        if self.trigger is None:
+            self.exit_status = self._status
+            self._set(EXITED)
+            return
+        assert self.capture is not None  # noqa: S101 - for the type checker
+        self.capture.drop()
+        self._conclude_create()
 
-    def _on_resumed(self, _: dict[str, Any]) -> None:
-        self._set(RUNNING)
-
-    def _on_stopped(self, _: dict[str, Any]) -> None:
-        self.on_stopped()
-
-    def _on_progress(self, event: dict[str, Any]) -> None:
-        if self.capture is not None:
-            self.capture.advance(event["done"], event["total"])
-
-    def _on_captured(self, _: dict[str, Any]) -> None:
-        if self.capture is not None:
-            self.capture.end()
-
-    def _on_capture_failed(self, event: dict[str, Any]) -> None:
-        if self.capture is not None:
-            self.capture.end(named_error(event["kind"], event["message"]))
-
-    def _on_ended(self, event: dict[str, Any]) -> None:
-        self.exit_status, self.end_reason = event["status"], event["reason"]
-        self.timeline = [(step, us) for step, us in event["timeline"]]
-        self.prefetched, self.faults, self.fault_pages = event["prefetched"], event["faults"], event["fault_pages"]
-        self._set(EXITED)
-
-    def _on_failed(self, event: dict[str, Any]) -> None:
-        self.error = named_error(event["kind"], event["message"])
-        if isinstance(self.error, SnapshotFilesError):
-            self.error.files = [(path, what) for path, what in event["files"]]
-        if "traceback" in event:
-            log.error("sandbox failed", extra={"sandbox": self.id, "traceback": event["traceback"]})
+    def _on_failed(self, fields: list[str]) -> None:
+        self.error = named_error(fields[0], fields[1])
         self._set(FAILED)
 
+    def _conclude_create(self) -> None:
+        """A program that was run up to its capture point has ended when its storer has."""
+        capture, trigger = self.capture, self.trigger
+        assert capture is not None  # noqa: S101 - for the type checker
+        assert trigger is not None  # noqa: S101
+        if not capture.gone.is_set():
+            return
+        if self._status is None:
+            if capture.error is not None:
+                self._fail(capture.error)
+            return
+        capture.end(trigger.missed(self._status))  # unless it has ended
+        self.error = capture.error
+        self._set(EXITED if self.error is None else FAILED)
+        if self._left:
+            self._release()
+
     def _gone(self) -> None:
-        """The worker has ended (and its streams are at their end)."""
+        """QVisor has ended (and its streams are at their end)."""
+        self._left = True
         asyncio.get_running_loop().remove_reader(self.worker.sock)
+        capture = self.capture
+        if capture is not None:
+            capture.drop()
+            if self.trigger is not None and self._status is not None and not capture.gone.is_set():
+                return  # _conclude_create goes on
         if self.state not in {EXITED, FAILED}:
             if self.state == STARTING and not self._killed:
                 self.error = self.error or VmError("the sandbox's process was killed while it started; try again")
             self.exit_status = 128 + signal.SIGKILL
             self._set(EXITED if self.error is None else FAILED)
-        if self.capture is not None:
-            self.capture.end(self.error or SandboxStateError(f"sandbox {self.id} ended before it was captured"))
+        if capture is not None and (not capture.begun or self.trigger is not None):
+            capture.end(self.error or SandboxStateError(f"sandbox {self.id} ended before it was captured"))
+        self._release()
+
+    def _release(self) -> None:
         self.worker.close()
+        if self._known[0] >= 0:
+            os.close(self._known[0])
+            self._known = (-1, 0, 0)
         self.ended.set()
         self.on_end(self)
 
-    def command(self, command: str, **fields: Any) -> None:
-        """Send the worker a command; none when it has ended."""
+    def command(self, command: str) -> None:
+        """Send QVisor a command; none when it has ended."""
         with contextlib.suppress(OSError):
-            self.worker.sock.send(json.dumps({"command": command, **fields}).encode())
+            self.worker.sock.send(command.encode())
 
     def kill(self) -> None:
         """End it now."""
@@ -252,9 +321,55 @@ class Sandbox:
             raise SandboxStateError(f"sandbox {self.id} is {self.state}; only a running one can be captured")
         if self.capture is not None and not self.capture.finished:
             raise SandboxStateError(f"sandbox {self.id} is being captured already; wait for that")
-        self.capture = Capture()
-        self.command("capture", name=name, flat=flat, self_contained=self_contained, trigger="request")
-        return self.capture
+        capture = self.capture = Capture()
+        job = {"name": name, "flat": flat, "self_contained": self_contained, "trigger": "request", "create": False}
+        self._task = asyncio.create_task(self._capture(capture, job))
+        return capture
+
+    async def _capture(self, capture: Capture, job: dict[str, Any]) -> None:
+        """Have a storer read it while it goes on."""
+        capture.on_gone = lambda: capture.end(capture.missed)
+        try:
+            await self._store(capture, job, ())
+        except QuarkError as e:
+            capture.end(e)
+        if self._left:
+            capture.drop()
+        elif not capture.finished:
+            capture.hand_over(self.worker.sock)
+
+    async def _begin_create(self, capture: Capture, watched: tuple[int, ...]) -> None:
+        """Have a storer wait for the capture point; the store may refuse such a snapshot at once."""
+        assert self.trigger is not None  # noqa: S101 - for the type checker
+        job = {"name": self.job["name"], "flat": False, "self_contained": self.job["self_contained"]}
+        capture.on_gone = self._conclude_create
+        capture.on_matched = self._fire
+        await self._store(capture, {**job, "trigger": self.trigger.kind, "create": True}, watched)
+
+    async def _store(self, capture: Capture, job: dict[str, Any], watched: tuple[int, ...]) -> None:
+        """Begin a capture.
+
+        Raises:
+            QuarkError: it cannot be.
+        """
+        known, *place = self._known
+        whole = {
+            **job,
+            **{field: self.job[field] for field in ("root", "domain", "key")},
+            "spec": self._spec,
+            "parent": self._parent,
+            "known": place if known >= 0 else None,
+            "pattern": self.job["trigger"][1] if watched else None,
+        }
+        await capture.begin(self._pool, whole, (*([known] if known >= 0 else []), *watched))
+        await first_of(capture.ready, capture.ended, capture.gone)
+        if capture.error is not None:
+            raise capture.error
+
+    def _fire(self) -> None:
+        """The capture point of a program that is being captured."""
+        if self.capture is not None:
+            self.capture.hand_over(self.worker.sock)
 
     def memory(self) -> tuple[int, int]:
         """(private, shared) bytes of the process; zeros when it has ended."""

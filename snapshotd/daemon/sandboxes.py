@@ -152,7 +152,7 @@ class SandboxService(Service, SandboxServiceServicer):
                 yield sb.CaptureSandboxResponse(frames_done=capture.done, frames_total=capture.total)
         except (asyncio.CancelledError, GeneratorExit):
             capture.given_up = True
-            await give_up(sandbox, capture, store, request.name)
+            await give_up(capture, store, request.name)
             capture.cleaned.set()
             self.stores.collect_soon(domain)
             raise

@@ -21,7 +21,7 @@ from snapshotd import wire
 from snapshotd.daemon.connections import ACCEPT_PAUSE
 from snapshotd.daemon.errors import told
 from snapshotd.daemon.relay import peer_credentials
-from snapshotd.daemon.sandbox import EXITED, FAILED, STARTING, Capture
+from snapshotd.daemon.sandbox import EXITED, FAILED, STARTING
 from snapshotd.daemon.waiting import first_of
 from snapshotd.trigger import Trigger
 
@@ -85,8 +85,6 @@ class Session:
             return
         sandbox = self.sandbox = await self.server.manager.run(domain, job, stdio=tuple(fds))
         sandbox.on_stopped = lambda: self._send("stopped")
-        if kind == "create":
-            sandbox.capture = Capture()
         while fds:
             os.close(fds.pop())
         commands = asyncio.create_task(self._commands(sandbox))

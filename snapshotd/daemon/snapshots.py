@@ -16,7 +16,6 @@ from snapshotd import dependencies
 from snapshotd.daemon import convert
 from snapshotd.daemon.pipe import Abandoned, Pipe, Steps, in_thread
 from snapshotd.daemon.rpc import Service, stream, unary
-from snapshotd.daemon.sandbox import Capture
 from snapshotd.daemon.waiting import first_of
 from snapshotd.metadata import Metadata, check_import
 from snapshotd.trigger import compile_pattern
@@ -24,6 +23,7 @@ from snapshotd.trigger import compile_pattern
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from snapshotd.daemon.capture import Capture
     from snapshotd.daemon.config import Domain
     from snapshotd.daemon.sandbox import Sandbox
     from snapshotd.store import SnapshotInfo, Store
@@ -70,7 +70,8 @@ class SnapshotService(Service, SnapshotServiceServicer):
         sandbox = await self.manager.run(domain, job)
         assert sandbox.streams is not None  # noqa: S101 - for the type checker
         sandbox.streams.close_input()
-        capture = sandbox.capture = Capture()
+        capture = sandbox.capture
+        assert capture is not None  # noqa: S101 - for the type checker
         try:
             kept = False
             positions = [0, 0]
@@ -90,7 +91,7 @@ class SnapshotService(Service, SnapshotServiceServicer):
             snapshot = await asyncio.to_thread(self.full, store, request.name)
             kept = True
         except (asyncio.CancelledError, GeneratorExit):
-            await give_up(sandbox, capture, store, request.name)
+            await give_up(capture, store, request.name)
             raise
         finally:
             sandbox.kill()
@@ -259,10 +260,10 @@ def paths_of(domain: Domain) -> tuple[str, ...] | None:
     return None if domain.paths is None else tuple(domain.paths)
 
 
-async def give_up(sandbox: Sandbox, capture: Capture, store: Store, name: str) -> None:
+async def give_up(capture: Capture, store: Store, name: str) -> None:
     """End a capture that nobody waits for any more; what it has written goes, even if that is all of it."""
     if not capture.finished:
-        sandbox.command("cancel")
+        capture.cancel()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(capture.ended.wait(), CANCEL_SECONDS)
     if capture.finished and capture.error is None:
