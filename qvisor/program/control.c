@@ -16,7 +16,8 @@ static struct qv *machine;
 static pthread_mutex_t order = PTHREAD_MUTEX_INITIALIZER; /* commands are followed in the order in which they come */
 static _Atomic bool paused;
 static _Atomic int storer = -1;
-static int stopped = -1; /* eventfd: the first program stops */
+static int stopped = -1;  /* eventfd: the first program stops */
+static int followed = -1; /* eventfd: a command was followed, maybe by another thread than the one that waits for it */
 
 void fields_add(struct fields *f, const char *text)
 {
@@ -74,6 +75,7 @@ void control_close(void)
 
 static void follow(const char *command, int *fd)
 {
+	uint64_t one = 1;
 	if (!strcmp(command, "pause")) {
 		atomic_store(&paused, true);
 		qv_stop(machine);
@@ -83,6 +85,8 @@ static void follow(const char *command, int *fd)
 		*fd = atomic_exchange(&storer, *fd); /* the one before, if it has come to nothing */
 		qv_post(machine, QK_EV_CAPTURE, 0);
 	}
+	if (write(followed, &one, sizeof(one)) < 0)
+		return; /* the counter is full: who waits wakes anyway */
 }
 
 /* Follows what has come; its end is that of this process. */
@@ -113,24 +117,33 @@ static void tell_stopped(void *arg)
 		control_tell("stopped");
 }
 
+static int new_eventfd(void)
+{
+	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	return fd < 0 ? -errno : fd;
+}
+
 void control_watch(struct qv *vm, bool stops)
 {
 	machine = vm;
+	followed = (int)check(new_eventfd(), "listen to the daemon");
 	check(qv_watch(vm, control, EPOLLIN | EPOLLRDHUP | EPOLLHUP, control_look, NULL), "listen to the daemon");
 	qv_on_stop(vm, QV_STOP_NEVER);
 	if (!stops)
 		return;
-	stopped = (int)check(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "listen to the daemon");
+	stopped = (int)check(new_eventfd(), "listen to the daemon");
 	check(qv_watch(vm, stopped, EPOLLIN, tell_stopped, NULL), "listen to the daemon");
 	qv_on_stop(vm, stopped);
 }
 
-/* While the machine stands still, nobody else listens. */
+/* While the machine stands still, this thread listens; another one may just have begun to look. */
 static void control_wait(void)
 {
-	struct pollfd p = {.fd = control, .events = POLLIN};
-	if (poll(&p, 1, -1) > 0)
-		control_look(NULL);
+	struct pollfd p[] = {{.fd = control, .events = POLLIN}, {.fd = followed, .events = POLLIN}};
+	uint64_t times;
+	if (poll(p, 2, -1) > 0 && p[1].revents && read(followed, &times, sizeof(times)) < 0)
+		return;
+	control_look(NULL);
 }
 
 void control_stand_still(void)

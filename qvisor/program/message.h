@@ -41,10 +41,10 @@ enum {
 /* What the machine depends on: the snapshot, or the installation. */
 struct qm_prepare {
 	uint32_t version, flags;
-	int32_t kernel;          /* cold: the guest kernel's ELF file */
-	int32_t image, layout;   /* clone: read-only (snapshotd/layout.py) */
-	int32_t pager;           /* clone: the socket on which the pager was asked for the image */
-	uint32_t ring;           /* clone: enum qk_ring that its kernel runs in */
+	int32_t kernel;        /* cold: the guest kernel's ELF file */
+	int32_t image, layout; /* clone: read-only (snapshotd/layout.py) */
+	int32_t pager;         /* clone: the socket on which the pager was asked for the image */
+	uint32_t ring;         /* clone: enum qk_ring that its kernel runs in */
 };
 
 /* A step of a clone's way to its first output that was taken already. */
@@ -54,12 +54,12 @@ struct qm_step {
 };
 
 enum {
-	QM_DEBUG = 1,      /* alone: the guest kernel's log goes to standard error, and counters when it has ended */
-	QM_TIMING = 2,     /* alone: the steps go to standard error when it has ended */
-	QM_TTY = 4,        /* standard input is to be the terminal of this process */
-	QM_STOPS = 8,      /* say `stopped` when the first program stops; else (and not alone) it does not stop */
+	QM_DEBUG = 1,       /* alone: the guest kernel's log goes to standard error, and counters when it has ended */
+	QM_TIMING = 2,      /* alone: the steps go to standard error when it has ended */
+	QM_TTY = 4,         /* standard input is to be the terminal of this process */
+	QM_STOPS = 8,       /* say `stopped` when the first program stops; else (and not alone) it does not stop */
 	QM_WANT_READY = 16, /* a program that is ready is captured: say `parked`, and wait for `capture` */
-	QM_ONCE = 32,      /* a capture is the end of it */
+	QM_ONCE = 32,       /* a capture is the end of it */
 };
 
 /* What the request decides. */

@@ -115,6 +115,8 @@ class Sandbox:
                 streams = (stdio[0], watched[1], watched[1])
             loop = asyncio.get_running_loop()
             with await loop.run_in_executor(EXECUTOR, self._ready, streams) as ready:
+                if self._left:
+                    return
                 self._spec, self._parent = ready.spec.to_dict(), ready.parent
                 self._known = ready.take_known()
                 if self.capture is not None:
@@ -165,7 +167,8 @@ class Sandbox:
         if self.state not in {EXITED, FAILED}:
             self.error = self.error or error
             self._set(FAILED)
-        self.worker.kill()
+        if not self._left:
+            self.worker.kill()
 
     def _event(self) -> None:
         try:
