@@ -364,7 +364,12 @@ class Sandbox:
             "known": place if known >= 0 else None,
             "pattern": self.job["trigger"][1] if watched else None,
         }
-        await capture.begin(self._pool, whole, (*([known] if known >= 0 else []), *watched))
+        own = (os.dup(known),) if known >= 0 else ()  # the sandbox may end meanwhile
+        try:
+            await capture.begin(self._pool, whole, (*own, *watched))
+        finally:
+            for fd in own:
+                os.close(fd)
         await first_of(capture.ready, capture.ended, capture.gone)
         if capture.error is not None:
             raise capture.error
