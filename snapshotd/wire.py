@@ -30,6 +30,18 @@ def send(sock: socket.socket, fields: list[str], fds: tuple[int, ...] = ()) -> N
     sock.sendmsg(["\0".join(fields).encode("utf-8", "surrogateescape")], ancillary)
 
 
+def receive_now(sock: socket.socket) -> bytes | None:
+    """The next message of a socket that does not block; empty when the peer is gone, None when there is none yet."""
+    for _ in range(2):  # "connection reset", of a peer that has not read everything, stands before its last messages
+        try:
+            return sock.recv(MESSAGE_MAX, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return None
+        except OSError:
+            continue
+    return b""
+
+
 def receive(sock: socket.socket) -> tuple[list[str], list[int]]:
     """Fields of the next message and its descriptors (close-on-exec); no fields when the peer is gone."""
     fds = array.array("i")

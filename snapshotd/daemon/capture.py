@@ -95,12 +95,9 @@ class Capture:
 
     def _event(self) -> None:
         assert self._storer is not None  # noqa: S101 - for the type checker
-        try:
-            data = self._storer.sock.recv(wire.MESSAGE_MAX, socket.MSG_DONTWAIT)
-        except BlockingIOError:
+        data = wire.receive_now(self._storer.sock)
+        if data is None:
             return
-        except OSError:
-            data = b""
         if not data:
             self._gone()
             return

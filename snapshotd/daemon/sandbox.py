@@ -171,12 +171,9 @@ class Sandbox:
             self.worker.kill()
 
     def _event(self) -> None:
-        try:
-            data = self.worker.sock.recv(wire.MESSAGE_MAX, socket.MSG_DONTWAIT)
-        except BlockingIOError:
+        data = wire.receive_now(self.worker.sock)
+        if data is None:
             return
-        except OSError:
-            data = b""
         if not data:
             self._gone()
             return
