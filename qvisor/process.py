@@ -152,15 +152,33 @@ class Start:
         Raises:
             KernelImageError: this installation lacks the program.
         """
+        _, sock = self._alone(memory, kvm, json=json)
+        os.set_inheritable(sock, True)
+        try:
+            # With nothing of this process's environment: a guest has no business there.
+            os.execve(PATH, ["qvisor", str(sock)], {})  # noqa: S606 - a program of this installation
+        except OSError as e:
+            raise KernelImageError(f"QVisor {PATH}: {e.strerror}; reinstall quark") from e
+
+    def spawn(self, memory: int, kvm: int) -> int:
+        """Have a child of this process become it; the PID.
+
+        Raises:
+            KernelImageError: this installation lacks the program.
+        """
+        pair = self._alone(memory, kvm, json=False)
+        try:
+            return spawn(pair[1])
+        finally:
+            for fd in pair:
+                os.close(fd)
+
+    def _alone(self, memory: int, kvm: int, *, json: bool) -> tuple[int, int]:
+        """A socket that has all the messages in it, and their sender's end."""
         pair = ffi.new("int[2]")
         check(lib.qc_pair(pair), "make a socket for the sandbox")
         host = machine(memory, kvm)
         host.fields.flags = lib.QM_ALONE | (lib.QM_JSON if json else 0)
         host.send(pair[0])
         self.send(pair[0])
-        os.set_inheritable(pair[1], True)
-        try:
-            # With nothing of this process's environment: a guest has no business there.
-            os.execve(PATH, ["qvisor", str(pair[1])], {})  # noqa: S606 - a program of this installation
-        except OSError as e:
-            raise KernelImageError(f"QVisor {PATH}: {e.strerror}; reinstall quark") from e
+        return pair[0], pair[1]

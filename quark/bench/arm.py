@@ -1,7 +1,7 @@
 """One side of a comparison, as a process of its own: takes a measurement for each request on its control socket.
 
 Usage: python arm.py FD KIND ARGS...
-  clone ROOT DOMAIN NAME ARGS...   a clone from the request to its first output, in this process, with the timeline's steps
+  clone ROOT DOMAIN NAME ARGS...   a clone from the request to its first output, a child of this process, with the timeline's steps
   empty                            a sandbox that has nothing to do, from the request to its end: what starting one costs on this machine
   fork FOLDER                      fork of the warmed demo application (app.py in FOLDER), to the child's answer
 
@@ -27,15 +27,23 @@ if TYPE_CHECKING:
 QUERY = 5
 
 
-def clones(root: str, domain: str, name: str, *args: str, kind: Any = None) -> Callable[[int], Measurement]:
-    """Clones of a snapshot; `kind` is the class to make them of, snapshotd.restore.Clone."""
-    from snapshotd.restore import Clone
+def maker() -> Callable[..., Any]:
+    """What makes a clone. Revisions before QVisor was a program ran it in the process that asked for it."""
+    try:
+        from snapshotd.spawned import SpawnedClone
+    except ModuleNotFoundError:
+        before = importlib.import_module("snapshotd.restore").Clone
+        return lambda root, name, args, domain: before(root, name, args=list(args), env={}, payload="", domain=domain)
+    return SpawnedClone
 
-    make = kind or Clone
+
+def clones(root: str, domain: str, name: str, *args: str) -> Callable[[int], Measurement]:
+    """Clones of a snapshot."""
+    make = maker()
 
     def one(_: int) -> Measurement:
         started = time.perf_counter()
-        clone = make(root, name, args=list(args), env={}, payload="", domain=domain)
+        clone = make(root, name, args, domain=domain)
         try:
             clone.run()
         finally:

@@ -1,4 +1,4 @@
-"""Runs clones one after the other in this process, with no daemon, and prints the seconds of each: what the daemon's are compared with.
+"""Runs clones one after the other, each a child of this process, with no daemon, and prints the seconds of each: what the daemon's are compared with.
 
 Usage: python -m quark.bench.embedded ROOT NAME RUNS ARGS... Clones write to standard output, the times go to standard error.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import time
 
-from snapshotd.restore import Clone
+from snapshotd.spawned import SpawnedClone
 
 PAUSE_SECONDS = 0.05  # as the other side
 
@@ -19,7 +19,7 @@ def main(root: str, name: str, runs: int, args: list[str]) -> None:
     for _ in range(runs + 1):
         time.sleep(PAUSE_SECONDS)
         started = time.perf_counter()
-        clone = Clone(root, name, args=args, env={}, payload="")
+        clone = SpawnedClone(root, name, args)
         try:
             clone.run()
         finally:

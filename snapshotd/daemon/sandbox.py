@@ -9,7 +9,6 @@ import logging
 import os
 import secrets
 import signal
-import socket
 import time
 from typing import TYPE_CHECKING, Any
 

@@ -16,6 +16,7 @@ PLANTED = Path(__file__).with_name("planted.py")
 SHARE = 0.2
 STEPS = (
     "attach to the image",
+    "check the files",
     "create the machine",
     "map the image",
     "set the machine's state",
