@@ -108,7 +108,8 @@ static _Noreturn void end_told(struct program *p, const struct outcome *o)
 	fields_number(&f, o->prefetched);
 	fields_number(&f, o->faults);
 	fields_number(&f, o->fault_pages);
-	timeline_fields(&f);
+	if (p->prepare.flags & QM_CLONE)
+		timeline_fields(&f);
 	control_send(&f);
 	leave(o->status);
 }

@@ -88,7 +88,7 @@ struct qm_assign {
  *   pause, resume
  *   started GENERATION          in hexadecimal digits
  *   paused, resumed, stopped, parked
- *   ended STATUS REASON PREFETCHED FAULTS FAULT_PAGES then STEP MICROSECONDS of each step
+ *   ended STATUS REASON PREFETCHED FAULTS FAULT_PAGES then STEP MICROSECONDS of each step of a clone
  *   failed CLASS MESSAGE        a class of quark/errors.py; in place of `ended`
  *
  * A storer is sent, on a stream: struct qm_frozen, the vCPU's state, the recipes of the open files. Then it asks (struct qm_ask), and is answered

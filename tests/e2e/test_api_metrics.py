@@ -65,7 +65,7 @@ def test_the_endpoint(make_daemon, connect, port):
         assert 500_000 < now["quark_sandbox_memory_bytes", ("kind", kind)] < 200_000_000
     # Restores: each step of each of the three clones, and their sum.
     steps = {key[1][1] for key in now if key[0] == "quark_restore_seconds_count"}
-    assert {"attach to the image", "create the machine", "map the image", "run to the first output", "total"} <= steps
+    assert {"attach to the image", "start QVisor", "map the image", "run to the first output", "total"} <= steps
     assert now["quark_restore_seconds_count", ("step", "total")] == 3
     total = now["quark_restore_seconds_sum", ("step", "total")]
     parts = sum(
