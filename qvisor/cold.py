@@ -10,7 +10,6 @@ from qvisor.spec import check
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from qvisor.machine import Machine
     from qvisor.spec import SandboxSpec
 
 
@@ -19,8 +18,6 @@ def boot(
     *,
     stdio: tuple[int, int, int] = (0, 1, 2),
     signals: int = -1,
-    paths: tuple[str, ...] | None = None,
-    machine: Machine | None = None,
     state: str = "",
     debug: bool = False,
 ) -> Sandbox:
@@ -35,7 +32,7 @@ def boot(
     elf = kernel.load()
     generation = new_generation()
     about = document(generation, clone=False, args=list(spec.argv[1:]), env=spec.env)
-    sandbox = Sandbox(spec, stdio, signals, paths, machine, state)
+    sandbox = Sandbox(spec, stdio, signals, state)
     try:
         sandbox.fill_comm(clone=False, trace=debug, document=about)
         sandbox.set_generation(generation)

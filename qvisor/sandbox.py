@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from qvisor.spec import SandboxSpec
 
-OOM_STATUS = 128 + 9  # SIGKILL; the signal module costs start-up time
-
 
 class Stop:
     """Why a run returned: `exited` with a status, `parked` at a capture point, or `stopped` by request."""
@@ -35,9 +33,7 @@ class Sandbox:
     """A virtual machine of `spec`; use it as a context manager, which releases everything.
 
     `stdio` are the three descriptors behind the guest's standard streams, `signals` a signalfd whose signals go to the guest, or -1;
-    with `no_rootfs` the root is empty, because the specification's does not exist any more;
-    `paths` are the host directories that the rootfs and the volumes must be in, or None: anywhere. A `machine` that was made ahead is taken over.
-    `state` is quark's state directory, which no guest sees into.
+    `state` is quark's state directory, which no guest sees into. (Most sandboxes are processes of their own: qvisor/process.py.)
     """
 
     def __init__(
@@ -45,16 +41,12 @@ class Sandbox:
         sandbox_spec: SandboxSpec,
         stdio: tuple[int, int, int] = (0, 1, 2),
         signals: int = -1,
-        paths: tuple[str, ...] | None = None,
-        machine: Machine | None = None,
         state: str = "",
-        no_rootfs: bool = False,
     ) -> None:
         self.spec = sandbox_spec
-        self.roots = Roots(sandbox_spec, paths, state, no_rootfs=no_rootfs)
-        self._machine = machine
+        self.roots = Roots(sandbox_spec, None, state)
+        self._machine: Machine | None = None
         self._vm: Any = None
-        self.generation = bytes(16)
         try:
             self._configure(stdio, signals)
         except BaseException:
@@ -67,8 +59,7 @@ class Sandbox:
         config.signals = signals
         self.roots.fill(config)
         config.stdio[0], config.stdio[1], config.stdio[2] = stdio
-        if self._machine is None:
-            self._machine = Machine(self.spec.memory)
+        self._machine = Machine(self.spec.memory)
         self._vm = self._machine.vm
         check(lib.qv_configure(self._vm, config), "configure the virtual machine")
 
@@ -104,7 +95,6 @@ class Sandbox:
 
     def set_generation(self, generation: bytes) -> None:
         """Give the guest its identity (16 bytes): a change of it is how the guest kernel notices that it is a clone."""
-        self.generation = generation
         ffi.memmove(lib.qv_comm(self._vm).generation, generation, 16)
 
     def boot(self, elf: bytes) -> None:
@@ -129,18 +119,3 @@ class Sandbox:
         if out.reason == lib.QV_PANIC:
             raise GuestPanicError(f"guest kernel panic: {text}")
         raise VmError(text)
-
-    def end_reason(self, status: int) -> str:
-        """Why the guest kernel killed the program that ended with `status`, in printable characters; empty when it did not."""
-        if self._vm is None or status != OOM_STATUS:
-            return ""
-        text = ffi.string(lib.qv_end_reason(self._vm)).decode(errors="replace")
-        return "".join(c if c.isprintable() else "?" for c in text)
-
-    def trace_text(self) -> str:
-        """The tail of the guest kernel's log."""
-        comm = lib.qv_comm(self._vm)
-        ring = ffi.unpack(lib.qv_comm_area(self._vm, lib.QK_OFF_TRACE), lib.QK_TRACE_SIZE)
-        at, size = comm.trace_pos, lib.QK_TRACE_SIZE
-        raw = ring[:at] if at <= size else ring[at % size :] + ring[: at % size]
-        return str(raw.decode(errors="replace"))

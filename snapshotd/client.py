@@ -32,15 +32,6 @@ class Attachment:
         self.snapshot_id = snapshot_id
         self.prefetching = False
 
-    def send_uffd(self, uffd: int, base: int) -> None:
-        """Hand the pager a userfaultfd whose range begins at `base`.
-
-        Raises:
-            PagerLostError: it is gone.
-        """
-        if send(self.sock, ["uffd", str(base)], uffd) < 0:
-            raise errors.PagerLostError("the pager ended while a clone was being restored; run it again")
-
     def start_prefetch(self) -> None:
         """Ask the pager to bring in the working set, while the machine is being made."""
         send(self.sock, ["prefetch"])
@@ -56,15 +47,6 @@ class Attachment:
             raise errors.PagerLostError(LOST)
         self.prefetching = False
 
-    def send_working_set(self, blob: bytes) -> None:
-        """Offer a recorded working set; the pager keeps the first one."""
-        fd = os.memfd_create("quark-working-set", os.MFD_CLOEXEC)
-        try:
-            os.write(fd, blob)
-            send(self.sock, ["working-set", str(len(blob))], fd)
-        finally:
-            os.close(fd)
-
     def contents(self) -> int:
         """Descriptor of the contents of files that the snapshot contains; the caller's.
 
@@ -77,13 +59,6 @@ class Attachment:
     def send_files(self, fd: int, size: int) -> None:
         """Tell the pager where this host has the files."""
         send(self.sock, ["files", str(size)], fd)
-
-    def stats(self) -> tuple[int, int]:
-        """Faults answered for this clone and pages brought in by them; zeros when the pager is gone."""
-        if send(self.sock, ["stats"]) < 0:
-            return 0, 0
-        fields, _ = receive(self.sock)
-        return (int(fields[0]), int(fields[1])) if len(fields) == 2 else (0, 0)
 
     def close(self) -> None:
         """Let go."""

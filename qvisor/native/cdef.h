@@ -50,15 +50,10 @@ char *qv_comm_area(struct qv *vm, uint32_t offset);
 int qv_run(struct qv *vm, struct qv_exit *out);
 int qv_post(struct qv *vm, int32_t handle, uint32_t events);
 void qv_stop(struct qv *vm);
-void qv_resume(struct qv *vm);
 void qv_want_ready(struct qv *vm, int on);
-const char *qv_end_reason(struct qv *vm);
 int qv_debug_fd(struct qv *vm, int fd);
-enum { QV_STOP_SELF = -1, QV_STOP_NEVER = -2 };
-void qv_on_stop(struct qv *vm, int fd);
 uint64_t qv_ram_bytes(struct qv *vm);
 char *qv_ram(struct qv *vm);
-uint64_t qv_first_output_ns(struct qv *vm);
 int qv_signals(void);
 #define QK_ABI_VERSION ...
 #define QK_SLOT_SIZE ...
@@ -81,7 +76,6 @@ int qv_signals(void);
 enum qk_ring { QK_RING_AUTO, QK_RING_0, QK_RING_3, ... };
 size_t qv_state_size(void);
 int qv_state_save(struct qv *vm, void *buf, size_t n);
-int qv_state_load(struct qv *vm, const void *buf, size_t n);
 enum { QV_PAGES_READ, QV_PAGES_WRITTEN, ... };
 struct qv_page_run {
 	uint64_t gfn;
@@ -92,7 +86,6 @@ struct qv_scan_stats {
 	uint64_t data_pages, zero_pages, free_pages;
 };
 int64_t qv_scan(struct qv *vm, int private_only, struct qv_page_run *out, size_t max, struct qv_scan_stats *stats);
-int64_t qv_touched(struct qv *vm, struct qv_page_run *out, size_t max);
 int qv_map_image(struct qv *vm, uint64_t ram_bytes, int image_fd, const struct qv_page_run *runs, size_t n);
 int qv_uffd(struct qv *vm, const struct qv_page_run *runs, size_t n);
 int64_t qv_populate(struct qv *vm, const struct qv_page_run *runs, size_t n);
@@ -104,11 +97,8 @@ int64_t qv_files_check(struct qv *vm, uint8_t *state);
 int qv_file_open(int root, uint64_t hidden_dev, uint64_t hidden_ino, const char *name);
 int qv_handle_fd(struct qv *vm, uint32_t index);
 int64_t qv_volumes_check(struct qv *vm, char *buf, size_t max);
-int qv_watch_pager(struct qv *vm, int fd, int status, const char *message);
 int qp_read_faults(int uffd, uint64_t *addresses, int max);
 int qp_wake(int uffd, uint64_t start, uint64_t len);
-int qv_record_touched(struct qv *vm, size_t max);
-int64_t qv_recorded(struct qv *vm, struct qv_page_run *out, size_t max);
 int qc_connect(int directory);
 int qc_pair(int *fds);
 int qc_send(int sock, const void *message, size_t n, const int *fds, int nfds);

@@ -5,7 +5,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
@@ -21,7 +20,6 @@
 #define TICK_RETRY_NS 1000000 /* between two interrupts for the same thing */
 #define KEY_WAKE (-100)
 #define KEY_SIGNALS (-101)
-#define KEY_PAGER (-102)
 #define KEY_WATCH (-110) /* less the number of the watch */
 
 static int add_key(struct qv *vm, int fd, int key)
@@ -59,7 +57,6 @@ void events_destroy(struct qv *vm)
 		futex(&vm->tick_idle, FUTEX_WAKE_PRIVATE, 1);
 		pthread_join(vm->tick_thread, NULL);
 	}
-	free(vm->pager_message);
 	if (vm->epoll_fd >= 0)
 		close(vm->epoll_fd);
 	if (vm->wake_fd >= 0)
@@ -110,28 +107,6 @@ static void push_signals(struct qv *vm)
 		events_push(vm, si.ssi_signo == SIGWINCH ? QK_EV_WINCH : QK_EV_SIGNAL, si.ssi_signo);
 }
 
-/* The vCPU may be stuck in a fault that nobody will ever resolve, so this cannot be an ordinary return. */
-static void pager_gone(struct qv *vm)
-{
-	if (!vm->pager_message)
-		return;
-	if (write(2, vm->pager_message, strlen(vm->pager_message)) < 0)
-		_exit(vm->pager_status);
-	_exit(vm->pager_status);
-}
-
-int qv_watch_pager(struct qv *vm, int fd, int status, const char *message)
-{
-	free(vm->pager_message);
-	vm->pager_message = NULL;
-	if (!message)
-		return epoll_ctl(vm->epoll_fd, EPOLL_CTL_DEL, fd, NULL) ? -errno : 0;
-	vm->pager_message = strdup(message);
-	vm->pager_status = status;
-	struct epoll_event e = {.events = EPOLLRDHUP | EPOLLHUP, .data.fd = KEY_PAGER};
-	return vm->pager_message ? epoll_ctl(vm->epoll_fd, EPOLL_CTL_ADD, fd, &e) ? -errno : 0 : -ENOMEM;
-}
-
 int qv_watch(struct qv *vm, int fd, uint32_t events, void (*seen)(void *), void *arg)
 {
 	if (vm->nwatches == QV_WATCHES)
@@ -153,8 +128,6 @@ int events_collect(struct qv *vm, int64_t timeout_ns)
 				continue;
 		} else if (e[i].data.fd == KEY_SIGNALS) {
 			push_signals(vm);
-		} else if (e[i].data.fd == KEY_PAGER) {
-			pager_gone(vm);
 		} else if (e[i].data.fd <= KEY_WATCH) {
 			const struct qv_watch *w = &vm->watches[KEY_WATCH - e[i].data.fd];
 			w->seen(w->arg);

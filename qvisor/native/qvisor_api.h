@@ -115,8 +115,6 @@ int qv_file_open(int root, uint64_t hidden_dev, uint64_t hidden_ino, const char 
 int qv_handle_fd(struct qv *vm, uint32_t index);
 /* Opens the files of volumes that were taken over with qv_recipes_load. Those that cannot be, as "ROOT NUL NAME NUL", into buf; bytes or -errno. */
 int64_t qv_volumes_check(struct qv *vm, char *buf, size_t max);
-/* Ends this process with `status` and the line `message` when fd (a socket to the pager) is closed by its peer; NULL message: stop watching. */
-int qv_watch_pager(struct qv *vm, int fd, int status, const char *message);
 /* Calls seen(arg) whenever fd has one of the EPOLL* events, on the vCPU's thread or on another of this machine, also on both at once. (Not for Python.) */
 int qv_watch(struct qv *vm, int fd, uint32_t events, void (*seen)(void *), void *arg);
 /* For the pager: page-aligned addresses of pending faults (0: none now), and waking those who wait on a range. */

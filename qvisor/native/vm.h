@@ -95,8 +95,6 @@ struct qv {
 	} watches[QV_WATCHES];
 	unsigned nwatches;
 	int epoll_fd, wake_fd; /* streams, the signalfd and wake_fd (eventfd) */
-	char *pager_message;   /* what to say when the pager goes */
-	int pager_status;
 	pthread_mutex_t event_lock;
 	pthread_t tick_thread;
 	bool tick_started;
