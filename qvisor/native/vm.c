@@ -100,13 +100,13 @@ static void raise_files(void)
 	}
 }
 
-/* Nothing of it is there yet. */
-static int make(struct qv **out, uint64_t ram_max)
+/* Nothing of it is there yet. NULL: there is no memory. */
+static struct qv *make(uint64_t ram_max)
 {
 	/* Not from the heap: most of its table of handles is never touched, and costs nothing that way. */
 	struct qv *vm = mmap(NULL, sizeof(*vm), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (vm == MAP_FAILED)
-		return -errno;
+		return NULL;
 	vm->ram_reserved = vm->ram_limit = ram_max;
 	vm->on_stop = QV_STOP_SELF;
 	vm->kvm_fd = vm->vm_fd = vm->vcpu_fd = vm->epoll_fd = vm->wake_fd = vm->tick_fd = vm->debug_fd = -1;
@@ -115,26 +115,25 @@ static int make(struct qv **out, uint64_t ram_max)
 	vm->ram = vm->comm_area = MAP_FAILED;
 	pthread_mutex_init(&vm->event_lock, NULL);
 	pthread_mutex_init(&vm->call_lock, NULL);
-	*out = vm;
-	return 0;
+	return vm;
 }
 
 int qv_create_names(struct qv **out)
 {
-	return make(out, RAM_MAX);
+	*out = make(RAM_MAX);
+	return *out ? 0 : -ENOMEM;
 }
 
 int qv_create(int kvm_fd, uint64_t ram_max, struct qv **out)
 {
-	struct qv *vm;
 	if (ram_max < QK_SLOT_SIZE || ram_max % QK_SLOT_SIZE || ram_max > RAM_MAX)
 		return -EINVAL;
-	int r = make(&vm, ram_max);
-	if (r)
-		return r;
+	struct qv *vm = make(ram_max);
+	if (!vm)
+		return -ENOMEM;
 	vm->kvm_fd = kvm_fd;
 	raise_files();
-	r = create(vm);
+	int r = create(vm);
 	if (r) {
 		qv_destroy(vm);
 		return r;

@@ -35,10 +35,9 @@ static void assign_config(struct program *p)
 static bool is_blob(const char *blob, const struct qk_boot *b)
 {
 	uint64_t strings = 2ull + b->argc + b->envc + b->nmounts, found = 0;
-	const char *end = blob + b->blob_len;
-	for (const char *at = blob; at < end && (at = memchr(at, 0, (size_t)(end - at))); at++)
-		found++;
-	return b->blob_len && end[-1] == 0 && found == strings;
+	for (uint32_t i = 0; i < b->blob_len; i++)
+		found += !blob[i];
+	return b->blob_len && !blob[b->blob_len - 1] && found == strings;
 }
 
 /* What the guest reads about itself. */

@@ -15,10 +15,16 @@ void terminal_remember(void)
 			terminal = fd;
 }
 
+static bool same(const struct termios *a, const struct termios *b)
+{
+	return a->c_iflag == b->c_iflag && a->c_oflag == b->c_oflag && a->c_cflag == b->c_cflag && a->c_lflag == b->c_lflag &&
+	       a->c_line == b->c_line && !memcmp(a->c_cc, b->c_cc, sizeof(a->c_cc));
+}
+
 _Noreturn void leave(int status)
 {
-	struct termios now = {0};
-	if (terminal >= 0 && tcgetattr(terminal, &now) == 0 && memcmp(&now, &before, sizeof(now))) {
+	struct termios now;
+	if (terminal >= 0 && tcgetattr(terminal, &now) == 0 && !same(&now, &before)) {
 		/* Not from the background: whoever is in the foreground has set the terminal as it likes. */
 		pid_t front = tcgetpgrp(terminal);
 		if (front < 0 || front == getpgrp())
