@@ -51,6 +51,7 @@ static void assign_comm(struct program *p)
 	if (a->boot.blob_len > QK_BOOT_SIZE || a->document_len > QK_DOC_SIZE || pread(text, blob, a->boot.blob_len, 0) != (ssize_t)a->boot.blob_len ||
 	    pread(text, document, a->document_len, a->boot.blob_len) != (ssize_t)a->document_len || !is_blob(blob, &a->boot))
 		fail(FAIL_REQUEST, "the arguments of the request for this sandbox are not what it says of them");
+	close(text);
 	comm->boot = a->boot;
 	comm->boot.ram_bytes = ram_bytes;
 	comm->doc_len = a->document_len;

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 /* The working set that a first clone recorded is at most what prepare.c asked for. */
@@ -35,9 +36,14 @@ static int acquire(struct program *p, int sock)
 	return qv_create(descriptor(&p->acquired, p->host.kvm, "/dev/kvm"), p->host.ram_max, &p->vm);
 }
 
-/* Here this process gives up what it does not need from now on. So far: nothing. */
+/* Here this process gives up what it does not need from now on: a place among the host's names, privileges of what it might execute, core files, in which
+ * a guest's memory would be. (System calls and namespaces are still those of any process.) */
 static void confine(void)
 {
+	struct rlimit none = {0};
+	check(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ? -errno : 0, "give up new privileges");
+	check(setrlimit(RLIMIT_CORE, &none) ? -errno : 0, "give up core files");
+	check(chdir("/") ? -errno : 0, "leave the working directory");
 }
 
 /* Returns the guest's exit status. */

@@ -27,6 +27,7 @@ static void prepare_cold(struct program *p)
 	if (r < 0)
 		fail(FAIL_KERNEL, "the guest kernel cannot be loaded: %s; reinstall quark", strerror(-r));
 	munmap(elf, size);
+	close(fd);
 }
 
 /* The vCPU may be stuck in a fault that nobody will ever resolve, so this cannot be an ordinary end. */
@@ -55,7 +56,9 @@ static void prepare_clone(struct program *p)
 	int pager = descriptor(&p->machine, m->pager, "the pager");
 	layout_map(descriptor(&p->machine, m->layout, "the layout"), l);
 	size_t n = layout_runs(&l->runs, &runs), nws = layout_runs(&l->working_set, &ws);
-	check(qv_map_image(p->vm, l->ram_bytes, descriptor(&p->machine, m->image, "the image"), runs, n), "map the image");
+	int image = descriptor(&p->machine, m->image, "the image");
+	check(qv_map_image(p->vm, l->ram_bytes, image, runs, n), "map the image");
+	close(image);
 	timeline_mark("map the image");
 	if (!(m->flags & QM_COMPLETE))
 		prepare_faults(p, pager, runs, n);

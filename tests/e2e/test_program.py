@@ -2,10 +2,13 @@
 
 import contextlib
 import os
+import re
 import select
 import signal
 import socket
 import struct
+import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -136,6 +139,28 @@ def test_a_request_that_is_none(qvisor, change, said):
     assert failed == "failed"
     assert said in message
     assert q.end() > 0
+
+
+def test_what_it_has_of_the_host(quark):
+    """No environment, no working directory, no new privileges; of files /dev/kvm, its roots, its streams and what has no name."""
+    command = quark.command("run", "--", *LOOP)
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, cwd=quark.root.parent
+    ) as p:
+        try:
+            assert p.stdout.readline() == "on\n"
+            proc = Path("/proc", str(p.pid))
+            assert (proc / "comm").read_text() == "qvisor\n"
+            assert (proc / "environ").read_bytes() == b""
+            assert os.readlink(proc / "cwd") == "/"
+            assert "NoNewPrivs:\t1\n" in (proc / "status").read_text()
+            assert re.search(r"Max core file size +0 +0 ", (proc / "limits").read_text())
+            open_files = {os.readlink(fd) for fd in (proc / "fd").iterdir()}
+            named = {f for f in open_files if f.startswith("/") and not f.startswith("/memfd:")}
+            assert {f for f in named if not f.startswith(("/bin", "/usr"))} <= {"/", "/dev/kvm", "/dev/null"}
+            assert str(quark.root) not in (proc / "maps").read_text()
+        finally:
+            p.kill()
 
 
 def test_pause_and_resume(qvisor):
