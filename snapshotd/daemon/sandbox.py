@@ -121,7 +121,7 @@ class Sandbox:
                 if self.capture is not None:
                     await self._begin_create(self.capture, (watched[0], stdio[1]) if watched else ())
                 if not self._left:
-                    ready.start.send(self.worker.sock.fileno())
+                    self._send(ready)
         except QuarkError as e:
             self._fail(e)
         except Exception as e:  # it is this sandbox's end alone
@@ -132,6 +132,13 @@ class Sandbox:
         finally:
             for fd in (*stdio, *watched):
                 os.close(fd)
+
+    def _send(self, ready: Ready) -> None:
+        try:
+            ready.start.send(self.worker.sock.fileno())
+        except VmError:
+            self._event()  # it may have said why it ended
+            raise
 
     def _ready(self, stdio: tuple[int, ...]) -> Ready:
         """On a thread of its own."""
