@@ -17,6 +17,7 @@
 
 struct frozen {
 	struct qm_frozen head;
+	uint64_t started_ns;
 	char *state, *recipes;
 };
 
@@ -37,8 +38,8 @@ static uint64_t least(uint64_t a, uint64_t b)
 /* What has to be read before the machine goes on. -errno: it cannot be. */
 static int64_t freeze(struct qv *vm, struct frozen *f)
 {
-	uint64_t started = clock_ns();
 	const struct qk_comm *comm = qv_comm(vm);
+	f->started_ns = clock_ns();
 	f->state = fresh(qv_state_size());
 	f->recipes = fresh(RECIPES_MAX);
 	if (!f->state || !f->recipes)
@@ -56,7 +57,6 @@ static int64_t freeze(struct qv *vm, struct frozen *f)
 				     .ram_bytes = ram,
 				     .ram_used = least(used + dropped, ram),
 				     .cache_dropped = dropped,
-				     .pause_ns = clock_ns() - started,
 				     .state_bytes = qv_state_size(),
 				     .recipes_bytes = (uint64_t)r};
 	return 0;
@@ -120,8 +120,9 @@ static bool answer_handle(struct qv *vm, int sock, uint32_t index)
 }
 
 /* Until the storer has what it wants. */
-static void serve(struct qv *vm, int sock, const struct frozen *f)
+static void serve(struct qv *vm, int sock, struct frozen *f)
 {
+	f->head.pause_ns = clock_ns() - f->started_ns; /* the fork included */
 	struct pages p = {0};
 	struct qm_ask ask;
 	bool there = send_all(sock, &f->head, sizeof(f->head)) && send_all(sock, f->state, f->head.state_bytes) &&
@@ -137,7 +138,7 @@ static void serve(struct qv *vm, int sock, const struct frozen *f)
 }
 
 /* In the fork. Its parent's end is its own. */
-static _Noreturn void serve_alone(struct qv *vm, int sock, const struct frozen *f, pid_t parent)
+static _Noreturn void serve_alone(struct qv *vm, int sock, struct frozen *f, pid_t parent)
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
