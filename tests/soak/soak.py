@@ -113,7 +113,8 @@ class Soak:
 
     def sample(self) -> Sample:
         """Everything that could grow."""
-        pager, workers = self.find(b"snapshotd.pager"), self.find(b"snapshotd.zygote")
+        pager = self.find(b"snapshotd.pager")
+        workers = self.find(b"snapshotd.zygote") + self.find(b"qvisor")
         zygote = [p for p in workers if p in self.mine]
         out: Sample = {"cycles": self.done, "processes": 1 + len(pager) + len(workers)}
         memfds: dict[tuple[int, int], int] = {}
