@@ -78,7 +78,7 @@ void arch_flush_all(void)
 
 void arch_wait(u64 ns)
 {
-	comm()->vcpu.wait_ns = ns;
+	vcpu()->wait_ns = ns;
 	out32(QK_PORT_WAIT, 0);
 }
 

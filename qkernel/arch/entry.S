@@ -20,7 +20,7 @@ gdt:	.quad 0, 0
 	.quad 0, 0               /* 0x40 TSS: TR is loaded by QVisor */
 	.org 0x1000
 idt:	.skip 4096
-tss:	.skip 4096
+tss:	.skip 8192 /* one every QK_TSS_STRIDE */
 
 	.bss
 	.balign 16

@@ -40,7 +40,6 @@ noreturn void panic(const char *fmt, ...)
 	for (int i = 0, found = 0; i < 256 && found < 16 && (((u64)(sp + i) & 0x3fff) != 0 || i == 0); i++)
 		if (sp[i] >= (u64)_text_start && sp[i] < (u64)_text_end)
 			n += snprintf(text + n, 32, " %lx", sp[i]), found++;
-	comm()->exited = 1;
 	for (;;)
 		qcall(QC_PANIC, (u32)n, 0, 0, 0, 0, 0, 0);
 }

@@ -8,10 +8,19 @@
 /* How long to spin for a host thread that says it watches before falling back to an exit, in TSC ticks (about 100 us). */
 #define POLL_TICKS 300000ul
 
-static struct qk_seg *const segs = (struct qk_seg *)(QK_COMM_BASE + QK_OFF_SEGS);
 static u32 nseg;
 bool capture_requested;
 void (*qcall_before)(void);
+
+static struct qk_seg *vcpu_segs(void)
+{
+	return (struct qk_seg *)((char *)vcpu() + QK_VCPU_SEGS);
+}
+
+static struct qk_closes *vcpu_closes(void)
+{
+	return (struct qk_closes *)((char *)vcpu() + QK_VCPU_CLOSE);
+}
 
 void seg_begin(void)
 {
@@ -20,6 +29,7 @@ void seg_begin(void)
 
 int seg_add(paddr_t gpa, u64 len)
 {
+	struct qk_seg *segs = vcpu_segs();
 	if (nseg && segs[nseg - 1].gpa + segs[nseg - 1].len == gpa) {
 		segs[nseg - 1].len += len;
 		return 0;
@@ -32,16 +42,16 @@ int seg_add(paddr_t gpa, u64 len)
 
 static s64 issue(enum qk_op op, u32 data_len, u32 n, const u64 a[6])
 {
-	struct qk_comm *c = comm();
-	struct qk_call *q = &c->call;
+	struct qk_vcpu *v = vcpu();
+	struct qk_call *q = &v->call;
 	q->op = op;
 	q->data_len = data_len;
 	q->nseg = n;
 	for (int i = 0; i < 6; i++)
 		q->arg[i] = a[i];
-	c->stat_qcalls++;
+	v->stats.qcalls++;
 	__atomic_store_n(&q->state, QK_CALL_SUBMITTED, __ATOMIC_SEQ_CST);
-	if (__atomic_load_n(&c->poller_awake, __ATOMIC_SEQ_CST)) {
+	if (__atomic_load_n(&v->poller_awake, __ATOMIC_SEQ_CST)) {
 		u64 until = rdtsc() + POLL_TICKS;
 		while (rdtsc() < until) {
 			if (__atomic_load_n(&q->state, __ATOMIC_ACQUIRE) == QK_CALL_DONE)
@@ -49,7 +59,7 @@ static s64 issue(enum qk_op op, u32 data_len, u32 n, const u64 a[6])
 			cpu_relax();
 		}
 	}
-	/* QVisor takes a request once: the exit waits when the poller got there first. */
+	/* QVisor takes a request once: when the poller got there first the exit finds nothing to do, and waits for it. */
 	while (__atomic_load_n(&q->state, __ATOMIC_ACQUIRE) != QK_CALL_DONE)
 		out32(QK_PORT_CALL, op);
 	return q->ret;
@@ -58,7 +68,7 @@ static s64 issue(enum qk_op op, u32 data_len, u32 n, const u64 a[6])
 s64 qcall_aside(enum qk_op op, u64 a0, u64 a1, paddr_t gpa, u64 len)
 {
 	u64 a[6] = {a0, a1};
-	struct qk_seg kept = segs[0];
+	struct qk_seg *segs = vcpu_segs(), kept = segs[0];
 	segs[0] = (struct qk_seg){gpa, len};
 	s64 r = issue(op, 0, len ? 1 : 0, a);
 	segs[0] = kept;
@@ -77,28 +87,41 @@ s64 qcall(enum qk_op op, u32 data_len, u64 a0, u64 a1, u64 a2, u64 a3, u64 a4, u
 
 u32 qcall_data_len(void)
 {
-	return comm()->call.data_len;
+	return vcpu()->call.data_len;
 }
 
 u64 qcall_out(int i)
 {
-	return comm()->call.out[i];
+	return vcpu()->call.out[i];
 }
 
 void qcall_flush_closes(void)
 {
 	static const u64 none[6];
-	if (((struct qk_closes *)(QK_COMM_BASE + QK_OFF_CLOSE))->count)
+	if (vcpu_closes()->count)
 		issue(QC_NONE, 0, 0, none);
 }
 
 void qcall_close_later(int handle)
 {
-	struct qk_closes *c = (struct qk_closes *)(QK_COMM_BASE + QK_OFF_CLOSE);
+	struct qk_closes *c = vcpu_closes();
 	if (c->count >= QK_CLOSE_MAX)
 		qcall_flush_closes();
 	c->handle[c->count] = (u32)handle;
 	__atomic_store_n(&c->count, c->count + 1, __ATOMIC_RELEASE);
+}
+
+struct qk_stats stats_sum(void)
+{
+	struct qk_stats sum = {0};
+	for (u32 i = 0; i < comm()->nvcpus; i++) {
+		const struct qk_stats *s = &((const struct qk_vcpu *)(QK_COMM_BASE + QK_OFF_VCPU(i)))->stats;
+		sum.syscalls += s->syscalls;
+		sum.faults += s->faults;
+		sum.qcalls += s->qcalls;
+		sum.switches += s->switches;
+	}
+	return sum;
 }
 
 void events_poll(void)

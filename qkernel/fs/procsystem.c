@@ -123,7 +123,7 @@ static void stat_system(struct text *t, const struct subject *s)
 	u64 busy = busy_ns(&running, &blocked), up = boot_ns(), idle = up > busy ? up - busy : 0;
 	for (int k = 0; k < 2; k++)
 		text_add(t, "cpu%s %lu 0 0 %lu 0 0 0 0 0 0\n", k ? "0" : " ", TICKS(busy), TICKS(idle));
-	text_add(t, "intr 0\nctxt %lu\nbtime %lu\nprocesses %lu\nprocs_running %u\nprocs_blocked %u\nsoftirq 0\n", comm()->stat_switches,
+	text_add(t, "intr 0\nctxt %lu\nbtime %lu\nprocesses %lu\nprocs_running %u\nprocs_blocked %u\nsoftirq 0\n", stats_sum().switches,
 		 (real_ns() - boot_ns()) / 1000000000ul, forks_total, running, blocked);
 }
 
@@ -173,7 +173,7 @@ static void vmstat(struct text *t, const struct subject *s)
 	text_add(t, "nr_free_pages %lu\nnr_zone_inactive_anon 0\nnr_zone_active_anon %lu\nnr_mlock 0\nnr_anon_pages %lu\nnr_mapped %lu\n",
 		 frames_limit() - used, mapped, mapped, mapped);
 	text_add(t, "nr_file_pages %lu\nnr_dirty 0\nnr_writeback 0\nnr_slab_reclaimable 0\nnr_slab_unreclaimable 0\nnr_shmem 0\n", used - mapped);
-	text_add(t, "pgpgin 0\npgpgout 0\npswpin 0\npswpout 0\npgfault %lu\npgmajfault 0\noom_kill 0\n", comm()->stat_faults);
+	text_add(t, "pgpgin 0\npgpgout 0\npswpin 0\npswpout 0\npgfault %lu\npgmajfault 0\noom_kill 0\n", stats_sum().faults);
 }
 
 static void interrupts(struct text *t, const struct subject *s)

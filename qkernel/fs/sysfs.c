@@ -146,7 +146,7 @@ static void memory_stat(struct text *t, const struct subject *s)
 		 "anon %lu\nfile %lu\nkernel_stack %lu\nshmem 0\nfile_mapped 0\nfile_dirty 0\nfile_writeback 0\ninactive_anon 0\nactive_anon %lu\n",
 		 mapped * PAGE_SIZE, (used - mapped) * PAGE_SIZE, (u64)ntasks * KERNEL_STACK_BYTES, mapped * PAGE_SIZE);
 	text_add(t, "inactive_file %lu\nactive_file 0\nunevictable 0\nslab 0\npgfault %lu\npgmajfault 0\n", (used - mapped) * PAGE_SIZE,
-		 comm()->stat_faults);
+		 stats_sum().faults);
 }
 
 static void cpu_stat(struct text *t, const struct subject *s)

@@ -6,13 +6,16 @@
 #include "quark_abi.h"
 
 static inline struct qk_comm *comm(void) { return (struct qk_comm *)QK_COMM_BASE; }
-static inline char *comm_data(void) { return (char *)(QK_COMM_BASE + QK_OFF_DATA); }
+/* The block of the vCPU that this runs on. */
+static inline struct qk_vcpu *vcpu(void) { return (struct qk_vcpu *)(QK_COMM_BASE + QK_OFF_VCPU(0)); }
+static inline char *comm_data(void) { return (char *)vcpu() + QK_VCPU_DATA; }
+struct qk_stats stats_sum(void); /* of all vCPUs */
 
 /* Collects the guest-physical pieces of a transfer. Use: seg_begin; seg_add...; then qcall with segments. */
 void seg_begin(void);
 int seg_add(paddr_t gpa, u64 len); /* joins adjacent pieces; -E2BIG when full */
 
-/* Issues comm->call with the arguments; returns ret. Segments added since seg_begin go with it. `data_len` bytes of comm_data() are input. */
+/* Issues the vCPU's call with the arguments; returns ret. Segments added since seg_begin go with it. `data_len` bytes of comm_data() are input. */
 s64 qcall(enum qk_op op, u32 data_len, u64 a0, u64 a1, u64 a2, u64 a3, u64 a4, u64 a5);
 /* The same with at most one piece of memory, from within the making of another request, whose segments and input stay as they are. */
 s64 qcall_aside(enum qk_op op, u64 a0, u64 a1, paddr_t gpa, u64 len);

@@ -8,7 +8,7 @@
 #include <stdint.h>
 #endif
 
-#define QK_ABI_VERSION 2u
+#define QK_ABI_VERSION 3u
 #define QK_PAGE_SIZE 4096u
 
 /* ---- Guest-physical layout --------------------------------------------------------------------
@@ -16,7 +16,7 @@
  * The comm area is a memslot of its own, never part of a snapshot. 60 GiB keeps it below a 36-bit MAXPHYADDR. */
 #define QK_SLOT_SIZE (64ull << 20)
 #define QK_COMM_GPA (60ull << 30)
-#define QK_COMM_SIZE (1ull << 20)
+#define QK_COMM_SIZE(vcpus) QK_OFF_VCPU(vcpus)
 #define QK_RAM_MAX QK_COMM_GPA
 /* Host files that are mapped shared: a memslot of its own, made when it is first used, of chunks that each show one piece of a file (QC_MAP). */
 #define QK_WINDOW_GPA (61ull << 30)
@@ -34,6 +34,7 @@
 #define QK_KOFF_TSS 0x2000ull
 #define QK_GDT_LIMIT 0x7fu
 #define QK_IDT_LIMIT 0xfffu
+#define QK_TSS_STRIDE 0x200ull                       /* from the TSS of one vCPU to that of the next */
 #define QK_TSS_LIMIT (104u + QK_PORT_LAST / 8u + 1u) /* up to the end of the I/O bitmap, its 0xff byte included */
 
 /* ---- Guest-virtual layout (the same in both ring modes, below 1 << 47 because software KVM runs nothing natively above) */
@@ -43,10 +44,10 @@
 #define QK_COMM_BASE 0x7fe000000000ull   /* comm area */
 
 /* ---- Exits: 32-bit OUT to these ports. The value written is ignored. In ring3 mode the TSS I/O bitmap opens just these. */
-#define QK_PORT_CALL 0x500  /* comm->call holds a request; it is completed when the OUT returns */
-#define QK_PORT_WAIT 0x502  /* no task can run: return at an event or after comm->vcpu.wait_ns */
+#define QK_PORT_CALL 0x500  /* this vCPU's block holds a request; it is completed when the OUT returns */
+#define QK_PORT_WAIT 0x502  /* no task can run: return at an event or after this vCPU's wait_ns */
 #define QK_PORT_PARK 0x504  /* quiescent: every task's state is in memory. The capture point; clones start here */
-#define QK_PORT_NUDGE 0x503 /* comm->vcpu.timer_ns is well before comm->tick_ns: the host looks at it now */
+#define QK_PORT_NUDGE 0x503 /* this vCPU's timer_ns is well before its tick_ns: the host looks at it now */
 #define QK_PORT_FIRST 0x500
 #define QK_PORT_LAST 0x507
 
@@ -62,21 +63,27 @@
 
 enum qk_ring { QK_RING_AUTO = 0, QK_RING_0 = 1, QK_RING_3 = 2 };
 
-/* ---- Comm area -------------------------------------------------------------------------------- */
+/* ---- Comm area --------------------------------------------------------------------------------
+ * What all vCPUs share, then a block for each vCPU: as many as qk_comm.nvcpus says, which the host decides. There is no memory behind the last one. */
 #define QK_OFF_HEAD 0x00000u   /* struct qk_comm */
-#define QK_OFF_CLOSE 0x03000u  /* struct qk_closes */
-#define QK_OFF_SEGS 0x04000u   /* struct qk_seg[QK_SEG_MAX] */
 #define QK_OFF_EVENTS 0x08000u /* struct qk_event[QK_EVENT_MAX] */
-#define QK_OFF_DATA 0x10000u   /* names, directory entries, stat arrays, reports: QK_DATA_SIZE bytes */
 #define QK_OFF_TRACE 0x20000u  /* text ring of the kernel log */
 #define QK_OFF_DOC 0x40000u    /* the /dev/quark JSON document: QK_DOC_SIZE bytes at most */
 #define QK_OFF_BOOT 0x80000u   /* boot blob: NUL-terminated strings, QK_BOOT_SIZE bytes at most */
-#define QK_SEG_MAX 1024u
+#define QK_OFF_VCPU(i) (0x100000u + (i) * QK_VCPU_SIZE)
 #define QK_EVENT_MAX 512u
-#define QK_DATA_SIZE 0x10000u
 #define QK_TRACE_SIZE 0x20000u
 #define QK_DOC_SIZE 0x40000u
 #define QK_BOOT_SIZE 0x80000u
+
+/* The block of a vCPU: struct qk_vcpu, and what belongs to its requests. */
+#define QK_VCPUS_MAX 16u
+#define QK_VCPU_CLOSE 0x0100u /* struct qk_closes */
+#define QK_VCPU_SEGS 0x1000u  /* struct qk_seg[QK_SEG_MAX] */
+#define QK_VCPU_DATA 0x5000u  /* names, directory entries, stat arrays, reports: QK_DATA_SIZE bytes */
+#define QK_VCPU_SIZE 0x15000u
+#define QK_SEG_MAX 1024u
+#define QK_DATA_SIZE 0x10000u
 
 /* A piece of guest-physical memory; QVisor checks every one against RAM in a single place. */
 struct qk_seg {
@@ -84,8 +91,8 @@ struct qk_seg {
 	uint64_t len;
 };
 
-/* Handles that the guest is done with. QVisor closes them with the next request or when the guest waits, and sets count to 0. */
-#define QK_CLOSE_MAX 1023u
+/* Handles that the guest is done with. QVisor closes them with the next request of this vCPU or when it waits, and sets count to 0. */
+#define QK_CLOSE_MAX 959u
 struct qk_closes {
 	uint32_t count; /* guest */
 	uint32_t handle[QK_CLOSE_MAX];
@@ -105,7 +112,7 @@ struct qk_event {
 #define QK_MISSED_CAPTURE 2u
 
 /* Clock sample: at host TSC value `tsc` CLOCK_MONOTONIC and CLOCK_REALTIME of the host were these; written by QVisor at each
- * QC_CLOCK. ns = (tsc delta * mult) >> 32. */
+ * QC_CLOCK of the vCPU. ns = (tsc delta * mult) >> 32. */
 struct qk_clock {
 	uint64_t tsc;
 	uint64_t mono_ns;
@@ -126,11 +133,21 @@ struct qk_call {
 };
 enum { QK_CALL_IDLE = 0, QK_CALL_SUBMITTED = 1, QK_CALL_DONE = 2 };
 
+/* Counters that the guest keeps for each vCPU, readable by the host at any time. */
+struct qk_stats {
+	uint64_t syscalls, faults, qcalls, switches;
+};
+
+/* The head of a vCPU's block. host: written by QVisor; guest: by QKernel on that vCPU. */
 struct qk_vcpu {
-	uint64_t wait_ns;  /* guest, for WAIT: at most this long; UINT64_MAX: until an event */
-	uint64_t timer_ns; /* guest: host CLOCK_MONOTONIC time at which it wants an interrupt even while user code runs; UINT64_MAX: none */
-	uint32_t reserved;
-	uint32_t irq_ready; /* guest: its descriptor tables are in force: QK_IRQ_VECTOR may be injected */
+	struct qk_call call;
+	struct qk_clock clock; /* host */
+	uint64_t wait_ns;      /* guest, for WAIT: at most this long; UINT64_MAX: until an event */
+	uint64_t timer_ns;     /* guest: host CLOCK_MONOTONIC time at which it wants an interrupt even while user code runs; UINT64_MAX: none */
+	uint64_t tick_ns;      /* host: CLOCK_MONOTONIC time of its next look at timer_ns while user code runs; 0: it looks before user code does */
+	uint32_t irq_ready;    /* guest: its descriptor tables are in force: QK_IRQ_VECTOR may be injected */
+	uint32_t poller_awake; /* host: a thread watches call.state; spin instead of OUT to QK_PORT_CALL */
+	struct qk_stats stats; /* guest */
 };
 
 struct qk_boot {
@@ -153,36 +170,25 @@ struct qk_boot {
 
 /* The head of the comm area. host: written by QVisor; guest: written by QKernel. */
 struct qk_comm {
-	uint32_t abi_version;   /* host */
-	uint32_t ring;          /* guest: enum qk_ring in force, 0 until known */
-	uint8_t generation[16]; /* host: new at boot and for every clone */
-	uint8_t entropy[64];    /* host: fresh random bytes at boot and for every clone */
-	uint32_t doc_len;       /* host: bytes of the /dev/quark document */
-	uint32_t clone;         /* host: 0 original, 1 clone */
-	struct qk_clock clock;  /* host */
-	struct qk_boot boot;    /* host */
-	struct qk_vcpu vcpu;    /* guest */
-	uint32_t event_head;    /* host: next entry to write (free running) */
-	uint32_t event_tail;    /* guest: next entry to read (free running) */
-	uint32_t poller_awake;  /* host: a thread watches call.state; spin instead of OUT to QK_PORT_CALL */
-	uint32_t exited;        /* guest: set just before QC_EXIT / QC_PANIC */
-	uint64_t trace_pos;     /* guest: bytes ever written to the trace ring */
-	uint64_t stat_syscalls; /* guest: counters, readable by the host at any time */
-	uint64_t stat_faults;
-	uint64_t stat_qcalls;
-	uint64_t stat_switches;
-	uint64_t stat_enosys;
-	uint64_t ram_used;        /* guest: frames in use * 4096 */
-	uint64_t free_bitmap_gpa; /* guest: bit per frame of RAM, 1 = free (its content does not matter); valid at PARK */
-	uint64_t free_bitmap_len; /* guest: bytes */
-	uint64_t cache_dropped;   /* guest: bytes of cached file content given back just before the last PARK */
-	struct qk_call call;
+	uint32_t abi_version;       /* host */
+	uint32_t ring;              /* guest: enum qk_ring in force, 0 until known */
+	uint8_t generation[16];     /* host: new at boot and for every clone */
+	uint8_t entropy[64];        /* host: fresh random bytes at boot and for every clone */
+	uint32_t doc_len;           /* host: bytes of the /dev/quark document */
+	uint32_t clone;             /* host: 0 original, 1 clone */
+	struct qk_boot boot;        /* host */
+	uint32_t nvcpus;            /* host: how many vCPUs there are, 1 to QK_VCPUS_MAX */
+	uint32_t missed;            /* host ORs, guest takes: QK_MISSED_*, what a full event ring had no room for */
+	uint32_t event_head;        /* host: next entry to write (free running) */
+	uint32_t event_tail;        /* guest: next entry to read (free running) */
+	uint64_t trace_pos;         /* guest: bytes ever written to the trace ring */
+	uint64_t stat_enosys;       /* guest */
+	uint64_t ram_used;          /* guest: frames in use * 4096 */
+	uint64_t free_bitmap_gpa;   /* guest: bit per frame of RAM, 1 = free (its content does not matter); valid at PARK */
+	uint64_t free_bitmap_len;   /* guest: bytes */
+	uint64_t cache_dropped;     /* guest: bytes of cached file content given back just before the last PARK */
 	uint32_t enosys_count[512]; /* guest: calls of each unimplemented syscall number */
-	/* host ORs, guest takes: what a full event ring had no room for. */
-	uint64_t missed_signals; /* bit n-1: QK_EV_SIGNAL n, or QK_EV_WINCH */
-	uint32_t missed;         /* QK_MISSED_* */
-	uint32_t missed_reserved;
-	uint64_t tick_ns; /* host: CLOCK_MONOTONIC time of its next look at vcpu.timer_ns while user code runs; 0: it looks before user code does */
+	uint64_t missed_signals;    /* host ORs, guest takes: bit n-1: QK_EV_SIGNAL n, or QK_EV_WINCH, likewise */
 };
 
 /* ---- QCall operations. Host handles are small integers >= 0; 0, 1, 2 are the standard streams. Every call is non-blocking:
@@ -203,7 +209,7 @@ enum qk_op {
 	QC_STOPPED, /* the first program is about to stop, as after Ctrl-Z; ret 0: QVisor stops as well, if its caller can continue it, and sends SIGCONT then;
 	             * -ENOSYS: it cannot, so the program had better not */
 	QC_GROW,  /* one more slot of RAM; ret 0, out0 = gpa, out1 = bytes; -ENOMEM at the limit */
-	QC_CLOCK, /* fills comm->clock. Before the OUT the guest stores its own RDTSC in arg0 */
+	QC_CLOCK, /* fills the vCPU's clock. Before the OUT the guest stores its own RDTSC in arg0 */
 	/* files of a host root */
 	QC_LOOKUP, /* arg0 root, data name: walks it; data out = struct qk_stat[ret], one for each component that exists (walk ends after a non-directory
 	             * or at the first missing one); out0 = 0 or the errno that ended the walk early; when the last one is a symlink its target follows

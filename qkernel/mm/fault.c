@@ -227,7 +227,7 @@ int mm_fault(struct mm *mm, vaddr_t va, u32 access, int *si_code)
 		return -EFAULT;
 	va &= PAGE_MASK;
 	mm->faults++;
-	comm()->stat_faults++;
+	vcpu()->stats.faults++;
 	struct vma *v = vma_find(mm, va);
 	if (!v || v->start > va)
 		v = grow_stack(mm, v, va);

@@ -85,7 +85,6 @@ static noreturn void end_sandbox(s32 status)
 	if (comm()->boot.flags & QK_BOOT_TRACE)
 		calltrace_summary();
 	behind_end(!WIFSIGNALED(status));
-	comm()->exited = 1;
 	for (;;) {
 		seg_begin();
 		qcall(QC_EXIT, 0, code, 0, 0, 0, 0, 0);

@@ -47,7 +47,7 @@ void after_park(void)
 			}
 	}
 	hoststreams_look_again();
-	comm()->vcpu.irq_ready = 1;
+	vcpu()->irq_ready = 1;
 	frames_publish();
 	timers_run();
 	publish_due = true;

@@ -259,7 +259,7 @@ void schedule(void)
 	publish_due = true;
 	if (next == prev)
 		return;
-	comm()->stat_switches++;
+	vcpu()->stats.switches++;
 	if (prev->state == TASK_DEAD)
 		dead = prev;
 	current = next;
@@ -326,7 +326,7 @@ noreturn void sched_start(struct task *t)
 	static u8 boot_xsave[4096] __attribute__((aligned(64)));
 	boot.xsave = boot_xsave;
 	current = t;
-	comm()->vcpu.irq_ready = 1;
+	vcpu()->irq_ready = 1;
 	t->slice_start = t->switched_in_ns = mono_ns();
 	running = true;
 	mm_activate(t->mm);

@@ -34,7 +34,6 @@ static noreturn void cannot_run(const char *what, int err)
 	int n = snprintf(comm_data(), 1024, "cannot run %s: %s (errno %d)", what, text, -err);
 	seg_begin();
 	qcall(QC_LOG, (u32)MIN(n, 1023), 1, 0, 0, 0, 0, 0);
-	comm()->exited = 1;
 	for (;;)
 		qcall(QC_EXIT, 0, err == -ENOENT || err == -ENOTDIR ? 127 : 126, 0, 0, 0, 0, 0);
 }

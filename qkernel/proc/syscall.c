@@ -20,7 +20,7 @@ void syscall_dispatch(struct trapframe *tf)
 	long ret = -ENOSYS;
 	bool traced = unlikely(c->boot.flags & QK_BOOT_TRACE);
 	u64 since = traced ? calltrace_enter(nr) : 0;
-	c->stat_syscalls++;
+	vcpu()->stats.syscalls++;
 	current->out_of_memory = false;
 	if (likely(nr < ARRAY_SIZE(table) && table[nr])) {
 		ret = table[nr](tf->rdi, tf->rsi, tf->rdx, tf->r10, tf->r8, tf->r9);

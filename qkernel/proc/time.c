@@ -29,7 +29,7 @@ static u64 since_base(void)
 
 static void sample(void)
 {
-	const struct qk_clock *c = &comm()->clock;
+	const struct qk_clock *c = &vcpu()->clock;
 	seg_begin();
 	u64 before = rdtsc();
 	qcall(QC_CLOCK, 0, before, 0, 0, 0, 0, 0);
@@ -45,7 +45,7 @@ void time_init(void)
 {
 	sample();
 	base.mono = base.host_mono;
-	base.boot = comm()->clock.boot_ns;
+	base.boot = vcpu()->clock.boot_ns;
 	vdso_update();
 }
 

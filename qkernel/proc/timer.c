@@ -43,12 +43,12 @@ void timers_interrupted(void)
 /* The end of a slice can wait for the host's next look, a timer cannot: if the host sleeps past it, it has to be told. */
 void vcpu_publish(void)
 {
-	struct qk_vcpu *v = &comm()->vcpu;
+	struct qk_vcpu *v = vcpu();
 	u64 timer = timers_next(), wanted = MIN(timer, MIN(sched_slice_end(), cpu_timers_due()));
 	publish_due = false;
 	wanted = wanted == UINT64_MAX ? wanted : mono_to_host(MAX(wanted, last_interrupt + INTERRUPT_GAP_NS));
 	__atomic_store_n(&v->timer_ns, wanted, __ATOMIC_SEQ_CST);
-	if (timer != UINT64_MAX && mono_to_host(timer) + NUDGE_NS < __atomic_load_n(&comm()->tick_ns, __ATOMIC_SEQ_CST))
+	if (timer != UINT64_MAX && mono_to_host(timer) + NUDGE_NS < __atomic_load_n(&v->tick_ns, __ATOMIC_SEQ_CST))
 		out32(QK_PORT_NUDGE, 0);
 }
 

@@ -24,7 +24,7 @@ static uint64_t index_at(uint64_t va, int level)
 	return va >> (12 + 9 * level) & 511;
 }
 
-/* One PDPT for the kernel half, a PD each for direct map and kernel image, PD and page table for the comm area. */
+/* One PDPT for the kernel half, a PD each for direct map and kernel image, PD and page tables for the comm area. */
 static void build_tables(struct qv *vm)
 {
 	uint64_t pml4 = QK_GPA_PML4, pdpt = 0x2000, pd_direct = 0x3000, pd_kernel = 0x4000, pd_comm = 0x5000, pt_comm = 0x6000;
@@ -38,8 +38,9 @@ static void build_tables(struct qv *vm)
 		ENTRY(pd_direct, a >> 21) = a | TABLE | PTE_PS | PTE_NX;
 	for (uint64_t a = 0; a < KERNEL_MAX; a += 2ull << 20)
 		ENTRY(pd_kernel, a >> 21) = (QK_GPA_KERNEL + a) | TABLE | PTE_PS;
-	ENTRY(pd_comm, 0) = pt_comm | TABLE;
-	for (uint64_t a = 0; a < QK_COMM_SIZE; a += 4096)
+	for (uint64_t a = 0; a < QK_COMM_SIZE(vm->nvcpus); a += 2ull << 20)
+		ENTRY(pd_comm, a >> 21) = (pt_comm + (a >> 21) * 4096) | TABLE;
+	for (uint64_t a = 0; a < QK_COMM_SIZE(vm->nvcpus); a += 4096)
 		ENTRY(pt_comm, a >> 12) = (QK_COMM_GPA + a) | TABLE | PTE_NX;
 #undef ENTRY
 }
@@ -67,22 +68,21 @@ static int load_elf(struct qv *vm, const unsigned char *elf, size_t n, uint64_t 
 	return 0;
 }
 
-int qv_boot(struct qv *vm, const void *elf, size_t n)
+/* At the kernel's entry, with the number of the vCPU in RDI. */
+static int set_entry(const struct qv_vcpu *v, uint64_t entry)
 {
-	struct kvm_regs regs = {.rflags = 2};
+	struct kvm_regs regs = {.rflags = 2, .rip = entry, .rdi = v->index};
 	struct kvm_sregs s;
-	uint64_t entry;
-	int r = load_elf(vm, elf, n, &entry);
-	if (r)
-		return r;
-	regs.rip = entry;
-	build_tables(vm);
-	if (ioctl(vm->vcpu_fd, KVM_GET_SREGS, &s))
+	if (ioctl(v->fd, KVM_GET_SREGS, &s))
 		return -errno;
 	struct kvm_segment cs = {.limit = 0xffffffff, .selector = QK_SEL_KCS, .type = 11, .present = 1, .s = 1, .l = 1, .g = 1};
 	struct kvm_segment ss = {.limit = 0xffffffff, .selector = QK_SEL_KDS, .type = 3, .present = 1, .db = 1, .s = 1, .g = 1};
 	struct kvm_segment ds = {.limit = 0xffffffff, .selector = QK_SEL_UDS, .type = 3, .present = 1, .dpl = 3, .db = 1, .s = 1, .g = 1};
-	struct kvm_segment tr = {.base = QK_KERNEL_BASE + QK_KOFF_TSS, .limit = QK_TSS_LIMIT, .selector = QK_SEL_TSS, .type = 11, .present = 1};
+	struct kvm_segment tr = {.base = QK_KERNEL_BASE + QK_KOFF_TSS + v->index * QK_TSS_STRIDE,
+				 .limit = QK_TSS_LIMIT,
+				 .selector = QK_SEL_TSS,
+				 .type = 11,
+				 .present = 1};
 	s.cs = cs;
 	s.ss = ss;
 	s.ds = s.es = s.fs = s.gs = ds;
@@ -93,13 +93,25 @@ int qv_boot(struct qv *vm, const void *elf, size_t n)
 	s.cr3 = QK_GPA_PML4;
 	s.efer = EFER_BITS;
 	s.cr4 = CR4_BITS | CR4_OPTIONAL;
-	if (ioctl(vm->vcpu_fd, KVM_SET_SREGS, &s)) {
+	if (ioctl(v->fd, KVM_SET_SREGS, &s)) {
 		s.cr4 = CR4_BITS;
-		if (ioctl(vm->vcpu_fd, KVM_SET_SREGS, &s))
+		if (ioctl(v->fd, KVM_SET_SREGS, &s))
 			return -errno;
 	}
-	if (ioctl(vm->vcpu_fd, KVM_SET_REGS, &regs))
-		return -errno;
+	return ioctl(v->fd, KVM_SET_REGS, &regs) ? -errno : 0;
+}
+
+int qv_boot(struct qv *vm, const void *elf, size_t n)
+{
+	uint64_t entry;
+	int r = load_elf(vm, elf, n, &entry);
+	if (r)
+		return r;
+	build_tables(vm);
+	for (uint32_t i = 0; i < vm->nvcpus && !r; i++)
+		r = set_entry(&vm->vcpus[i], entry);
+	if (r)
+		return r;
 	vm->comm->boot.ram_bytes = vm->ram_bytes;
 	vm->comm->boot.ram_limit = vm->ram_limit;
 	return 0;

@@ -1,5 +1,5 @@
-/* Events for the guest: readiness of host streams, signals, ticks. While the vCPU waits, its own thread sits in epoll; while it runs, the tick
- * thread looks every few milliseconds and interrupts it when there is something to see. */
+/* Events for the guest: readiness of host streams, signals, ticks. While a vCPU waits, its own thread sits in epoll; while one runs, the
+ * tick thread looks every few milliseconds and interrupts it when there is something to see. */
 #include <errno.h>
 #include <linux/futex.h>
 #include <poll.h>
@@ -82,6 +82,27 @@ static void note_missed(struct qv *vm, int32_t handle, uint32_t events)
 		__atomic_fetch_or(&vm->comm->missed, QK_MISSED_HANDLES, __ATOMIC_SEQ_CST);
 }
 
+static bool any_waits(const struct qv *vm)
+{
+	for (uint32_t i = 0; i < vm->nvcpus; i++)
+		if (atomic_load(&vm->vcpus[i].waiting))
+			return true;
+	return false;
+}
+
+static bool is_busy(const struct qv_vcpu *v)
+{
+	return atomic_load(&v->running) && !atomic_load(&v->waiting);
+}
+
+bool events_busy(const struct qv *vm)
+{
+	for (uint32_t i = 0; i < vm->nvcpus; i++)
+		if (is_busy(&vm->vcpus[i]))
+			return true;
+	return false;
+}
+
 void events_push(struct qv *vm, int32_t handle, uint32_t events)
 {
 	pthread_mutex_lock(&vm->event_lock);
@@ -96,7 +117,7 @@ void events_push(struct qv *vm, int32_t handle, uint32_t events)
 	}
 	pthread_mutex_unlock(&vm->event_lock);
 	uint64_t one = 1;
-	if (atomic_load(&vm->waiting) && write(vm->wake_fd, &one, sizeof(one)) < 0)
+	if (any_waits(vm) && write(vm->wake_fd, &one, sizeof(one)) < 0)
 		return; /* the counter is full: it wakes anyway */
 }
 
@@ -139,20 +160,21 @@ int events_collect(struct qv *vm, int64_t timeout_ns)
 	return n;
 }
 
-void events_wait(struct qv *vm, uint64_t ns)
+void events_wait(struct qv_vcpu *v)
 {
-	uint64_t end = ns > (1ull << 62) ? UINT64_MAX : now_ns() + ns;
+	struct qv *vm = v->vm;
+	uint64_t ns = READ_ONCE(v->shared->wait_ns), end = ns > (1ull << 62) ? UINT64_MAX : now_ns() + ns;
 	pthread_mutex_lock(&vm->call_lock);
-	qfile_close_pending(vm);
+	qfile_close_pending(v);
 	pthread_mutex_unlock(&vm->call_lock);
-	atomic_store(&vm->waiting, 1);
+	atomic_store(&v->waiting, 1);
 	while (!events_undrained(vm) && !atomic_load(&vm->stop)) {
 		uint64_t now = now_ns();
 		if (now >= end)
 			break;
 		events_collect(vm, end == UINT64_MAX ? -1 : (int64_t)(end - now));
 	}
-	atomic_store(&vm->waiting, 0);
+	atomic_store(&v->waiting, 0);
 	tick_nudge(vm);
 }
 
@@ -168,16 +190,27 @@ int events_arm(struct qv *vm, int handle, uint32_t events)
 	return 0;
 }
 
-/* Publishes when the next look is due, and returns it. The guest writes timer_ns and reads tick_ns: whichever comes second sees what came first. */
-static uint64_t tick_plan(struct qv *vm)
+/* Publishes when the next look at a vCPU is due, and returns it. The guest writes timer_ns and reads tick_ns: whichever comes second sees what came
+ * first. */
+static uint64_t plan_vcpu(struct qk_vcpu *shared, uint64_t latest)
 {
-	uint64_t until = 0, latest = now_ns() + TICK_NS;
+	uint64_t until = 0;
 	for (int i = 0; i < 2; i++) {
-		uint64_t timer = __atomic_load_n(&vm->comm->vcpu.timer_ns, __ATOMIC_SEQ_CST);
+		uint64_t timer = __atomic_load_n(&shared->timer_ns, __ATOMIC_SEQ_CST);
 		until = timer < latest ? timer : latest;
-		__atomic_store_n(&vm->comm->tick_ns, until, __ATOMIC_SEQ_CST);
+		__atomic_store_n(&shared->tick_ns, until, __ATOMIC_SEQ_CST);
 	}
 	return until;
+}
+
+static uint64_t tick_plan(struct qv *vm)
+{
+	uint64_t latest = now_ns() + TICK_NS, first = latest;
+	for (uint32_t i = 0; i < vm->nvcpus; i++) {
+		uint64_t until = plan_vcpu(vm->vcpus[i].shared, latest);
+		first = is_busy(&vm->vcpus[i]) && until < first ? until : first;
+	}
+	return first;
 }
 
 /* Sleeps until then, a host event, a hurry or the end of the machine. */
@@ -191,28 +224,35 @@ static void tick_sleep(struct qv *vm, uint64_t until)
 		return; /* somebody else's read cannot be: only this thread reads it */
 }
 
-static bool tick_due(struct qv *vm)
+static bool tick_due(struct qv_vcpu *v)
 {
-	return events_undrained(vm) || READ_ONCE(vm->comm->vcpu.timer_ns) <= now_ns();
+	return is_busy(v) && (events_undrained(v->vm) || READ_ONCE(v->shared->timer_ns) <= now_ns());
+}
+
+static bool any_due(struct qv *vm)
+{
+	for (uint32_t i = 0; i < vm->nvcpus; i++)
+		if (tick_due(&vm->vcpus[i]))
+			return true;
+	return false;
 }
 
 /* User code runs. A guest that makes system calls sees events and timers by itself, without the price of an interrupt: it gets a moment for it. */
 static void tick_look(struct qv *vm)
 {
 	tick_sleep(vm, tick_plan(vm));
-	if (atomic_load(&vm->waiting))
+	if (!events_busy(vm))
 		return;
 	events_collect(vm, 0);
-	if (!tick_due(vm))
+	if (!any_due(vm))
 		return;
 	struct timespec grace = {.tv_nsec = TICK_GRACE_NS};
 	nanosleep(&grace, NULL);
-	if (atomic_load(&vm->waiting) || !tick_due(vm))
-		return;
-	atomic_store(&vm->need_irq, 1);
-	vm_kick(vm);
+	for (uint32_t i = 0; i < vm->nvcpus; i++)
+		if (tick_due(&vm->vcpus[i]))
+			vm_interrupt(&vm->vcpus[i]);
 	/* What the kernel was interrupted at is not an end of it: it looks when it returns to user code, which may be long. */
-	for (int i = 0; i < TICK_RETRY_NS / TICK_GRACE_NS && tick_due(vm) && !atomic_load(&vm->waiting); i++)
+	for (int i = 0; i < TICK_RETRY_NS / TICK_GRACE_NS && any_due(vm); i++)
 		nanosleep(&grace, NULL);
 }
 
@@ -221,10 +261,11 @@ static void *tick_main(void *arg)
 	struct qv *vm = arg;
 	prctl(PR_SET_TIMERSLACK, 1000ul);
 	while (!atomic_load(&vm->tick_quit)) {
-		if (atomic_load(&vm->waiting) || !atomic_load(&vm->running)) {
-			__atomic_store_n(&vm->comm->tick_ns, 0, __ATOMIC_SEQ_CST);
+		if (!events_busy(vm)) {
+			for (uint32_t i = 0; i < vm->nvcpus; i++)
+				__atomic_store_n(&vm->vcpus[i].shared->tick_ns, 0, __ATOMIC_SEQ_CST);
 			atomic_store(&vm->tick_idle, 1);
-			if ((atomic_load(&vm->waiting) || !atomic_load(&vm->running)) && !atomic_load(&vm->tick_quit))
+			if (!events_busy(vm) && !atomic_load(&vm->tick_quit))
 				futex(&vm->tick_idle, FUTEX_WAIT_PRIVATE, 1);
 			atomic_store(&vm->tick_idle, 0);
 			continue;

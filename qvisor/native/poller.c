@@ -17,25 +17,39 @@ static void futex(_Atomic int *word, int op, int value)
 	syscall(SYS_futex, word, op, value, NULL, NULL, 0);
 }
 
+static void say_awake(struct qv *vm, uint32_t awake)
+{
+	for (uint32_t i = 0; i < vm->nvcpus; i++)
+		__atomic_store_n(&vm->vcpus[i].shared->poller_awake, awake, __ATOMIC_SEQ_CST);
+}
+
+static bool poll_all(struct qv *vm)
+{
+	bool served = false;
+	for (uint32_t i = 0; i < vm->nvcpus; i++)
+		served |= qcall_poll(&vm->vcpus[i]);
+	return served;
+}
+
 static void *poller_main(void *arg)
 {
 	struct qv *vm = arg;
 	while (!atomic_load(&vm->poller_quit)) {
-		__atomic_store_n(&vm->comm->poller_awake, 0, __ATOMIC_SEQ_CST);
+		say_awake(vm, 0);
 		while (atomic_load(&vm->poller_sleep) && !atomic_load(&vm->poller_quit))
 			futex(&vm->poller_sleep, FUTEX_WAIT_PRIVATE, 1);
-		__atomic_store_n(&vm->comm->poller_awake, 1, __ATOMIC_SEQ_CST);
+		say_awake(vm, 1);
 		uint64_t last = now_ns();
 		while (!atomic_load(&vm->poller_quit)) {
 			bool served = false;
 			for (int i = 0; i < SPINS_PER_LOOK && !served; i++) {
-				served = qcall_poll(vm);
+				served = poll_all(vm);
 				_mm_pause();
 			}
 			uint64_t now = now_ns();
 			if (served)
 				last = now;
-			else if (now - last > IDLE_NS || atomic_load(&vm->waiting))
+			else if (now - last > IDLE_NS || !events_busy(vm))
 				break;
 		}
 		atomic_store(&vm->poller_sleep, 1);
@@ -43,12 +57,13 @@ static void *poller_main(void *arg)
 	return NULL;
 }
 
-/* On the vCPU's thread, at every request that came by an exit. */
-void poller_note_exit(struct qv *vm)
+/* On a vCPU's thread, at every request that came by an exit. */
+void poller_note_exit(struct qv_vcpu *v)
 {
+	struct qv *vm = v->vm;
 	uint64_t now = now_ns();
-	bool busy = now - vm->last_exit_ns < BUSY_NS;
-	vm->last_exit_ns = now;
+	bool busy = now - v->last_exit_ns < BUSY_NS;
+	v->last_exit_ns = now;
 	if (!busy || sysconf(_SC_NPROCESSORS_ONLN) < 2)
 		return;
 	if (!vm->poller_started) {

@@ -1,4 +1,4 @@
-/* Serves the guest's request: life cycle and memory here, files in qfile.c, streams in qstream.c. One at a time, whatever the guest submits: the
+/* Serves the guest's request: life cycle and memory here, files in qfile.c, streams in qstream.c. One at a time, whatever the guest submits: a
  * vCPU's thread and the poller take it under call_lock. It is copied first, so that what was checked is what is used. */
 #include <errno.h>
 #include <stdio.h>
@@ -9,13 +9,13 @@
 
 #include "vm.h"
 
-static void ended(struct qv *vm, int reason, const struct qk_call *call)
+static void ended(struct qv *vm, int reason, const struct qv_call *call)
 {
 	vm->exit.reason = reason;
 	vm->exit.status = (int)(call->arg[0] & 0xff);
 	if (reason == QV_PANIC) {
 		size_t n = call->data_len < sizeof(vm->exit.text) - 1 ? call->data_len : sizeof(vm->exit.text) - 1;
-		memcpy(vm->exit.text, call_data(vm), n);
+		memcpy(vm->exit.text, call->data, n);
 		vm->exit.text[n] = 0;
 	}
 }
@@ -27,9 +27,10 @@ static uint64_t clock_value(clockid_t id)
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-static int64_t sample_clock(struct qv *vm)
+static int64_t sample_clock(struct qv_vcpu *v)
 {
-	struct qk_clock *c = &vm->comm->clock;
+	const struct qv *vm = v->vm;
+	struct qk_clock *c = &v->shared->clock;
 	if (!vm->tsc_mult)
 		return -ENOTSUP;
 	c->mult = vm->tsc_mult;
@@ -40,9 +41,9 @@ static int64_t sample_clock(struct qv *vm)
 	return 0;
 }
 
-static int64_t write_log(struct qv *vm, const struct qk_call *call)
+static int64_t write_log(struct qv *vm, const struct qv_call *call)
 {
-	const char *text = call_data(vm);
+	const char *text = call->data;
 	int fd = call->arg[0] == QK_LOG_ERROR || call->arg[0] == QK_LOG_OOM ? vm->handles[2].fd : vm->debug_fd;
 	if (call->arg[0] == QK_LOG_OOM) {
 		size_t len = call->data_len < sizeof(vm->end_reason) - 1 ? call->data_len : sizeof(vm->end_reason) - 1;
@@ -58,8 +59,9 @@ static int64_t write_log(struct qv *vm, const struct qk_call *call)
 	return n < 0 ? -errno : 0;
 }
 
-static int64_t serve(struct qv *vm, struct qk_call *call)
+static int64_t serve(struct qv_vcpu *v, struct qv_call *call)
 {
+	struct qv *vm = v->vm;
 	switch (call->op) {
 	case QC_LOG:
 		return write_log(vm, call);
@@ -72,7 +74,7 @@ static int64_t serve(struct qv *vm, struct qk_call *call)
 		call->out[1] = QK_SLOT_SIZE;
 		return vm_add_slot(vm);
 	case QC_CLOCK:
-		return sample_clock(vm);
+		return sample_clock(v);
 	case QC_READ:
 	case QC_WRITE:
 	case QC_POLL:
@@ -88,13 +90,17 @@ static int64_t serve(struct qv *vm, struct qk_call *call)
 }
 
 /* Takes the submitted request, if there is one: a private copy, each field read once, so that what was checked is what is used. */
-static bool take(struct qv *vm, struct qk_call *call)
+static bool take(struct qv_vcpu *v, struct qv_call *call)
 {
-	const struct qk_call *shared = &vm->comm->call;
+	const struct qk_call *shared = &v->shared->call;
 	uint32_t expected = QK_CALL_SUBMITTED;
-	if (!__atomic_compare_exchange_n(&vm->comm->call.state, &expected, QK_CALL_IDLE, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+	if (!__atomic_compare_exchange_n(&v->shared->call.state, &expected, QK_CALL_IDLE, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
 		return false;
-	*call = (struct qk_call){.op = READ_ONCE(shared->op), .nseg = READ_ONCE(shared->nseg), .data_len = READ_ONCE(shared->data_len)};
+	*call = (struct qv_call){.op = READ_ONCE(shared->op),
+				 .nseg = READ_ONCE(shared->nseg),
+				 .data_len = READ_ONCE(shared->data_len),
+				 .data = v->block + QK_VCPU_DATA,
+				 .segs = (const struct qk_seg *)(v->block + QK_VCPU_SEGS)};
 	for (size_t i = 0; i < sizeof(call->arg) / sizeof(*call->arg); i++)
 		call->arg[i] = READ_ONCE(shared->arg[i]);
 	if (call->data_len > QK_DATA_SIZE)
@@ -102,11 +108,11 @@ static bool take(struct qv *vm, struct qk_call *call)
 	return true;
 }
 
-static void answer(struct qv *vm, struct qk_call *call)
+static void answer(struct qv_vcpu *v, struct qv_call *call)
 {
-	struct qk_call *shared = &vm->comm->call;
-	qfile_close_pending(vm);
-	call->ret = serve(vm, call);
+	struct qk_call *shared = &v->shared->call;
+	qfile_close_pending(v);
+	call->ret = serve(v, call);
 	memcpy(shared->out, call->out, sizeof(call->out));
 	shared->data_len = call->data_len;
 	shared->ret = call->ret;
@@ -118,45 +124,48 @@ static bool ends_guest(uint32_t op)
 	return op == QC_EXIT || op == QC_PANIC;
 }
 
-int qcall_serve(struct qv *vm)
+int qcall_serve(struct qv_vcpu *v)
 {
-	struct qk_call call;
+	struct qv *vm = v->vm;
+	struct qv_call call;
 	int end = 0;
 	pthread_mutex_lock(&vm->call_lock); /* when the poller has it, the exit waits for its answer */
-	if (take(vm, &call)) {
+	if (take(v, &call)) {
 		if (ends_guest(call.op)) {
 			ended(vm, call.op == QC_EXIT ? QV_EXITED : QV_PANIC, &call);
 			end = 1;
 		} else {
-			poller_note_exit(vm);
-			answer(vm, &call);
+			poller_note_exit(v);
+			answer(v, &call);
 		}
 	}
 	pthread_mutex_unlock(&vm->call_lock);
 	return end;
 }
 
-bool qcall_poll(struct qv *vm)
+bool qcall_poll(struct qv_vcpu *v)
 {
-	struct qk_call call;
+	struct qv *vm = v->vm;
+	struct qk_call *shared = &v->shared->call;
+	struct qv_call call;
 	bool served = false;
-	if (__atomic_load_n(&vm->comm->call.state, __ATOMIC_ACQUIRE) != QK_CALL_SUBMITTED || ends_guest(READ_ONCE(vm->comm->call.op)) ||
+	if (__atomic_load_n(&shared->state, __ATOMIC_ACQUIRE) != QK_CALL_SUBMITTED || ends_guest(READ_ONCE(shared->op)) ||
 	    pthread_mutex_trylock(&vm->call_lock))
 		return false;
-	if (vm->serving && take(vm, &call)) {
+	if (v->serving && take(v, &call)) {
 		served = !ends_guest(call.op);
 		if (served)
-			answer(vm, &call);
+			answer(v, &call);
 		else /* rewritten meanwhile: leave it to the vCPU's thread */
-			__atomic_store_n(&vm->comm->call.state, QK_CALL_SUBMITTED, __ATOMIC_RELEASE);
+			__atomic_store_n(&shared->state, QK_CALL_SUBMITTED, __ATOMIC_RELEASE);
 	}
 	pthread_mutex_unlock(&vm->call_lock);
 	return served;
 }
 
-void qcall_allow(struct qv *vm, bool allow)
+void qcall_allow(struct qv_vcpu *v, bool allow)
 {
-	pthread_mutex_lock(&vm->call_lock);
-	vm->serving = allow;
-	pthread_mutex_unlock(&vm->call_lock);
+	pthread_mutex_lock(&v->vm->call_lock);
+	v->serving = allow;
+	pthread_mutex_unlock(&v->vm->call_lock);
 }

@@ -10,7 +10,7 @@
 #include "vm.h"
 
 /* By descriptor, which may be of O_PATH: no name can be exchanged for a link meanwhile. */
-static int64_t change_attributes(int fd, const struct qk_call *call, bool truncate)
+static int64_t change_attributes(int fd, const struct qv_call *call, bool truncate)
 {
 	uint64_t mask = call->arg[1];
 	struct timespec t[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_nsec = UTIME_OMIT}};
@@ -38,7 +38,7 @@ static int64_t change_attributes(int fd, const struct qk_call *call, bool trunca
 	return 0;
 }
 
-static int64_t change_attributes_at(struct qv *vm, int dir, const char *last, const struct qk_call *call)
+static int64_t change_attributes_at(struct qv *vm, int dir, const char *last, const struct qv_call *call)
 {
 	bool size = call->arg[1] & QK_ATTR_SIZE;
 	int fd = size ? qhandle_open(vm, dir, last, false, O_WRONLY) : walk_open(vm, dir, last, O_PATH, 0);
@@ -49,7 +49,7 @@ static int64_t change_attributes_at(struct qv *vm, int dir, const char *last, co
 	return r;
 }
 
-static int64_t change_attributes_of(struct qv *vm, const struct qk_call *call)
+static int64_t change_attributes_of(struct qv *vm, const struct qv_call *call)
 {
 	int fd = qfile_of(vm, call->arg[0], false);
 	if (fd < 0)
@@ -100,7 +100,7 @@ static int64_t change_make_node(int dir, const char *last, uint64_t mode)
 	return mknodat(dir, last, (mode_t)(mode & (S_IFMT | MODE_BITS)), 0) ? -errno : 0;
 }
 
-static int64_t change_give_name(struct qv *vm, int dir, const char *last, const struct qk_call *call)
+static int64_t change_give_name(struct qv *vm, int dir, const char *last, const struct qv_call *call)
 {
 	char link[32];
 	int fd = qfile_of(vm, call->arg[1], false);
@@ -112,7 +112,7 @@ static int64_t change_give_name(struct qv *vm, int dir, const char *last, const 
 	return linkat(AT_FDCWD, link, dir, last, AT_SYMLINK_FOLLOW) ? -errno : 0;
 }
 
-int64_t qchange_call(struct qv *vm, struct qk_call *call)
+int64_t qchange_call(struct qv *vm, struct qv_call *call)
 {
 	char name[NAME_LIMIT], other[NAME_LIMIT];
 	const char *last;
@@ -121,9 +121,9 @@ int64_t qchange_call(struct qv *vm, struct qk_call *call)
 		return change_attributes_of(vm, call);
 	}
 	bool two = call->op == QC_RENAME || call->op == QC_LINK || call->op == QC_SYMLINK;
-	int root = qfile_root(vm, call->arg[0], true), r = qfile_name(vm, call, 0, name);
+	int root = qfile_root(vm, call->arg[0], true), r = qfile_name(call, 0, name);
 	if (!r && two)
-		r = qfile_name(vm, call, 1, other);
+		r = qfile_name(call, 1, other);
 	call->data_len = 0;
 	if (root < 0 || r)
 		return root < 0 ? root : r;

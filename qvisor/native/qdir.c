@@ -48,9 +48,9 @@ struct dirent_header { /* struct linux_dirent64 */
 	char name[];
 } __attribute__((packed));
 
-static int64_t list_from(struct qv *vm, struct qk_call *call, int dir)
+static int64_t list_from(struct qv *vm, struct qv_call *call, int dir)
 {
-	char chunk[16384], *out = call_data(vm);
+	char chunk[16384], *out = call->data;
 	size_t used = 0;
 	int64_t r = 0;
 	bool full = false;
@@ -79,16 +79,16 @@ static int64_t list_from(struct qv *vm, struct qk_call *call, int dir)
 	return (int64_t)used;
 }
 
-static int64_t list_nothing(struct qv *vm, struct qk_call *call, int dir)
+static int64_t list_nothing(struct qv *vm, struct qv_call *call, int dir)
 {
 	call->out[0] = 1;
-	return call->arg[1] ? 0 : list_one(vm, dir, "", 0, call_data(vm), QK_DATA_SIZE);
+	return call->arg[1] ? 0 : list_one(vm, dir, "", 0, call->data, QK_DATA_SIZE);
 }
 
-int64_t qdir_list(struct qv *vm, struct qk_call *call)
+int64_t qdir_list(struct qv *vm, struct qv_call *call)
 {
 	char name[NAME_LIMIT];
-	int root = qfile_root(vm, call->arg[0], false), r = qfile_name(vm, call, 0, name);
+	int root = qfile_root(vm, call->arg[0], false), r = qfile_name(call, 0, name);
 	call->data_len = 0;
 	if (root < 0 || r)
 		return root < 0 ? root : r;

@@ -55,9 +55,9 @@ void qfile_stat(struct qv *vm, struct qk_stat *q, const struct stat *s)
 }
 
 /* Copies the index-th NUL-terminated name of the data area out of the guest's reach. */
-int qfile_name(struct qv *vm, const struct qk_call *call, int index, char name[NAME_LIMIT])
+int qfile_name(const struct qv_call *call, int index, char name[NAME_LIMIT])
 {
-	const char *p = call_data(vm), *end = p + call->data_len;
+	const char *p = call->data, *end = p + call->data_len;
 	for (; index; index--) {
 		p = memchr(p, 0, (size_t)(end - p));
 		if (!p)
@@ -72,7 +72,7 @@ int qfile_name(struct qv *vm, const struct qk_call *call, int index, char name[N
 	return strnlen(name, n) == n ? 0 : -EINVAL;
 }
 
-static int64_t open_stored(struct qv *vm, struct qk_call *call, const struct qv_file *f, const char *name)
+static int64_t open_stored(struct qv *vm, struct qv_call *call, const struct qv_file *f, const char *name)
 {
 	struct qv_handle h = {.kind = QV_H_FILE, .flags = O_RDONLY, .stored = f};
 	if (call->arg[1] & O_DIRECTORY)
@@ -82,18 +82,18 @@ static int64_t open_stored(struct qv *vm, struct qk_call *call, const struct qv_
 		return -errno;
 	h.name = strdup(name);
 	depends_stored_stat(f, &h.identity);
-	memcpy(call_data(vm), &h.identity, sizeof(h.identity));
+	memcpy(call->data, &h.identity, sizeof(h.identity));
 	call->data_len = sizeof(h.identity);
 	return qfile_new(vm, h);
 }
 
-static int64_t open_file(struct qv *vm, struct qk_call *call)
+static int64_t open_file(struct qv *vm, struct qv_call *call)
 {
 	char name[NAME_LIMIT];
 	struct stat st;
 	int flags = (int)call->arg[1] & (O_ACCMODE | O_CREAT | O_EXCL | O_TRUNC | O_DIRECTORY | O_APPEND);
 	bool write = (flags & O_ACCMODE) != O_RDONLY || (flags & (O_CREAT | O_TRUNC));
-	int root = qfile_root(vm, call->arg[0], write), r = qfile_name(vm, call, 0, name);
+	int root = qfile_root(vm, call->arg[0], write), r = qfile_name(call, 0, name);
 	call->data_len = 0;
 	if (root < 0 || r)
 		return root < 0 ? root : r;
@@ -124,7 +124,7 @@ static int64_t open_file(struct qv *vm, struct qk_call *call)
 			      .flags = flags & ~(O_CREAT | O_EXCL | O_TRUNC),
 			      .name = strdup(name)};
 	qfile_stat(vm, &h.identity, &st);
-	memcpy(call_data(vm), &h.identity, sizeof(h.identity));
+	memcpy(call->data, &h.identity, sizeof(h.identity));
 	call->data_len = sizeof(h.identity);
 	if (call->nseg && S_ISREG(st.st_mode)) {
 		struct iovec iov[QK_SEG_MAX];
@@ -135,11 +135,11 @@ static int64_t open_file(struct qv *vm, struct qk_call *call)
 	return qfile_new(vm, h);
 }
 
-static int64_t open_nameless(struct qv *vm, struct qk_call *call)
+static int64_t open_nameless(struct qv *vm, struct qv_call *call)
 {
 	char name[NAME_LIMIT];
 	struct stat st;
-	int root = qfile_root(vm, call->arg[0], true), r = qfile_name(vm, call, 0, name);
+	int root = qfile_root(vm, call->arg[0], true), r = qfile_name(call, 0, name);
 	call->data_len = 0;
 	if (root < 0 || r)
 		return root < 0 ? root : r;
@@ -157,13 +157,13 @@ static int64_t open_nameless(struct qv *vm, struct qk_call *call)
 	}
 	struct qv_handle h = {.fd = fd, .kind = QV_H_FILE, .writable = true, .root = (uint32_t)call->arg[0], .flags = O_RDWR, .name = strdup("")};
 	qfile_stat(vm, &h.identity, &st);
-	memcpy(call_data(vm), &h.identity, sizeof(h.identity));
+	memcpy(call->data, &h.identity, sizeof(h.identity));
 	call->data_len = sizeof(h.identity);
 	return qfile_new(vm, h);
 }
 
 /* What a guest needs to notice that others change the file, too. */
-static void tell_stat(struct qk_call *call, const struct qk_stat *q)
+static void tell_stat(struct qv_call *call, const struct qk_stat *q)
 {
 	call->out[0] = q->size;
 	call->out[1] = (uint64_t)q->mtime_ns;
@@ -171,7 +171,7 @@ static void tell_stat(struct qk_call *call, const struct qk_stat *q)
 	call->out[3] = q->blocks;
 }
 
-static void tell(struct qv *vm, struct qk_call *call, int fd)
+static void tell(struct qv *vm, struct qv_call *call, int fd)
 {
 	struct stat st;
 	struct qk_stat q;
@@ -181,7 +181,7 @@ static void tell(struct qv *vm, struct qk_call *call, int fd)
 	tell_stat(call, &q);
 }
 
-static int64_t transfer(struct qv *vm, struct qk_call *call, int fd)
+static int64_t transfer(struct qv *vm, struct qv_call *call, int fd)
 {
 	struct iovec iov[QK_SEG_MAX];
 	int n = segs_to_iov(vm, call, iov);
@@ -197,7 +197,7 @@ static int64_t transfer(struct qv *vm, struct qk_call *call, int fd)
 }
 
 /* Reads of a file whose content comes from the store: a part of a file that all clones share. */
-static int64_t read_stored(struct qv *vm, struct qk_call *call, int fd, const struct qv_file *f)
+static int64_t read_stored(struct qv *vm, struct qv_call *call, int fd, const struct qv_file *f)
 {
 	struct iovec iov[QK_SEG_MAX];
 	int n = segs_to_iov(vm, call, iov), used = 0;
@@ -215,13 +215,13 @@ static int64_t read_stored(struct qv *vm, struct qk_call *call, int fd, const st
 	return r < 0 ? -errno : r;
 }
 
-static int64_t read_directory(struct qv *vm, struct qk_call *call, int fd)
+static int64_t read_directory(struct qv_call *call, int fd)
 {
 	if (fcntl(fd, F_GETFL) & O_PATH)
 		return 0; /* hidden: shown empty */
 	if (lseek(fd, (off_t)call->arg[1], SEEK_SET) < 0)
 		return -errno;
-	long n = syscall(SYS_getdents64, fd, call_data(vm), QK_DATA_SIZE);
+	long n = syscall(SYS_getdents64, fd, call->data, QK_DATA_SIZE);
 	if (n < 0)
 		return -errno;
 	call->data_len = (uint32_t)n;
@@ -229,11 +229,11 @@ static int64_t read_directory(struct qv *vm, struct qk_call *call, int fd)
 	return n;
 }
 
-static int64_t stat_filesystem(struct qv *vm, struct qk_call *call)
+static int64_t stat_filesystem(struct qv *vm, struct qv_call *call)
 {
 	char name[NAME_LIMIT];
 	struct statfs s;
-	int root = qfile_root(vm, call->arg[0], false), r = qfile_name(vm, call, 0, name);
+	int root = qfile_root(vm, call->arg[0], false), r = qfile_name(call, 0, name);
 	call->data_len = 0;
 	if (root < 0 || r)
 		return root < 0 ? root : r;
@@ -243,13 +243,13 @@ static int64_t stat_filesystem(struct qv *vm, struct qk_call *call)
 	r = fstatfs(fd, &s) ? -errno : 0;
 	close(fd);
 	if (!r) {
-		memcpy(call_data(vm), &s, sizeof(s));
+		memcpy(call->data, &s, sizeof(s));
 		call->data_len = sizeof(s);
 	}
 	return r;
 }
 
-static int64_t on_handle(struct qv *vm, struct qk_call *call)
+static int64_t on_handle(struct qv *vm, struct qv_call *call)
 {
 	struct stat st;
 	uint32_t op = call->op;
@@ -266,7 +266,7 @@ static int64_t on_handle(struct qv *vm, struct qk_call *call)
 			return -EROFS;
 		struct qk_stat known;
 		depends_stored_stat(f, &known);
-		memcpy(call_data(vm), &known, sizeof(known));
+		memcpy(call->data, &known, sizeof(known));
 		call->data_len = sizeof(known);
 		return 0;
 	}
@@ -281,11 +281,11 @@ static int64_t on_handle(struct qv *vm, struct qk_call *call)
 	case QC_PWRITE:
 		return transfer(vm, call, fd);
 	case QC_READDIR:
-		return read_directory(vm, call, fd);
+		return read_directory(call, fd);
 	case QC_FSTAT:
 		if (fstat(fd, &st))
 			return -errno;
-		qfile_stat(vm, (struct qk_stat *)call_data(vm), &st);
+		qfile_stat(vm, (struct qk_stat *)call->data, &st);
 		call->data_len = sizeof(struct qk_stat);
 		return 0;
 	case QC_FTRUNCATE:
@@ -304,7 +304,7 @@ static int64_t on_handle(struct qv *vm, struct qk_call *call)
 	}
 }
 
-int64_t qfile_call(struct qv *vm, struct qk_call *call)
+int64_t qfile_call(struct qv *vm, struct qv_call *call)
 {
 	switch (call->op) {
 	case QC_LOOKUP:

@@ -155,14 +155,14 @@ int64_t qhandle_close(struct qv *vm, uint64_t handle)
 	return 0;
 }
 
-void qfile_close_pending(struct qv *vm)
+void qfile_close_pending(struct qv_vcpu *v)
 {
-	struct qk_closes *c = (struct qk_closes *)(vm->comm_area + QK_OFF_CLOSE);
+	struct qk_closes *c = (struct qk_closes *)(v->block + QK_VCPU_CLOSE);
 	uint32_t n = __atomic_load_n(&c->count, __ATOMIC_ACQUIRE);
 	if (!n)
 		return;
 	for (uint32_t i = 0; i < n && i < QK_CLOSE_MAX; i++)
-		qhandle_close(vm, __atomic_load_n(&c->handle[i], __ATOMIC_RELAXED));
+		qhandle_close(v->vm, __atomic_load_n(&c->handle[i], __ATOMIC_RELAXED));
 	__atomic_store_n(&c->count, 0, __ATOMIC_RELEASE);
 }
 

@@ -10,7 +10,7 @@
 
 #include "vm.h"
 
-int64_t qlock_reopen(struct qv *vm, struct qk_call *call)
+int64_t qlock_reopen(struct qv *vm, struct qv_call *call)
 {
 	char link[32];
 	int fd = qfile_of(vm, call->arg[0], false);
@@ -33,7 +33,7 @@ int64_t qlock_reopen(struct qv *vm, struct qk_call *call)
 	return qfile_new(vm, h);
 }
 
-int64_t qlock_lock(struct qv *vm, struct qk_call *call)
+int64_t qlock_lock(struct qv *vm, struct qv_call *call)
 {
 	int fd = qfile_of(vm, call->arg[0], false);
 	short type = (short)(call->arg[1] & 0xff);

@@ -14,9 +14,9 @@ bool qlookup_stored(const struct qv *vm, uint64_t root, const char *name, const 
 }
 
 /* The way to a file from the store: directories that the host lacks are there for it. */
-static int64_t lookup_stored(struct qv *vm, struct qk_call *call, const struct qv_file *f, char *name)
+static int64_t lookup_stored(struct qv *vm, struct qv_call *call, const struct qv_file *f, char *name)
 {
-	struct qk_stat *out = (struct qk_stat *)call_data(vm);
+	struct qk_stat *out = (struct qk_stat *)call->data;
 	int64_t count = 0;
 	for (char *slash = strchr(name, '/'); slash; slash = strchr(slash + 1, '/')) {
 		struct stat st = {.st_mode = S_IFDIR | 0755, .st_nlink = 2};
@@ -38,12 +38,12 @@ static int64_t lookup_stored(struct qv *vm, struct qk_call *call, const struct q
 	return count;
 }
 
-int64_t qlookup_call(struct qv *vm, struct qk_call *call)
+int64_t qlookup_call(struct qv *vm, struct qv_call *call)
 {
 	char name[NAME_LIMIT];
-	struct qk_stat *out = (struct qk_stat *)call_data(vm);
+	struct qk_stat *out = (struct qk_stat *)call->data;
 	struct stat st;
-	int root = qfile_root(vm, call->arg[0], false), r = qfile_name(vm, call, 0, name);
+	int root = qfile_root(vm, call->arg[0], false), r = qfile_name(call, 0, name);
 	int64_t count = 0;
 	call->data_len = 0;
 	if (root < 0 || r)

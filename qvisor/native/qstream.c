@@ -95,7 +95,7 @@ static int64_t stream_flags(int fd)
 	return flags < 0 ? -errno : flags & O_PATH ? -EBADF : flags; /* O_PATH: in the place of one that the caller closed */
 }
 
-static int64_t stream_seek(int fd, const struct qk_call *call)
+static int64_t stream_seek(int fd, const struct qv_call *call)
 {
 	off_t at = lseek(fd, (off_t)call->arg[1], (int)call->arg[2]);
 	return at < 0 ? -errno : at;
@@ -138,7 +138,7 @@ static int64_t stream_ioctl(int fd, uint64_t request, uint64_t arg, void *data, 
 	return ioctl(fd, request, data) ? -errno : 0;
 }
 
-int64_t qstream_call(struct qv *vm, struct qk_call *call)
+int64_t qstream_call(struct qv *vm, struct qv_call *call)
 {
 	struct iovec iov[QK_SEG_MAX];
 	struct qv_handle *h = stream(vm, call->arg[0]);
@@ -166,6 +166,6 @@ int64_t qstream_call(struct qv *vm, struct qk_call *call)
 		return stream_seek(h->fd, call);
 	default:
 		call->data_len = len;
-		return stream_ioctl(h->fd, call->arg[1], call->arg[2], call_data(vm), &call->data_len);
+		return stream_ioctl(h->fd, call->arg[1], call->arg[2], call->data, &call->data_len);
 	}
 }

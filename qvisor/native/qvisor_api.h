@@ -8,7 +8,7 @@
 
 #include "quark_abi.h"
 
-struct qv; /* one virtual machine with one vCPU */
+struct qv; /* one virtual machine. One vCPU so far: the structures are made for several (QK_VCPUS_MAX) */
 
 struct qv_config {
 	uint64_t ram_limit; /* bytes, a multiple of QK_SLOT_SIZE, at most what the machine was created for */
@@ -39,6 +39,7 @@ int qv_check_root(int fd, uint64_t hidden_dev, uint64_t hidden_ino);
 /* Loads the kernel ELF and sets the vCPU to its entry point. -ENOEXEC: not such an ELF. */
 int qv_boot(struct qv *vm, const void *elf, size_t n);
 struct qk_comm *qv_comm(struct qv *vm);
+struct qk_stats qv_stats(const struct qv *vm); /* of all vCPUs */
 char *qv_comm_area(struct qv *vm, uint32_t offset);
 /* Who is told when the first program stops (QC_STOPPED): an eventfd; QV_STOP_SELF, as it is at first: this process stops, for its shell to continue;
  * QV_STOP_NEVER: nobody could continue it, so it does not stop. */

@@ -46,7 +46,7 @@ static ssize_t user_names(char *names, ssize_t n)
 	return kept;
 }
 
-int64_t qxattr_call(struct qv *vm, struct qk_call *call)
+int64_t qxattr_call(struct qv *vm, struct qv_call *call)
 {
 	char name[NAME_LIMIT], attribute[NAME_LIMIT] = "", link[32];
 	bool changes = call->op == QC_SETXATTR || call->op == QC_REMOVEXATTR;
@@ -55,9 +55,9 @@ int64_t qxattr_call(struct qv *vm, struct qk_call *call)
 	if (by_handle && open < 0)
 		return open;
 	uint64_t number = by_handle ? vm->handles[call->arg[0]].root : call->arg[0];
-	int root = qfile_root(vm, number, changes), r = qfile_name(vm, call, 0, name);
+	int root = qfile_root(vm, number, changes), r = qfile_name(call, 0, name);
 	if (!r && call->op != QC_LISTXATTR)
-		r = qfile_name(vm, call, 1, attribute);
+		r = qfile_name(call, 1, attribute);
 	if (root < 0 || r)
 		return root < 0 ? root : r;
 	if (call->op != QC_LISTXATTR && strncmp(attribute, USER_PREFIX, strlen(USER_PREFIX)) != 0)
@@ -67,7 +67,7 @@ int64_t qxattr_call(struct qv *vm, struct qk_call *call)
 	if (!buf)
 		return -ENOMEM;
 	size_t n = call->op == QC_SETXATTR && call->data_len >= head ? call->data_len - head : 0;
-	memcpy(buf, call_data(vm) + (n ? head : 0), n);
+	memcpy(buf, call->data + (n ? head : 0), n);
 	call->data_len = 0;
 	int fd = xattr_file(vm, number, root, open, name, link);
 	ssize_t done = fd < 0 ? fd : 0;
@@ -92,7 +92,7 @@ int64_t qxattr_call(struct qv *vm, struct qk_call *call)
 	if (done > 0) {
 		if (call->op == QC_LISTXATTR)
 			done = user_names(buf, done);
-		memcpy(call_data(vm), buf, (size_t)done);
+		memcpy(call->data, buf, (size_t)done);
 		call->data_len = (uint32_t)done;
 	}
 	free(buf);

@@ -20,116 +20,122 @@ static void install_kick(void)
 	sigaction(KICK_SIGNAL, &sa, NULL);
 }
 
-void vm_kick(struct qv *vm)
+void vm_kick(struct qv_vcpu *v)
 {
-	if (!atomic_load(&vm->running))
+	if (!atomic_load(&v->running))
 		return;
 	/* The flag ends the next KVM_RUN if the signal comes before it (api.rst, immediate_exit). */
-	__atomic_store_n(&vm->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
-	pthread_kill(vm->vcpu_thread, KICK_SIGNAL);
+	__atomic_store_n(&v->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+	pthread_kill(v->thread, KICK_SIGNAL);
+}
+
+void vm_interrupt(struct qv_vcpu *v)
+{
+	atomic_store(&v->need_irq, 1);
+	vm_kick(v);
 }
 
 /* Lets KVM finish the port access that caused the exit, so that registers can be read and the guest resumed elsewhere. */
-static int complete_io(struct qv *vm)
+static int complete_io(struct qv_vcpu *v)
 {
-	vm->run->immediate_exit = 1;
-	int r = ioctl(vm->vcpu_fd, KVM_RUN, 0);
-	vm->run->immediate_exit = 0;
+	v->run->immediate_exit = 1;
+	int r = ioctl(v->fd, KVM_RUN, 0);
+	v->run->immediate_exit = 0;
 	return r && errno != EINTR ? -errno : 0;
 }
 
-static void describe(struct qv *vm, const char *what)
+static void describe(struct qv_vcpu *v, const char *what)
 {
 	struct kvm_regs r = {0};
 	struct kvm_sregs s = {0};
-	ioctl(vm->vcpu_fd, KVM_GET_REGS, &r);
-	ioctl(vm->vcpu_fd, KVM_GET_SREGS, &s);
-	struct kvm_run *run = vm->run;
-	snprintf(vm->exit.text, sizeof(vm->exit.text),
+	ioctl(v->fd, KVM_GET_REGS, &r);
+	ioctl(v->fd, KVM_GET_SREGS, &s);
+	struct kvm_run *run = v->run;
+	snprintf(v->vm->exit.text, sizeof(v->vm->exit.text),
 		 "%s (exit %u, sub-error %u) rip %llx cs %x rsp %llx rflags %llx cr2 %llx cr3 %llx rax %llx rcx %llx rdx %llx", what,
 		 run->exit_reason, run->exit_reason == KVM_EXIT_INTERNAL_ERROR ? run->internal.suberror : 0, r.rip, s.cs.selector, r.rsp, r.rflags,
 		 s.cr2, s.cr3, r.rax, r.rcx, r.rdx);
-	vm->exit.reason = QV_VM_ERROR;
+	v->vm->exit.reason = QV_VM_ERROR;
 }
 
-static void inject(struct qv *vm)
+static void inject(struct qv_vcpu *v)
 {
 	/* Before its descriptor tables are in force an interrupt would be the guest's end; it looks at the event ring by itself first. */
-	if (!atomic_load(&vm->need_irq) || !READ_ONCE(vm->comm->vcpu.irq_ready)) {
-		vm->run->request_interrupt_window = 0;
+	if (!atomic_load(&v->need_irq) || !READ_ONCE(v->shared->irq_ready)) {
+		v->run->request_interrupt_window = 0;
 		return;
 	}
-	if (!vm->run->ready_for_interrupt_injection) {
-		vm->run->request_interrupt_window = 1;
+	if (!v->run->ready_for_interrupt_injection) {
+		v->run->request_interrupt_window = 1;
 		return;
 	}
 	struct kvm_interrupt irq = {.irq = QK_IRQ_VECTOR};
-	atomic_store(&vm->need_irq, 0);
-	vm->run->request_interrupt_window = 0;
-	ioctl(vm->vcpu_fd, KVM_INTERRUPT, &irq);
+	atomic_store(&v->need_irq, 0);
+	v->run->request_interrupt_window = 0;
+	ioctl(v->fd, KVM_INTERRUPT, &irq);
 }
 
-/* 0: go on; 1: qv_run returns vm->exit. */
-static int handle_io(struct qv *vm)
+/* 0: go on; 1: qv_run returns v->vm->exit. */
+static int handle_io(struct qv_vcpu *v)
 {
-	switch (vm->run->io.port) {
+	switch (v->run->io.port) {
 	case QK_PORT_CALL:
-		return qcall_serve(vm);
+		return qcall_serve(v);
 	case QK_PORT_WAIT:
-		events_wait(vm, READ_ONCE(vm->comm->vcpu.wait_ns));
+		events_wait(v);
 		return 0;
 	case QK_PORT_NUDGE:
-		tick_hurry(vm);
+		tick_hurry(v->vm);
 		return 0;
 	case QK_PORT_PARK:
-		if (complete_io(vm))
-			describe(vm, "the guest could not be parked");
+		if (complete_io(v))
+			describe(v, "the guest could not be parked");
 		else
-			vm->exit.reason = QV_PARKED;
+			v->vm->exit.reason = QV_PARKED;
 		return 1;
 	default:
-		describe(vm, "the guest wrote to a port that is not part of the ABI");
+		describe(v, "the guest wrote to a port that is not part of the ABI");
 		return 1;
 	}
 }
 
-static int run_loop(struct qv *vm)
+static int run_vcpu(struct qv_vcpu *v)
 {
 	for (;;) {
-		vm->run->immediate_exit = 0;
+		v->run->immediate_exit = 0;
 		atomic_thread_fence(memory_order_seq_cst);
-		if (atomic_load(&vm->stop)) {
-			vm->exit.reason = QV_STOPPED;
+		if (atomic_load(&v->vm->stop)) {
+			v->vm->exit.reason = QV_STOPPED;
 			return 0;
 		}
-		inject(vm);
-		if (ioctl(vm->vcpu_fd, KVM_RUN, 0) < 0) {
+		inject(v);
+		if (ioctl(v->fd, KVM_RUN, 0) < 0) {
 			if (errno == EINTR || errno == EAGAIN)
 				continue;
-			if (errno == EFAULT && window_cut(vm))
+			if (errno == EFAULT && window_cut(v->vm))
 				continue;
-			describe(vm, strerror(errno));
+			describe(v, strerror(errno));
 			return 0;
 		}
-		switch (vm->run->exit_reason) {
+		switch (v->run->exit_reason) {
 		case KVM_EXIT_IO:
-			if (handle_io(vm))
+			if (handle_io(v))
 				return 0;
 			break;
 		case KVM_EXIT_IRQ_WINDOW_OPEN:
 		case KVM_EXIT_INTR:
 			break;
 		case KVM_EXIT_INTERNAL_ERROR:
-			describe(vm, "KVM could not emulate an instruction of the guest");
+			describe(v, "KVM could not emulate an instruction of the guest");
 			return 0;
 		case KVM_EXIT_SHUTDOWN:
-			describe(vm, "triple fault in the guest");
+			describe(v, "triple fault in the guest");
 			return 0;
 		case KVM_EXIT_MMIO:
-			describe(vm, "the guest touched memory that does not exist");
+			describe(v, "the guest touched memory that does not exist");
 			return 0;
 		default:
-			describe(vm, "unexpected exit");
+			describe(v, "unexpected exit");
 			return 0;
 		}
 	}
@@ -137,17 +143,18 @@ static int run_loop(struct qv *vm)
 
 int qv_run(struct qv *vm, struct qv_exit *out)
 {
+	struct qv_vcpu *v = &vm->vcpus[0];
 	install_kick();
 	memset(&vm->exit, 0, offsetof(struct qv_exit, text) + 1);
-	vm->vcpu_thread = pthread_self();
+	v->thread = pthread_self();
 	vm->first_output_ns = 0;
-	atomic_store(&vm->running, 1);
-	qcall_allow(vm, true);
+	atomic_store(&v->running, 1);
+	qcall_allow(v, true);
 	int r = tick_start(vm);
 	if (!r)
-		r = run_loop(vm);
-	qcall_allow(vm, false); /* whoever captures finds files and RAM as they were when the vCPU stopped */
-	atomic_store(&vm->running, 0);
+		r = run_vcpu(v);
+	qcall_allow(v, false); /* whoever captures finds files and RAM as they were when the vCPU stopped */
+	atomic_store(&v->running, 0);
 	*out = vm->exit;
 	return r;
 }
@@ -156,7 +163,8 @@ void qv_stop(struct qv *vm)
 {
 	atomic_store(&vm->stop, 1);
 	events_push(vm, QK_EV_TICK, 0);
-	vm_kick(vm);
+	for (uint32_t i = 0; i < vm->nvcpus; i++)
+		vm_kick(&vm->vcpus[i]);
 }
 
 void qv_resume(struct qv *vm)
@@ -167,7 +175,6 @@ void qv_resume(struct qv *vm)
 int qv_post(struct qv *vm, int32_t handle, uint32_t events)
 {
 	events_push(vm, handle, events);
-	atomic_store(&vm->need_irq, 1);
-	vm_kick(vm);
+	vm_interrupt(&vm->vcpus[0]);
 	return 0;
 }

@@ -4,14 +4,13 @@
 
 #include "vm.h"
 
-int segs_to_iov(struct qv *vm, const struct qk_call *call, struct iovec *iov)
+int segs_to_iov(struct qv *vm, const struct qv_call *call, struct iovec *iov)
 {
-	const struct qk_seg *segs = (const struct qk_seg *)(vm->comm_area + QK_OFF_SEGS);
 	if (call->nseg > QK_SEG_MAX)
 		return -EINVAL;
 	for (uint32_t i = 0; i < call->nseg; i++) {
 		/* Read once: the guest may rewrite its list meanwhile. */
-		uint64_t gpa = READ_ONCE(segs[i].gpa), len = READ_ONCE(segs[i].len);
+		uint64_t gpa = READ_ONCE(call->segs[i].gpa), len = READ_ONCE(call->segs[i].len);
 		iov[i].iov_base = gpa < QK_WINDOW_GPA ? vm_ram(vm, gpa, len) : window_at(vm, gpa, len);
 		iov[i].iov_len = len;
 		if (!iov[i].iov_base)

@@ -45,20 +45,20 @@ static bool is_skipped(uint32_t index)
 	}
 }
 
-static int save_msrs(struct qv *vm, struct msr_block *out)
+static int save_msrs(const struct qv_vcpu *v, struct msr_block *out)
 {
 	struct {
 		struct kvm_msr_list h;
 		uint32_t index[MSRS_MAX];
 	} list = {.h = {.nmsrs = MSRS_MAX}};
-	if (ioctl(vm->kvm_fd, KVM_GET_MSR_INDEX_LIST, &list))
+	if (ioctl(v->vm->kvm_fd, KVM_GET_MSR_INDEX_LIST, &list))
 		return -errno;
 	out->h.nmsrs = 0;
 	for (uint32_t i = 0; i < list.h.nmsrs; i++) {
 		struct msr_block one = {.h = {.nmsrs = 1}, .e = {{.index = list.index[i]}}};
 		if (is_skipped(list.index[i]))
 			continue;
-		int n = ioctl(vm->vcpu_fd, KVM_GET_MSRS, &one);
+		int n = ioctl(v->fd, KVM_GET_MSRS, &one);
 		if (n < 0)
 			return -errno;
 		if (n == 1) /* listed for the host, but not there with this CPUID: nothing to keep */
@@ -68,21 +68,21 @@ static int save_msrs(struct qv *vm, struct msr_block *out)
 }
 
 /* KVM_SET_MSRS stops at the first one it refuses. One that already has the value is fine (read-only identification). */
-static int load_msrs(struct qv *vm, const struct msr_block *in)
+static int load_msrs(const struct qv_vcpu *v, const struct msr_block *in)
 {
 	struct msr_block left;
 	uint32_t done = 0;
 	while (done < in->h.nmsrs) {
 		left.h.nmsrs = in->h.nmsrs - done;
 		memcpy(left.e, in->e + done, left.h.nmsrs * sizeof(left.e[0]));
-		int n = ioctl(vm->vcpu_fd, KVM_SET_MSRS, &left);
+		int n = ioctl(v->fd, KVM_SET_MSRS, &left);
 		if (n < 0)
 			return -errno;
 		done += (uint32_t)n;
 		if (done == in->h.nmsrs)
 			break;
 		struct msr_block one = {.h = {.nmsrs = 1}, .e = {{.index = in->e[done].index}}};
-		if (ioctl(vm->vcpu_fd, KVM_GET_MSRS, &one) != 1 || one.e[0].data != in->e[done].data)
+		if (ioctl(v->fd, KVM_GET_MSRS, &one) != 1 || one.e[0].data != in->e[done].data)
 			return -EOPNOTSUPP;
 		done++;
 	}
@@ -91,21 +91,22 @@ static int load_msrs(struct qv *vm, const struct msr_block *in)
 
 int qv_state_save(struct qv *vm, void *buf, size_t n)
 {
+	const struct qv_vcpu *v = &vm->vcpus[0];
 	struct state *s = buf;
 	if (n < sizeof(*s))
 		return -EINVAL;
 	memset(s, 0, sizeof(*s));
 	s->magic = STATE_MAGIC;
 	s->size = sizeof(*s);
-	if (ioctl(vm->vcpu_fd, KVM_GET_REGS, &s->regs) || ioctl(vm->vcpu_fd, KVM_GET_SREGS, &s->sregs) ||
-	    ioctl(vm->vcpu_fd, KVM_GET_XCRS, &s->xcrs) || ioctl(vm->vcpu_fd, KVM_GET_VCPU_EVENTS, &s->events) ||
-	    ioctl(vm->vcpu_fd, KVM_GET_DEBUGREGS, &s->debugregs))
+	if (ioctl(v->fd, KVM_GET_REGS, &s->regs) || ioctl(v->fd, KVM_GET_SREGS, &s->sregs) || ioctl(v->fd, KVM_GET_XCRS, &s->xcrs) ||
+	    ioctl(v->fd, KVM_GET_VCPU_EVENTS, &s->events) || ioctl(v->fd, KVM_GET_DEBUGREGS, &s->debugregs))
 		return -errno;
-	return save_msrs(vm, &s->msrs);
+	return save_msrs(v, &s->msrs);
 }
 
 int qv_state_load(struct qv *vm, const void *buf, size_t n)
 {
+	const struct qv_vcpu *v = &vm->vcpus[0];
 	struct state s;
 	if (n != sizeof(s))
 		return -EINVAL;
@@ -113,13 +114,12 @@ int qv_state_load(struct qv *vm, const void *buf, size_t n)
 	if (s.magic != STATE_MAGIC || s.size != sizeof(s) || s.msrs.h.nmsrs > MSRS_MAX)
 		return -EINVAL;
 	/* XCRS before SREGS: CR4.OSXSAVE is there from the start in both ring modes; SREGS before MSRS: EFER. */
-	if (ioctl(vm->vcpu_fd, KVM_SET_XCRS, &s.xcrs) || ioctl(vm->vcpu_fd, KVM_SET_SREGS, &s.sregs))
+	if (ioctl(v->fd, KVM_SET_XCRS, &s.xcrs) || ioctl(v->fd, KVM_SET_SREGS, &s.sregs))
 		return -errno;
-	int r = load_msrs(vm, &s.msrs);
+	int r = load_msrs(v, &s.msrs);
 	if (r)
 		return r;
-	if (ioctl(vm->vcpu_fd, KVM_SET_REGS, &s.regs) || ioctl(vm->vcpu_fd, KVM_SET_VCPU_EVENTS, &s.events) ||
-	    ioctl(vm->vcpu_fd, KVM_SET_DEBUGREGS, &s.debugregs))
+	if (ioctl(v->fd, KVM_SET_REGS, &s.regs) || ioctl(v->fd, KVM_SET_VCPU_EVENTS, &s.events) || ioctl(v->fd, KVM_SET_DEBUGREGS, &s.debugregs))
 		return -errno;
 	return 0;
 }

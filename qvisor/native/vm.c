@@ -42,15 +42,24 @@ int vm_add_slot(struct qv *vm)
 	return 0;
 }
 
-static int set_cpuid(struct qv *vm)
+static int set_cpuid(const struct qv_vcpu *v)
 {
 	struct {
 		struct kvm_cpuid2 h;
 		struct kvm_cpuid_entry2 e[CPUID_MAX];
 	} c = {.h = {.nent = CPUID_MAX}};
-	if (ioctl(vm->kvm_fd, KVM_GET_SUPPORTED_CPUID, &c) || ioctl(vm->vcpu_fd, KVM_SET_CPUID2, &c))
+	if (ioctl(v->vm->kvm_fd, KVM_GET_SUPPORTED_CPUID, &c) || ioctl(v->fd, KVM_SET_CPUID2, &c))
 		return -errno;
 	return 0;
+}
+
+static int create_vcpu(struct qv_vcpu *v)
+{
+	v->fd = ioctl(v->vm->vm_fd, KVM_CREATE_VCPU, v->index);
+	if (v->fd < 0)
+		return -errno;
+	v->run = mmap(NULL, v->vm->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, v->fd, 0);
+	return v->run == MAP_FAILED ? -errno : 0;
 }
 
 static int create(struct qv *vm)
@@ -58,34 +67,38 @@ static int create(struct qv *vm)
 	vm->vm_fd = ioctl(vm->kvm_fd, KVM_CREATE_VM, 0);
 	if (vm->vm_fd < 0)
 		return -errno;
-	vm->vcpu_fd = ioctl(vm->vm_fd, KVM_CREATE_VCPU, 0);
-	if (vm->vcpu_fd < 0)
-		return -errno;
-	int size = ioctl(vm->kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
+	int size = ioctl(vm->kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0), r = 0;
 	if (size < 0)
 		return -errno;
 	vm->run_size = (size_t)size;
-	vm->run = mmap(NULL, vm->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, vm->vcpu_fd, 0);
-	if (vm->run == MAP_FAILED)
-		return -errno;
-	vm->comm_area = mmap(NULL, QK_COMM_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	for (uint32_t i = 0; i < vm->nvcpus && !r; i++)
+		r = create_vcpu(&vm->vcpus[i]);
+	if (r)
+		return r;
+	vm->comm_area = mmap(NULL, QK_COMM_SIZE(vm->nvcpus), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (vm->comm_area == MAP_FAILED)
 		return -errno;
 	vm->comm = (struct qk_comm *)(vm->comm_area + QK_OFF_HEAD);
 	vm->comm->abi_version = QK_ABI_VERSION;
-	vm->comm->vcpu.timer_ns = UINT64_MAX;
-	int r = vm_set_slot(vm, COMM_SLOT, QK_COMM_GPA, QK_COMM_SIZE, vm->comm_area);
+	vm->comm->nvcpus = vm->nvcpus;
+	for (uint32_t i = 0; i < vm->nvcpus; i++) {
+		struct qv_vcpu *v = &vm->vcpus[i];
+		v->block = vm->comm_area + QK_OFF_VCPU(i);
+		v->shared = (struct qk_vcpu *)v->block;
+		v->shared->timer_ns = UINT64_MAX;
+	}
+	r = vm_set_slot(vm, COMM_SLOT, QK_COMM_GPA, QK_COMM_SIZE(vm->nvcpus), vm->comm_area);
 	if (r)
 		return r;
 	vm->ram = mmap(NULL, vm->ram_reserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (vm->ram == MAP_FAILED)
 		return -errno;
-	int khz = ioctl(vm->vcpu_fd, KVM_GET_TSC_KHZ, 0);
+	int khz = ioctl(vm->vcpus[0].fd, KVM_GET_TSC_KHZ, 0);
 	if (khz > 0)
 		vm->tsc_mult = (uint64_t)(((unsigned __int128)1000000 << 32) / (unsigned)khz);
 	r = vm_add_slot(vm);
-	if (!r)
-		r = set_cpuid(vm);
+	for (uint32_t i = 0; i < vm->nvcpus && !r; i++)
+		r = set_cpuid(&vm->vcpus[i]);
 	return r ? r : events_init(vm);
 }
 
@@ -109,9 +122,11 @@ static struct qv *make(uint64_t ram_max)
 		return NULL;
 	vm->ram_reserved = vm->ram_limit = ram_max;
 	vm->on_stop = QV_STOP_SELF;
-	vm->kvm_fd = vm->vm_fd = vm->vcpu_fd = vm->epoll_fd = vm->wake_fd = vm->tick_fd = vm->debug_fd = -1;
+	vm->kvm_fd = vm->vm_fd = vm->epoll_fd = vm->wake_fd = vm->tick_fd = vm->debug_fd = -1;
 	vm->stored_fd = -1;
-	vm->run = MAP_FAILED;
+	vm->nvcpus = 1;
+	for (uint32_t i = 0; i < vm->nvcpus; i++)
+		vm->vcpus[i] = (struct qv_vcpu){.vm = vm, .index = i, .fd = -1, .run = MAP_FAILED};
 	vm->ram = vm->comm_area = MAP_FAILED;
 	pthread_mutex_init(&vm->event_lock, NULL);
 	pthread_mutex_init(&vm->call_lock, NULL);
@@ -161,16 +176,18 @@ void qv_destroy(struct qv *vm)
 	qfile_close_all(vm);
 	window_destroy(vm);
 	depends_close(vm);
-	if (vm->run != MAP_FAILED)
-		munmap(vm->run, vm->run_size);
-	if (vm->vcpu_fd >= 0)
-		close(vm->vcpu_fd);
+	for (uint32_t i = 0; i < vm->nvcpus; i++) {
+		if (vm->vcpus[i].run != MAP_FAILED)
+			munmap(vm->vcpus[i].run, vm->run_size);
+		if (vm->vcpus[i].fd >= 0)
+			close(vm->vcpus[i].fd);
+	}
 	if (vm->vm_fd >= 0)
 		close(vm->vm_fd);
 	if (vm->ram != MAP_FAILED)
 		munmap(vm->ram, vm->ram_reserved);
 	if (vm->comm_area != MAP_FAILED)
-		munmap(vm->comm_area, QK_COMM_SIZE);
+		munmap(vm->comm_area, QK_COMM_SIZE(vm->nvcpus));
 	free(vm->record);
 	pthread_mutex_destroy(&vm->event_lock);
 	pthread_mutex_destroy(&vm->call_lock);
@@ -182,9 +199,22 @@ struct qk_comm *qv_comm(struct qv *vm)
 	return vm->comm;
 }
 
+struct qk_stats qv_stats(const struct qv *vm)
+{
+	struct qk_stats sum = {0};
+	for (uint32_t i = 0; i < vm->nvcpus; i++) {
+		const struct qk_stats *s = &vm->vcpus[i].shared->stats;
+		sum.syscalls += s->syscalls;
+		sum.faults += s->faults;
+		sum.qcalls += s->qcalls;
+		sum.switches += s->switches;
+	}
+	return sum;
+}
+
 char *qv_comm_area(struct qv *vm, uint32_t offset)
 {
-	return offset < QK_COMM_SIZE ? vm->comm_area + offset : NULL;
+	return offset < QK_COMM_SIZE(vm->nvcpus) ? vm->comm_area + offset : NULL;
 }
 
 uint64_t qv_ram_bytes(struct qv *vm)

@@ -37,10 +37,37 @@ struct qv_system {
 
 enum { QV_H_FREE = 0, QV_H_FILE, QV_H_STREAM };
 
-struct qv {
-	int kvm_fd, vm_fd, vcpu_fd;
+/* A vCPU. Everything that is one for each of them is here; its number comes from the host alone, never from the guest. */
+struct qv_vcpu {
+	struct qv *vm;
+	uint32_t index;
+	int fd;
 	struct kvm_run *run;
+	char *block;            /* its part of the comm area */
+	struct qk_vcpu *shared; /* the head of that */
+	bool serving;           /* its requests may be served. Else (parked, stopped, ended) what they change stands still. Under call_lock */
+	uint64_t last_exit_ns;  /* of a request that came by an exit */
+	pthread_t thread;
+	_Atomic int running;  /* `thread` is valid and inside run_vcpu */
+	_Atomic int waiting;  /* it sits in QK_PORT_WAIT */
+	_Atomic int need_irq; /* inject QK_IRQ_VECTOR before the next entry */
+};
+
+/* A request, copied out of the guest's reach, and the memory of the vCPU's block that goes with it, which is not. */
+struct qv_call {
+	uint32_t op, nseg, data_len;
+	uint64_t arg[6];
+	int64_t ret;
+	uint64_t out[4];
+	char *data;                /* QK_DATA_SIZE bytes, in and out */
+	const struct qk_seg *segs; /* QK_SEG_MAX */
+};
+
+struct qv {
+	int kvm_fd, vm_fd;
 	size_t run_size;
+	uint32_t nvcpus;
+	struct qv_vcpu vcpus[QK_VCPUS_MAX];
 	char *ram; /* reservation of ram_reserved bytes; [0, ram_bytes) is backed */
 	uint64_t ram_bytes, ram_limit, ram_reserved;
 	unsigned nslots;
@@ -49,10 +76,9 @@ struct qv {
 	uint32_t event_head; /* next entry of the event ring to write; comm has a copy for the guest */
 	struct qv_config config;
 
-	/* Whoever serves a request holds it, for as long as that takes: it guards RAM's size, the handles, and what else requests change. What
-	 * comm->call.state says is the guest's word, and no more than a hint that there is something to serve. */
+	/* Whoever serves a request of whichever vCPU holds it, for as long as that takes: it guards RAM's size, the handles, and what else requests
+	 * change. What call.state says is the guest's word, and no more than a hint that there is something to serve. */
 	pthread_mutex_t call_lock;
-	bool serving; /* the vCPU runs: requests may be served. Else (parked, stopped, ended) what they change stands still */
 
 	struct qv_system systems[QV_SYSTEMS];
 	unsigned next_system;
@@ -75,10 +101,6 @@ struct qv {
 	const struct qv_file **aliases; /* naliases by the host's identity, and the same at [nfiles] by the guest's number */
 	int stored_fd;                  /* contents from the store, or -1 */
 
-	pthread_t vcpu_thread;
-	_Atomic int running;  /* vcpu_thread is valid and inside qv_run */
-	_Atomic int waiting;  /* the vCPU sits in QK_PORT_WAIT */
-	_Atomic int need_irq; /* inject QK_IRQ_VECTOR before the next entry */
 	_Atomic int stop;
 	bool want_ready;
 	int debug_fd;
@@ -99,17 +121,15 @@ struct qv {
 	pthread_t tick_thread;
 	bool tick_started;
 	int tick_fd;           /* eventfd: the tick thread looks at once */
-	_Atomic int tick_idle; /* the tick thread sleeps on this futex while the vCPU waits */
+	_Atomic int tick_idle; /* the tick thread sleeps on this futex while every vCPU waits */
 	_Atomic int tick_quit;
 
 	pthread_t poller_thread;
 	bool poller_started;
 	_Atomic int poller_sleep, poller_quit; /* the first is its futex */
-	uint64_t last_exit_ns;
-	uint64_t tsc_mult; /* ns per TSC tick, 32.32 fixed point */
+	uint64_t tsc_mult;                     /* ns per TSC tick, 32.32 fixed point */
 
-	bool ended; /* QC_EXIT or QC_PANIC was seen; exit holds it */
-	struct qv_exit exit;
+	struct qv_exit exit; /* of the vCPU that ended the run */
 };
 
 /* A value in memory that the guest may write meanwhile, read exactly once. */
@@ -125,8 +145,9 @@ static inline void *vm_ram(struct qv *vm, uint64_t gpa, uint64_t len)
 
 uint64_t now_ns(void);
 void vm_first_output(struct qv *vm);
-int vm_add_slot(struct qv *vm); /* one more QK_SLOT_SIZE of RAM; -ENOMEM at the limit. Locked as vm_ram */
-void vm_kick(struct qv *vm);
+int vm_add_slot(struct qv *vm);       /* one more QK_SLOT_SIZE of RAM; -ENOMEM at the limit. Locked as vm_ram */
+void vm_kick(struct qv_vcpu *v);      /* out of guest code */
+void vm_interrupt(struct qv_vcpu *v); /* the same, and it finds QK_IRQ_VECTOR when it goes on */
 /* events.c */
 int events_init(struct qv *vm);
 int events_watch_signals(struct qv *vm);
@@ -134,28 +155,24 @@ void events_destroy(struct qv *vm);
 void events_push(struct qv *vm, int32_t handle, uint32_t events);
 bool events_undrained(struct qv *vm);
 int events_collect(struct qv *vm, int64_t timeout_ns); /* waits on the epoll set and pushes what came */
-void events_wait(struct qv *vm, uint64_t ns);
+void events_wait(struct qv_vcpu *v);
+bool events_busy(const struct qv *vm);                      /* a vCPU runs guest code, or soon will */
 int events_arm(struct qv *vm, int handle, uint32_t events); /* one event when one of them is ready; 0 or -errno (-EPERM: always ready) */
 int64_t events_first_stops(struct qv *vm);                  /* QC_STOPPED */
 int tick_start(struct qv *vm);
-void tick_nudge(struct qv *vm); /* the vCPU runs again */
-void tick_hurry(struct qv *vm); /* the guest wants an interrupt earlier than comm->tick_ns */
+void tick_nudge(struct qv *vm); /* a vCPU runs again */
+void tick_hurry(struct qv *vm); /* a vCPU wants an interrupt earlier than its tick_ns */
 /* qcall.c: serve the request that is there. serve: on the vCPU's thread, 1 when the guest ended; poll: on another, whether there was one. */
-int qcall_serve(struct qv *vm);
-bool qcall_poll(struct qv *vm);
-void qcall_allow(struct qv *vm, bool allow); /* false: returns when what was being served is done, and nothing is from then on */
+int qcall_serve(struct qv_vcpu *v);
+bool qcall_poll(struct qv_vcpu *v);
+void qcall_allow(struct qv_vcpu *v, bool allow); /* false: returns when what was being served is done, and nothing is from then on */
 /* poller.c */
-void poller_note_exit(struct qv *vm);
+void poller_note_exit(struct qv_vcpu *v);
 void poller_destroy(struct qv *vm);
-/* qfile.c, qstream.c: return value goes to call.ret. `call` is a private copy of the guest's request: checked values stay what they were.
- * Data area in and out: vm->comm_area + QK_OFF_DATA, at most QK_DATA_SIZE; out fields are copied back to the guest by the caller. */
-static inline char *call_data(struct qv *vm)
-{
-	return vm->comm_area + QK_OFF_DATA;
-}
-int64_t qfile_call(struct qv *vm, struct qk_call *call);
-int64_t qlookup_call(struct qv *vm, struct qk_call *call);
-int64_t qchange_call(struct qv *vm, struct qk_call *call);
+/* qfile.c, qstream.c: return value goes to call.ret, out fields are copied back to the guest by the caller. */
+int64_t qfile_call(struct qv *vm, struct qv_call *call);
+int64_t qlookup_call(struct qv *vm, struct qv_call *call);
+int64_t qchange_call(struct qv *vm, struct qv_call *call);
 /* The permissions that a guest can give on the host: none that lend whoever runs the file another's identity. */
 #define MODE_BITS 01777
 bool qfile_is_single(struct qv *vm, uint64_t root); /* a volume that is one file */
@@ -164,26 +181,26 @@ bool qlookup_stored(const struct qv *vm, uint64_t root, const char *name, const 
 /* Opens an existing regular file or directory; file_root: `root` is it. Descriptor or -errno. */
 int qhandle_open(struct qv *vm, int root, const char *name, bool file_root, int flags);
 int64_t qhandle_close(struct qv *vm, uint64_t handle);
-int64_t qstream_call(struct qv *vm, struct qk_call *call);
+int64_t qstream_call(struct qv *vm, struct qv_call *call);
 void qfile_close_all(struct qv *vm);
 /* For the other files that serve names. root: its descriptor or -errno. name: the index-th NUL-terminated name of the data area, copied out of the guest's
  * reach; 0 or -errno. */
 #define NAME_LIMIT 4096
 int qfile_root(struct qv *vm, uint64_t root, bool write);
-int qfile_name(struct qv *vm, const struct qk_call *call, int index, char name[NAME_LIMIT]);
+int qfile_name(const struct qv_call *call, int index, char name[NAME_LIMIT]);
 void qfile_stat(struct qv *vm, struct qk_stat *q, const struct stat *s); /* as the guest knows the file; q may lie in its reach */
 int qfile_of(struct qv *vm, uint64_t handle, bool stream);               /* descriptor behind a handle, or -errno. stream: a stream will do, too */
 int qfile_new(struct qv *vm, struct qv_handle h);                        /* takes fd and name over; the handle or -errno */
-int64_t qlock_reopen(struct qv *vm, struct qk_call *call);               /* qlock.c */
-int64_t qlock_lock(struct qv *vm, struct qk_call *call);
-int64_t window_call(struct qv *vm, struct qk_call *call);   /* window.c */
+int64_t qlock_reopen(struct qv *vm, struct qv_call *call);               /* qlock.c */
+int64_t qlock_lock(struct qv *vm, struct qv_call *call);
+int64_t window_call(struct qv *vm, struct qv_call *call);   /* window.c */
 void *window_at(struct qv *vm, uint64_t gpa, uint64_t len); /* memory of a range of the window, maybe of nothing; NULL: not in it */
 bool window_cut(struct qv *vm);                             /* after a failed access: whether a file was found to be too short, and the guest told */
 void window_destroy(struct qv *vm);
 int vm_set_slot(struct qv *vm, unsigned slot, uint64_t gpa, uint64_t size, void *host);
-int64_t qdir_list(struct qv *vm, struct qk_call *call);   /* qdir.c */
-int64_t qxattr_call(struct qv *vm, struct qk_call *call); /* qxattr.c */
-void qfile_close_pending(struct qv *vm);                  /* what the guest said it is done with */
+int64_t qdir_list(struct qv *vm, struct qv_call *call);   /* qdir.c */
+int64_t qxattr_call(struct qv *vm, struct qv_call *call); /* qxattr.c */
+void qfile_close_pending(struct qv_vcpu *v);              /* what the guest said it is done with */
 int qfile_reopen(struct qv *vm, struct qv_handle *h);     /* descriptor of a handle restored from a recipe; -ESTALE: not the same file */
 /* walk.c: names of a host root. Descriptors or -errno; -ENOENT: below something hidden.
  * parent: O_PATH descriptor of the directory that holds the last component, which `last` then points to. open: the last component may be hidden. */
@@ -201,6 +218,6 @@ void depends_present(const struct qv *vm, struct qk_stat *q);              /* wh
 void depends_stored_stat(const struct qv_file *f, struct qk_stat *q);
 /* segs.c: the request's segments as an iovec of host memory, checked; returns count or -errno. iov has room for QK_SEG_MAX. */
 struct iovec;
-int segs_to_iov(struct qv *vm, const struct qk_call *call, struct iovec *iov);
+int segs_to_iov(struct qv *vm, const struct qv_call *call, struct iovec *iov);
 
 #endif

@@ -49,7 +49,7 @@ static int64_t show_nothing(struct qv *vm, uint64_t chunk)
 	return at == MAP_FAILED ? -errno : 0;
 }
 
-static int64_t show(struct qv *vm, const struct qk_call *call)
+static int64_t show(struct qv *vm, const struct qv_call *call)
 {
 	uint64_t chunk = call->arg[1], off = call->arg[2];
 	int fd = qfile_of(vm, call->arg[0], false);
@@ -78,7 +78,7 @@ static int64_t show(struct qv *vm, const struct qk_call *call)
 	return 0;
 }
 
-int64_t window_call(struct qv *vm, struct qk_call *call)
+int64_t window_call(struct qv *vm, struct qv_call *call)
 {
 	call->data_len = 0;
 	return call->op == QC_MAP ? show(vm, call) : show_nothing(vm, call->arg[0]);
@@ -110,7 +110,7 @@ bool window_cut(struct qv *vm)
 	pthread_mutex_unlock(&vm->call_lock);
 	if (found) {
 		events_push(vm, QK_EV_CUT, 0);
-		atomic_store(&vm->need_irq, 1);
+		atomic_store(&vm->vcpus[0].need_irq, 1);
 	}
 	return found;
 }

@@ -36,10 +36,11 @@ static void log_tail(struct qv *vm, uint64_t end)
 void counters_report(struct qv *vm)
 {
 	const struct qk_comm *c = qv_comm(vm);
+	struct qk_stats s = qv_stats(vm);
 	log_tail(vm, c->trace_pos);
 	dprintf(2, "quark: %llu system calls, %llu page faults, %llu host requests, %llu context switches, %llu KiB of guest memory in use\n",
-		(unsigned long long)c->stat_syscalls, (unsigned long long)c->stat_faults, (unsigned long long)c->stat_qcalls,
-		(unsigned long long)c->stat_switches, (unsigned long long)c->ram_used >> 10);
+		(unsigned long long)s.syscalls, (unsigned long long)s.faults, (unsigned long long)s.qcalls, (unsigned long long)s.switches,
+		(unsigned long long)c->ram_used >> 10);
 	const char *before = "quark: system calls that QKernel lacks, by number: ";
 	for (int i = 0; i < NUMBERS; i++) {
 		uint32_t calls = c->enosys_count[i];

@@ -55,6 +55,12 @@ def test_a_handle_is_closed_once(hostile):
     assert (done.status, done.out) == (0, "closed again 0\n"), done
 
 
+def test_no_block_beyond_the_vcpus(hostile):
+    done = hostile("other_vcpu")
+    assert (done.status, done.out) == (66, "alone 1\n"), done
+    assert "touched memory that does not exist" in done.err, done
+
+
 def test_no_privileges_on_the_host(hostile, tmp_path):
     for name in ("hosts", "hosts2"):
         (tmp_path / name).write_bytes(b"#!/bin/true")

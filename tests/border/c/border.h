@@ -15,8 +15,10 @@
 #include "quark_abi.h"
 
 #define COMM ((volatile struct qk_comm *)QK_COMM_BASE)
-#define SEGS ((volatile struct qk_seg *)(QK_COMM_BASE + QK_OFF_SEGS))
-#define DATA ((char *)(QK_COMM_BASE + QK_OFF_DATA))
+#define BLOCK (QK_COMM_BASE + QK_OFF_VCPU(0))
+#define VCPU ((volatile struct qk_vcpu *)BLOCK)
+#define SEGS ((volatile struct qk_seg *)(BLOCK + QK_VCPU_SEGS))
+#define DATA ((char *)(BLOCK + QK_VCPU_DATA))
 #define RAM(gpa) ((volatile char *)(QK_DIRECT_BASE + (gpa)))
 #define SPARE (60ull << 20)    /* GPA: the end of the first slot, of which a small sandbox uses nothing */
 #define PATIENCE 3000000000ull /* TSC ticks: about a second */
@@ -28,19 +30,19 @@ static inline void out32(uint16_t port, uint32_t value)
 
 static inline uint32_t call_state(void)
 {
-	return __atomic_load_n((uint32_t *)&COMM->call.state, __ATOMIC_SEQ_CST);
+	return __atomic_load_n((uint32_t *)&VCPU->call.state, __ATOMIC_SEQ_CST);
 }
 
 /* Hands a request over; nothing has looked at it yet when this returns. */
 static inline void submit(uint32_t op, uint32_t data_len, uint32_t nseg, uint64_t a0, uint64_t a1, uint64_t a2)
 {
-	COMM->call.op = op;
-	COMM->call.data_len = data_len;
-	COMM->call.nseg = nseg;
-	COMM->call.arg[0] = a0;
-	COMM->call.arg[1] = a1;
-	COMM->call.arg[2] = a2;
-	__atomic_store_n((uint32_t *)&COMM->call.state, QK_CALL_SUBMITTED, __ATOMIC_SEQ_CST);
+	VCPU->call.op = op;
+	VCPU->call.data_len = data_len;
+	VCPU->call.nseg = nseg;
+	VCPU->call.arg[0] = a0;
+	VCPU->call.arg[1] = a1;
+	VCPU->call.arg[2] = a2;
+	__atomic_store_n((uint32_t *)&VCPU->call.state, QK_CALL_SUBMITTED, __ATOMIC_SEQ_CST);
 }
 
 static inline int64_t call(uint32_t op, uint32_t data_len, uint32_t nseg, uint64_t a0, uint64_t a1, uint64_t a2)
@@ -48,7 +50,7 @@ static inline int64_t call(uint32_t op, uint32_t data_len, uint32_t nseg, uint64
 	submit(op, data_len, nseg, a0, a1, a2);
 	while (call_state() != QK_CALL_DONE)
 		out32(QK_PORT_CALL, 0);
-	return COMM->call.ret;
+	return VCPU->call.ret;
 }
 
 static inline int64_t call_named(uint32_t op, const char *name, uint64_t a0, uint64_t a1, uint64_t a2)
@@ -68,9 +70,9 @@ static inline int64_t call_two_names(uint32_t op, const char *from, const char *
 /* Requests come thick until QVisor's poller looks for them. */
 static inline int wake_poller(void)
 {
-	for (int i = 0; i < 5000 && !COMM->poller_awake; i++)
+	for (int i = 0; i < 5000 && !VCPU->poller_awake; i++)
 		call(QC_CLOCK, 0, 0, 0, 0, 0);
-	return (int)COMM->poller_awake;
+	return (int)VCPU->poller_awake;
 }
 
 /* Waits until the poller has taken what was submitted. */

@@ -11,7 +11,7 @@ int main(void)
 			printf("early\n");
 			return 1;
 		}
-		ram = COMM->call.out[0] + QK_SLOT_SIZE;
+		ram = VCPU->call.out[0] + QK_SLOT_SIZE;
 	}
 	for (int i = 0; i < ROUNDS; i++) {
 		if (!wake_poller())

@@ -7,7 +7,7 @@ int main(int argc, char **argv)
 	for (int i = 1; i + 1 < argc; i += 2) {
 		uint64_t root = strtoul(argv[i], NULL, 10);
 		int64_t components = call_named(QC_LOOKUP, argv[i + 1], root, 0, 0);
-		long error = (long)COMM->call.out[0];
+		long error = (long)VCPU->call.out[0];
 		int64_t handle = call_named(QC_OPEN, argv[i + 1], root, O_RDONLY, 0);
 		printf("%s: lookup %ld error %ld, ", argv[i + 1], (long)components, error);
 		if (handle < 0)

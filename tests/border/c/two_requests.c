@@ -13,7 +13,7 @@ int main(void)
 		printf("no file or no memory\n");
 		return 1;
 	}
-	uint64_t room = COMM->call.out[0];
+	uint64_t room = VCPU->call.out[0];
 	int rounds = 0, overlaps = 0;
 	for (int tries = 0; tries < 50 * ROUNDS && rounds < ROUNDS; tries++) {
 		if (!wake_poller())

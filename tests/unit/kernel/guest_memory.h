@@ -7,7 +7,7 @@
 #undef QK_DIRECT_BASE
 #define QK_DIRECT_BASE 0x200000000000ull
 
-extern char comm_area[QK_COMM_SIZE];
+extern char comm_area[QK_COMM_SIZE(1)];
 #undef QK_COMM_BASE
 #define QK_COMM_BASE ((uint64_t)comm_area)
 

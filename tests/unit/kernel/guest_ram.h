@@ -9,7 +9,7 @@
 #include "mm.h"
 #include "qcall.h"
 
-char comm_area[QK_COMM_SIZE];
+char comm_area[QK_COMM_SIZE(1)];
 char _kernel_end[1];
 
 /* No file of a volume is mapped: no frame is the host's. */

@@ -15,6 +15,7 @@
 #include "vm.h"
 
 #define RAM_BYTES 0x8000u
+#define COMM_BYTES QK_COMM_SIZE(1)
 #define BESIDE 0x1000u /* bytes on both sides of RAM and of the comm area that nothing may change */
 
 enum { CALL, SEGMENTS, EVENT };
@@ -44,9 +45,9 @@ int vm_set_slot(struct qv *vm, unsigned slot, uint64_t gpa, uint64_t size, void 
 	(void)vm, (void)slot, (void)gpa, (void)size, (void)host;
 	return 0;
 }
-void vm_kick(struct qv *vm)
+void vm_interrupt(struct qv_vcpu *v)
 {
-	(void)vm;
+	(void)v;
 }
 
 static char *watched(size_t n)
@@ -69,7 +70,7 @@ static void check_beside(const char *p, size_t n, const char *what)
 /* A walk that followed a link out of its root would show what lies there. */
 static void check_walk(const struct qv *vm, int64_t components)
 {
-	const struct qk_stat *found = (const struct qk_stat *)(vm->comm_area + QK_OFF_DATA);
+	const struct qk_stat *found = (const struct qk_stat *)(vm->vcpus[0].block + QK_VCPU_DATA);
 	struct stat outside[2];
 	if (stat(".", &outside[0]) || stat("secret", &outside[1]))
 		exit(2);
@@ -87,7 +88,7 @@ static void put(const void *p, size_t n)
 }
 
 /* What segs_to_iov makes of the list: each piece as an offset in RAM. */
-static void report_segments(struct qv *vm, const struct qk_call *call)
+static void report_segments(struct qv *vm, const struct qv_call *call)
 {
 	struct iovec iov[QK_SEG_MAX];
 	int64_t n = segs_to_iov(vm, call, iov);
@@ -100,12 +101,13 @@ static void report_segments(struct qv *vm, const struct qk_call *call)
 
 static void run(struct qv *vm, const struct request *r)
 {
-	struct qk_call *call = &vm->comm->call;
-	memcpy(vm->comm_area + QK_OFF_SEGS, given_segs, r->nsegs_given * sizeof(*given_segs));
+	struct qv_vcpu *v = &vm->vcpus[0];
+	struct qk_call *call = &v->shared->call;
+	memcpy(v->block + QK_VCPU_SEGS, given_segs, r->nsegs_given * sizeof(*given_segs));
 	*call = (struct qk_call){.op = r->op, .nseg = r->nseg, .data_len = r->data_len, .state = QK_CALL_SUBMITTED};
 	memcpy(call->arg, r->arg, sizeof(call->arg));
 	if (r->kind == SEGMENTS) {
-		struct qk_call copy = *call;
+		struct qv_call copy = {.nseg = r->nseg, .segs = (const struct qk_seg *)(v->block + QK_VCPU_SEGS)};
 		report_segments(vm, &copy);
 		return;
 	}
@@ -118,7 +120,7 @@ static void run(struct qv *vm, const struct request *r)
 		put(&moved, sizeof(moved));
 		return;
 	}
-	int64_t ret = qcall_serve(vm) ? 1 : call->ret;
+	int64_t ret = qcall_serve(v) ? 1 : call->ret;
 	put(&ret, sizeof(ret));
 	if (r->op == QC_LOOKUP)
 		check_walk(vm, ret);
@@ -137,10 +139,12 @@ int main(int argc, char **argv)
 	/* A guest may fill a volume that it was given; a test need not. */
 	signal(SIGXFSZ, SIG_IGN);
 	setrlimit(RLIMIT_FSIZE, &(struct rlimit){1 << 20, 1 << 20});
-	char *ram = watched(RAM_BYTES), *comm = watched(QK_COMM_SIZE);
+	char *ram = watched(RAM_BYTES), *comm = watched(COMM_BYTES);
 	memset(ram, 0, RAM_BYTES);
-	memset(comm, 0, QK_COMM_SIZE);
-	vm = (struct qv){.ram = ram, .ram_bytes = RAM_BYTES, .ram_limit = RAM_BYTES, .comm_area = comm, .comm = (struct qk_comm *)comm};
+	memset(comm, 0, COMM_BYTES);
+	vm = (struct qv){.ram = ram, .ram_bytes = RAM_BYTES, .ram_limit = RAM_BYTES, .comm_area = comm, .comm = (struct qk_comm *)comm, .nvcpus = 1};
+	char *block = comm + QK_OFF_VCPU(0);
+	vm.vcpus[0] = (struct qv_vcpu){.vm = &vm, .block = block, .shared = (struct qk_vcpu *)block};
 	vm.config =
 		(struct qv_config){.nroots = 2, .signals = -1, .roots = {open("root", O_PATH | O_DIRECTORY), open("volume", O_PATH | O_DIRECTORY)}};
 	vm.epoll_fd = vm.wake_fd = vm.debug_fd = -1;
@@ -152,13 +156,13 @@ int main(int argc, char **argv)
 		vm.handles[i] = (struct qv_handle){.fd = null, .kind = QV_H_STREAM, .writable = true};
 	while (fread(&r, sizeof(r), 1, stdin) == 1) {
 		if (fread(given_segs, sizeof(*given_segs), r.nsegs_given, stdin) != r.nsegs_given ||
-		    fread(comm + QK_OFF_DATA, 1, r.data_given, stdin) != r.data_given)
+		    fread(block + QK_VCPU_DATA, 1, r.data_given, stdin) != r.data_given)
 			return 2;
 		run(&vm, &r);
 		check_beside(ram, RAM_BYTES, "RAM");
-		check_beside(comm, QK_COMM_SIZE, "the comm area");
+		check_beside(comm, COMM_BYTES, "the comm area");
 	}
-	if (memmem(ram, RAM_BYTES, "SECRET", 6) || memmem(comm, QK_COMM_SIZE, "SECRET", 6)) {
+	if (memmem(ram, RAM_BYTES, "SECRET", 6) || memmem(comm, COMM_BYTES, "SECRET", 6)) {
 		fprintf(stderr, "the guest has read what is outside of its roots\n");
 		return 1;
 	}

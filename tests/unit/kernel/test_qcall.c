@@ -9,7 +9,7 @@
 #include "qcall.h"
 #include <errno.h>
 
-char comm_area[QK_COMM_SIZE];
+char comm_area[QK_COMM_SIZE(1)];
 char _kernel_end[1];
 
 static unsigned requests, events_seen;
@@ -42,19 +42,19 @@ static void exit_of_the_guest(int sig, siginfo_t *info, void *context)
 {
 	(void)sig, (void)info;
 	greg_t *rip = &((ucontext_t *)context)->uc_mcontext.gregs[16 /* RIP, whose name is an extension */];
-	if (*(const u8 *)*rip != 0xef || comm()->call.state != QK_CALL_SUBMITTED)
+	if (*(const u8 *)*rip != 0xef || vcpu()->call.state != QK_CALL_SUBMITTED)
 		_Exit(1);
-	last = comm()->call;
+	last = vcpu()->call;
 	requests++;
-	comm()->call.ret = 100 + requests;
-	((struct qk_closes *)(comm_area + QK_OFF_CLOSE))->count = 0;
-	comm()->call.state = QK_CALL_DONE;
+	vcpu()->call.ret = 100 + requests;
+	((struct qk_closes *)((char *)vcpu() + QK_VCPU_CLOSE))->count = 0;
+	vcpu()->call.state = QK_CALL_DONE;
 	++*rip;
 }
 
 static void check_segments(void)
 {
-	const struct qk_seg *segs = (const struct qk_seg *)(comm_area + QK_OFF_SEGS);
+	const struct qk_seg *segs = (const struct qk_seg *)((char *)vcpu() + QK_VCPU_SEGS);
 	seg_begin();
 	assert(!seg_add(0x1000, 0x800) && !seg_add(0x1800, 0x800) && !seg_add(0x5000, 1) && !seg_add(0x4fff, 1));
 	assert(qcall(QC_PREAD, 7, 1, 2, 3, 4, 5, 6) == 101);
@@ -72,7 +72,7 @@ static void check_segments(void)
 static void check_closes(void)
 {
 	unsigned before = requests;
-	struct qk_closes *noted = (struct qk_closes *)(comm_area + QK_OFF_CLOSE);
+	struct qk_closes *noted = (struct qk_closes *)((char *)vcpu() + QK_VCPU_CLOSE);
 	for (int i = 0; i < 64; i++)
 		qcall_close_later(10 + i);
 	/* They wait for the next request, which takes them along. */
