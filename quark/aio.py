@@ -173,9 +173,13 @@ class Client:
         m = await self._call(self._snapshots.CheckSnapshot, sn.CheckSnapshotRequest(name=name))
         return [Dependency.of(f) for f in m.files]
 
-    async def warm_snapshot(self, name: str) -> int:
-        """Bring its image into memory and keep it there; its bytes."""
-        return int((await self._call(self._snapshots.WarmSnapshot, sn.WarmSnapshotRequest(name=name))).image_bytes)
+    async def warm_snapshot(self, name: str, clones: int = 0) -> int:
+        """Bring its image into memory and keep it there, and so many clones prepared, until it is cooled; the image's bytes."""
+        return int(
+            (
+                await self._call(self._snapshots.WarmSnapshot, sn.WarmSnapshotRequest(name=name, clones=clones))
+            ).image_bytes
+        )
 
     async def cool_snapshot(self, name: str) -> None:
         """Let go of the image's memory."""

@@ -169,9 +169,11 @@ class Client:
         m = self._call(self._snapshots.CheckSnapshot, sn.CheckSnapshotRequest(name=name))
         return [Dependency.of(f) for f in m.files]
 
-    def warm_snapshot(self, name: str) -> int:
-        """Bring its image into memory and keep it there; its bytes."""
-        return int(self._call(self._snapshots.WarmSnapshot, sn.WarmSnapshotRequest(name=name)).image_bytes)
+    def warm_snapshot(self, name: str, clones: int = 0) -> int:
+        """Bring its image into memory and keep it there, and so many clones prepared, until it is cooled; the image's bytes."""
+        return int(
+            self._call(self._snapshots.WarmSnapshot, sn.WarmSnapshotRequest(name=name, clones=clones)).image_bytes
+        )
 
     def cool_snapshot(self, name: str) -> None:
         """Let go of the image's memory."""

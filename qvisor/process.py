@@ -49,6 +49,11 @@ class Message:
         check(lib.qc_send(sock, self.fields, size, self._fds, len(self._fds)), "ask for the sandbox")
 
 
+def prepare_message() -> Message:
+    """Of what the snapshot or the installation decides."""
+    return Message("qm_prepare", ("kernel", "image", "layout", "pager"))
+
+
 def machine(memory: int, kvm: int, *, parent: int = 0) -> Message:
     """What a process needs to make a virtual machine of so many bytes: `kvm` is /dev/kvm. It ends with the process `parent`, if there is one."""
     message = Message("qm_machine", ())
@@ -75,7 +80,7 @@ class Start:
     """What one sandbox is to be: `prepare`, what the snapshot or the installation decides, and `assign`, what the request does."""
 
     def __init__(self) -> None:
-        self.prepare = Message("qm_prepare", ("kernel", "image", "layout", "pager"))
+        self.prepare = prepare_message()
         self.assign = Message("qm_assign", ("text", "files", "contents", "timing_file"))
         for i in range(3):
             self.assign.fields.stdio[i] = -1
@@ -128,15 +133,16 @@ class Start:
         fields.document_len = len(about)
         ffi.memmove(fields.generation, generation, len(generation))
 
-    def send(self, sock: int) -> None:
-        """Ask a QVisor that has its machine.
+    def send(self, sock: int, *, prepared: bool = False) -> None:
+        """Ask a QVisor that has its machine, or has it `prepared` already.
 
         Raises:
             VmError: it is not there any more.
         """
         self.assign.fields.nsteps = self._steps
         self.assign.fields.sent_ns = int(self.started * 1e9)
-        self.prepare.send(sock)
+        if not prepared:
+            self.prepare.send(sock)
         self.assign.send(sock)
 
     def close(self) -> None:

@@ -47,6 +47,10 @@ class Attachment:
             raise errors.PagerLostError(LOST)
         self.prefetching = False
 
+    def lost(self) -> bool:
+        """Whether the pager is gone."""
+        return ended(self.sock)
+
     def contents(self) -> int:
         """Descriptor of the contents of files that the snapshot contains; the caller's.
 

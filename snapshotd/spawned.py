@@ -7,7 +7,7 @@ import os
 
 from qvisor.machine import open_kvm
 from qvisor.spec import Changes
-from snapshotd.start import ready_clone
+from snapshotd.start import Wanted, ready_clone
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,17 +25,8 @@ class SpawnedClone:
 
     def __init__(self, root: str, name: str, args: Sequence[str], *, domain: str = "default", key: str = "") -> None:
         self.timeline: list[tuple[str, float]] = []
-        self._ready = ready_clone(
-            root,
-            name,
-            args=list(args),
-            env={},
-            payload="",
-            prefetch="working-set",
-            changes=Changes(),
-            domain=domain,
-            key=key,
-        )
+        wanted = Wanted(list(args), {}, "", Changes())
+        self._ready = ready_clone(root, name, wanted, prefetch="working-set", domain=domain, key=key)
 
     def run(self) -> int:
         """Run it to its end; its exit status."""

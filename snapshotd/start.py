@@ -8,7 +8,7 @@ from qvisor import kernel
 from qvisor._native import ffi, lib
 from qvisor.document import document, new_generation
 from qvisor.machine import check, open_kvm
-from qvisor.process import Start
+from qvisor.process import Start, prepare_message
 from qvisor.roots import Roots
 from qvisor.spec import Changes, SandboxSpec
 from qvisor.spec import check as check_spec
@@ -19,7 +19,74 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn, Self
 
-    from snapshotd.client import Attachment
+    from qvisor.process import Message
+
+
+class Wanted:
+    """What a request makes of a clone; `paths` and `stdio` as of `ready_cold`."""
+
+    def __init__(
+        self,
+        args: list[str],
+        env: dict[str, str],
+        payload: str,
+        changes: Changes,
+        *,
+        paths: tuple[str, ...] | None = None,
+        stdio: tuple[int, ...] = (),
+        debug: bool = False,
+    ) -> None:
+        self.args = args
+        self.env = env
+        self.payload = payload
+        self.changes = changes
+        self.paths = paths
+        self.stdio = stdio
+        self.debug = debug
+
+
+class Prepared:
+    """What snapshot `name` decides of its clones: the image, attached, and the message that says so to a QVisor."""
+
+    def __init__(self, root: str, name: str, domain: str, key: str, *, populate: bool) -> None:
+        self.root, self.name = root, name
+        self.digests = os.path.join(root, "domains", domain)
+        self.attachment = attach(root, name, domain, key)
+        self.message = prepare_message()
+        try:
+            self._read(populate=populate)
+        except BaseException:
+            self.attachment.close()
+            raise
+
+    def _read(self, *, populate: bool) -> None:
+        layout = self.attachment.layout
+        populate = populate and bool(layout.working_set)
+        if populate and not self.attachment.complete:
+            self.attachment.start_prefetch()
+        ring, *self._spec = layout.spec.decode("utf-8", "surrogateescape").split("\0")
+        fields = self.message.fields
+        fields.flags = lib.QM_CLONE | (lib.QM_POPULATE if populate else 0)
+        fields.image = self.message.place(self.attachment.image_fd)
+        fields.layout = self.message.place(self.attachment.layout_fd)
+        fields.pager = self.message.place(self.attachment.sock)
+        fields.ring = int(ring)
+
+    def spec(self) -> SandboxSpec:
+        """That of the snapshot, for one clone to change."""
+        return SandboxSpec.from_strings(self._spec)
+
+    def fill(self, *, ahead: bool = False) -> Message:
+        """The message, as things are now; `ahead` of a request."""
+        attachment, fields = self.attachment, self.message.fields
+        fields.flags |= lib.QM_COMPLETE if attachment.complete else 0
+        fields.flags |= lib.QM_PREFETCH if attachment.prefetching else 0
+        fields.flags |= lib.QM_AHEAD if ahead else 0
+        return self.message
+
+    def close(self) -> None:
+        """Let go of the image."""
+        self.attachment.close()
 
 
 class Ready:
@@ -30,7 +97,7 @@ class Ready:
         self.start = start
         self.roots = roots
         self.parent: tuple[str, str] | None = None  # of a clone: (name, id) of its snapshot
-        self.attachment: Attachment | None = None
+        self.prepared: Prepared | None = None
         self.dependencies: Dependencies | None = None
 
     def __enter__(self) -> Self:
@@ -41,11 +108,12 @@ class Ready:
 
     def take_known(self) -> tuple[int, int, int]:
         """(descriptor, offset, bytes) of the table of files that a clone depends on; the descriptor is the caller's, -1 of a cold sandbox."""
-        if self.attachment is None or self.dependencies is None:
+        if self.prepared is None or self.dependencies is None:
             return -1, 0, 0
         if self.dependencies.table_fd >= 0:
             return os.dup(self.dependencies.table_fd), 0, len(self.dependencies.table)
-        return os.dup(self.attachment.layout_fd), *self.attachment.layout.files_at
+        attachment = self.prepared.attachment
+        return os.dup(attachment.layout_fd), *attachment.layout.files_at
 
     def close(self) -> None:
         """Let go of everything."""
@@ -53,8 +121,8 @@ class Ready:
         self.roots.close()
         if self.dependencies is not None:
             self.dependencies.close()
-        if self.attachment is not None:
-            self.attachment.close()
+        if self.prepared is not None:
+            self.prepared.close()
 
 
 def ready_cold(
@@ -83,69 +151,50 @@ def ready_cold(
     return ready
 
 
-def ready_clone(
-    root: str,
-    name: str,
-    *,
-    args: list[str],
-    env: dict[str, str],
-    payload: str,
-    prefetch: str,
-    changes: Changes,
-    domain: str,
-    key: str,
-    paths: tuple[str, ...] | None = None,
-    stdio: tuple[int, ...] = (),
-    debug: bool = False,
-) -> Ready:
+def ready_clone(root: str, name: str, wanted: Wanted, *, prefetch: str, domain: str, key: str) -> Ready:
     """A clone of snapshot `name`.
 
     Raises:
         QuarkError: what is wrong with the request, the snapshot, the installation or the host.
     """
     start = Start()
-    attachment = attach(root, name, domain, key)
+    prepared = Prepared(root, name, domain, key, populate=prefetch == "working-set")
+    start.mark("attach to the image")
+    return assign(prepared, start, wanted)
+
+
+def assign(prepared: Prepared, start: Start, wanted: Wanted) -> Ready:
+    """What a request makes of its snapshot; the result has `prepared`, which is closed if there is none.
+
+    Raises:
+        QuarkError: what is wrong with the request, the files of the snapshot or the host.
+    """
+    attachment = prepared.attachment
     ready: Ready | None = None
     try:
-        layout = attachment.layout
-        wanted = prefetch == "working-set" and bool(layout.working_set)
-        if wanted and not attachment.complete:
-            attachment.start_prefetch()
-        ring, *strings = layout.spec.decode("utf-8", "surrogateescape").split("\0")
-        spec = SandboxSpec.from_strings(strings)
-        changes.apply(spec, name, layout.ram_bytes)
-        start.mark("attach to the image")
-        dependencies = Dependencies(name, attachment, os.path.join(root, "domains", domain))
+        spec = prepared.spec()
+        wanted.changes.apply(spec, prepared.name, attachment.layout.ram_bytes)
+        dependencies = Dependencies(prepared.name, attachment, prepared.digests)
         no_rootfs = not os.path.isdir(spec.rootfs) and dependencies.contains_all()
-        ready = Ready(spec, start, Roots(spec, paths, root, no_rootfs=no_rootfs))
-        ready.dependencies, ready.attachment = dependencies, attachment
-        ready.parent = (name, attachment.snapshot_id)
+        ready = Ready(spec, start, Roots(spec, wanted.paths, prepared.root, no_rootfs=no_rootfs))
+        ready.dependencies, ready.prepared = dependencies, prepared
+        ready.parent = (prepared.name, attachment.snapshot_id)
         accept(dependencies, spec, ready.roots)
         start.mark("check the files")
         generation = new_generation()
-        about = document(generation, clone=True, args=args, env=env, payload=payload, cwd=changes.cwd)
-        start.fill(spec, ready.roots, about, generation, debug=debug, stdio=stdio)
-        describe(start, attachment, dependencies, int(ring), populate=wanted)
+        about = document(
+            generation, clone=True, args=wanted.args, env=wanted.env, payload=wanted.payload, cwd=wanted.changes.cwd
+        )
+        start.fill(spec, ready.roots, about, generation, debug=wanted.debug, stdio=wanted.stdio)
+        fields = start.assign.fields
+        if dependencies.table_fd >= 0:
+            fields.files, fields.files_bytes = start.assign.place(dependencies.table_fd), len(dependencies.table)
+        fields.contents = start.assign.place(dependencies.contents)
+        start.prepare = prepared.fill()
     except BaseException:
-        (ready or attachment).close()
+        (ready or prepared).close()
         raise
     return ready
-
-
-def describe(start: Start, attachment: Attachment, dependencies: Dependencies, ring: int, *, populate: bool) -> None:
-    """Say what the snapshot decides, and where its files are."""
-    prepare, assign = start.prepare, start.assign
-    prepare.fields.flags |= lib.QM_CLONE
-    prepare.fields.flags |= lib.QM_COMPLETE if attachment.complete else 0
-    prepare.fields.flags |= lib.QM_PREFETCH if attachment.prefetching else 0
-    prepare.fields.flags |= lib.QM_POPULATE if populate else 0
-    prepare.fields.image = prepare.place(attachment.image_fd)
-    prepare.fields.layout = prepare.place(attachment.layout_fd)
-    prepare.fields.pager = prepare.place(attachment.sock)
-    prepare.fields.ring = ring
-    if dependencies.table_fd >= 0:
-        assign.fields.files, assign.fields.files_bytes = assign.place(dependencies.table_fd), len(dependencies.table)
-    assign.fields.contents = assign.place(dependencies.contents)
 
 
 def accept(dependencies: Dependencies, spec: SandboxSpec, roots: Roots) -> None:

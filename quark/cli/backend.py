@@ -19,7 +19,8 @@ SHOWN = (
 )  # fmt: skip
 """All fields."""
 STATS = (
-    "version", "domain", "daemon", "sandboxes_running", "pool_idle", "snapshots", "store_bytes", "quota_bytes", "pages_total", "pages_stored",
+    "version", "domain", "daemon", "sandboxes_running", "pool_idle", "pool_prepared", "pool_prepared_bytes", "prepared_taken",
+    "prepared_missed", "snapshots", "store_bytes", "quota_bytes", "pages_total", "pages_stored",
     "images", "image_pages", "faults",
 )  # fmt: skip
 """Fields of the statistics. `daemon` tells whether one runs; without one there are no sandboxes to count."""
@@ -59,7 +60,7 @@ class Backend(Protocol):
     def import_(self, file: BinaryIO, name: str | None, *, host_paths: bool) -> Fields:
         """Read what `export` wrote; SHOWN."""
 
-    def warm(self, name: str, progress: Callable[[int], None]) -> int:
+    def warm(self, name: str, progress: Callable[[int], None], clones: int) -> int:
         """Bring its image into memory and keep it; its bytes. `progress` may get the bytes so far."""
 
     def cool(self, name: str) -> None:

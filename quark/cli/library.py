@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import quark
 from quark.cli.backend import LISTED, STATS
-from quark.errors import PagerLostError
+from quark.errors import PagerLostError, UsageError
 from snapshotd import client
 from snapshotd.keys import load_key
 from snapshotd.store import Store
@@ -116,8 +116,10 @@ class Library:
         check = partial(check_import, host_paths=host_paths)
         return self.show(self._open(create=True).import_(file, name, check).name)
 
-    def warm(self, name: str, progress: Callable[[int], None]) -> int:
+    def warm(self, name: str, progress: Callable[[int], None], clones: int) -> int:
         """See Backend."""
+        if clones:
+            raise UsageError("--clones: it is the daemon that keeps clones prepared, and none runs; start snapshotd")
         self._find(name)
         sock = client.connect(self._root, self._domain, self._key)
         try:

@@ -59,7 +59,7 @@ def exec_alone(
 ) -> NoReturn:
     """Without a daemon: become the sandbox of `spec`, or the clone that `request` asks for. `timing_file` is a descriptor, or -1."""
     from qvisor._native import lib
-    from snapshotd.start import become, ready_clone, ready_cold
+    from snapshotd.start import Wanted, become, ready_clone, ready_cold
 
     lib.qv_signals()  # from now on those that come are the guest's
     debug = parsed.flag("--debug")
@@ -68,18 +68,8 @@ def exec_alone(
     from quark.clone_request import unpack_clone
 
     name, prefetch, payload, args, env, changes = unpack_clone(request[1:])
-    clone = ready_clone(
-        context.root,
-        name,
-        args=args,
-        env=env,
-        payload=payload,
-        prefetch=prefetch,
-        changes=changes,
-        domain=context.library_domain,
-        key=context.key,
-        debug=debug,
-    )
+    wanted = Wanted(args, env, payload, changes, debug=debug)
+    clone = ready_clone(context.root, name, wanted, prefetch=prefetch, domain=context.library_domain, key=context.key)
     become(clone, json=context.json, timing=parsed.flag("--timing"), timing_file=timing_file)
 
 

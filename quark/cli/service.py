@@ -64,9 +64,9 @@ class Service:
             )
         return _fields(self._client.import_snapshot(file, name), SHOWN)
 
-    def warm(self, name: str, progress: Callable[[int], None]) -> int:
+    def warm(self, name: str, progress: Callable[[int], None], clones: int) -> int:
         """See Backend."""
-        size = self._client.warm_snapshot(name)
+        size = self._client.warm_snapshot(name, clones)
         progress(size)
         return size
 

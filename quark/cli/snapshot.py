@@ -230,9 +230,12 @@ def warm(context: Context, parsed: Parsed) -> int:
     """Bring images into memory and keep them there."""
     names = some(parsed, context.command)
     sizes = {}
+    text = parsed.one("--clones", "0")
+    if not text.isdecimal() or int(text) >= 1 << 32:
+        raise UsageError(f"--clones {text!r} is not a number")
     with context.backend() as backend:
         for name, progress in each(names, "warming", quiet=context.json):
-            sizes[name] = backend.warm(name, progress.step)
+            sizes[name] = backend.warm(name, progress.step, int(text))
     if context.json:
         print_json([{"name": name, "image_bytes": size} for name, size in sizes.items()])
     else:

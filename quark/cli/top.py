@@ -55,6 +55,8 @@ def look(client: Client) -> tuple[list[SandboxState], dict[str, Any]]:
         "images": statistics.images,
         "image_bytes": statistics.image_pages * PAGE,
         "pool_idle": statistics.pool_idle,
+        "pool_prepared": statistics.pool_prepared,
+        "pool_prepared_bytes": statistics.pool_prepared_bytes,
     }
 
 
@@ -62,7 +64,8 @@ def summary(totals: dict[str, Any]) -> str:
     """One line. What sandboxes share is counted once: it is in the images."""
     return (
         f"{totals['sandboxes']} sandboxes with {megabytes(totals['private_bytes'])} of their own, sharing {totals['images']} images "
-        f"of {megabytes(totals['image_bytes'])}; {totals['pool_idle']} workers wait"
+        f"of {megabytes(totals['image_bytes'])}; {totals['pool_idle']} workers wait, and {totals['pool_prepared']} "
+        f"prepared clones with {megabytes(totals['pool_prepared_bytes'])}"
     )
 
 

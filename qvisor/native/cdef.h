@@ -113,7 +113,7 @@ struct qm_machine {
 	int32_t kvm;
 	int32_t parent;
 };
-enum { QM_CLONE, QM_COMPLETE, QM_PREFETCH, QM_POPULATE, ... };
+enum { QM_CLONE, QM_COMPLETE, QM_PREFETCH, QM_POPULATE, QM_AHEAD, ... };
 struct qm_prepare {
 	uint32_t version, flags;
 	int32_t kernel;

@@ -178,6 +178,8 @@ int main(int argc, char **argv)
 		timeline_start(started);
 	}
 	prepare_machine(&p);
+	if (p.prepare.flags & QM_AHEAD)
+		control_tell("prepared");
 	receive(sock, &p.assign, sizeof(p.assign), &p.request);
 	timeline_take(&p.assign, started);
 	assign_request(&p);

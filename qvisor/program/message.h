@@ -36,6 +36,7 @@ enum {
 	QM_COMPLETE = 2, /* the image has all its pages: nobody has to bring in any */
 	QM_PREFETCH = 4, /* the pager was asked for the working set, and has not answered yet */
 	QM_POPULATE = 8, /* map the working set before the run */
+	QM_AHEAD = 16,   /* there is no request yet: say `prepared` when that is done, and wait */
 };
 
 /* What the machine depends on: the snapshot, or the installation. */
@@ -86,6 +87,7 @@ struct qm_assign {
 /* Then, unless it is alone, it is told commands and tells events, of NUL-separated fields:
  *   capture, with a socket      the storer is at its other end (below); when the guest is parked
  *   pause, resume
+ *   prepared                    the request may come any time later (QM_AHEAD)
  *   started GENERATION          in hexadecimal digits
  *   paused, resumed, stopped, parked
  *   ended STATUS REASON PREFETCHED FAULTS FAULT_PAGES then STEP MICROSECONDS of each step of a clone

@@ -45,11 +45,14 @@ void timeline_mark(const char *step)
 	last_ns = now;
 }
 
-/* The sender's steps come first. */
+/* The sender's steps come first. What was done before there was a request is none of its steps. */
 void timeline_take(const struct qm_assign *assign, uint64_t started_ns)
 {
 	struct qm_step own[STEPS_MAX];
-	unsigned n = count;
+	bool ahead = assign->sent_ns > last_ns;
+	unsigned n = ahead ? 0 : count;
+	if (ahead)
+		last_ns = started_ns = clock_ns();
 	memcpy(own, steps, sizeof(own));
 	count = 0;
 	for (unsigned i = 0; i < assign->nsteps && i < QM_STEPS_MAX; i++) {

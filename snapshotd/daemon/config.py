@@ -95,6 +95,10 @@ class Config(_Section):
         tcp: listen on TCP too.
         metrics: HOST:PORT of the Prometheus endpoint; empty: none.
         pool: idle workers kept ready.
+        prepared: machines kept prepared for snapshots that are in use; 0: none.
+        prepared_bytes: of their own, together.
+        prepared_seconds: after its last request a snapshot has one as long.
+        prepared_reserve: while the host has less memory available, there are none.
         sandboxes_max: running at a time, all domains together.
         output_bytes: kept of each standard stream of a sandbox.
         keep_ended: ended sandboxes that can still be asked for.
@@ -110,6 +114,10 @@ class Config(_Section):
     tcp: Tcp | None = None
     metrics: str = ""
     pool: Annotated[int, Field(ge=0, le=256)] = 2
+    prepared: Annotated[int, Field(ge=0, le=1024)] = 16
+    prepared_bytes: Annotated[int, Field(ge=0)] = 256 << 20
+    prepared_seconds: Annotated[float, Field(gt=0)] = 10
+    prepared_reserve: Annotated[int, Field(ge=0)] = 512 << 20
     sandboxes_max: Annotated[int, Field(gt=0)] = 1000
     output_bytes: Annotated[int, Field(gt=0, le=1 << 30)] = 1 << 20
     keep_ended: Annotated[int, Field(ge=0)] = 1000

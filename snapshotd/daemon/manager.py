@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 from quark.errors import BusyError, DaemonLostError, SandboxUnknownError
 from snapshotd.daemon.output import Terminals
 from snapshotd.daemon.pool import Pool
-from snapshotd.daemon.sandbox import Sandbox
+from snapshotd.daemon.prepared import Shelf
+from snapshotd.daemon.sandbox import STARTING, Sandbox
 
 if TYPE_CHECKING:
     from qvisor.spec import Changes, SandboxSpec
     from snapshotd.daemon.config import Config, Domain
     from snapshotd.daemon.metrics import Metrics
+    from snapshotd.daemon.stores import Stores
 
 END_SECONDS = 10.0
 STOPPED = "the daemon was stopped, and ended the sandbox; run it again when the daemon is back"
@@ -23,21 +25,28 @@ STOPPED = "the daemon was stopped, and ended the sandbox; run it again when the 
 class Manager:
     """All sandboxes of the daemon, by id."""
 
-    def __init__(self, config: Config, metrics: Metrics) -> None:
+    def __init__(self, config: Config, metrics: Metrics, stores: Stores) -> None:
         self.config = config
         self.metrics = metrics
         self.pool = Pool(config.pool)
         self.sandboxes: dict[str, Sandbox] = {}
+        self.live: dict[str, Sandbox] = {}  # those that have not ended
+        self.shelf = Shelf(config, self.pool, stores, self._is_busy)
         self.starting = 0
 
     def start(self) -> None:
         """Make the processes that wait for sandboxes."""
         self.pool.start()
+        self.shelf.start()
+
+    def _is_busy(self) -> bool:
+        """Whether a sandbox starts at this moment."""
+        return self.starting > 0 or any(s.state == STARTING for s in self.live.values())
 
     @property
     def running(self) -> int:
         """Sandboxes that have not ended."""
-        return sum(not s.ended.is_set() for s in self.sandboxes.values())
+        return len(self.live)
 
     def job(self, domain: Domain) -> dict[str, Any]:
         """What every job says."""
@@ -82,25 +91,27 @@ class Manager:
         if self.running + self.starting >= self.config.sandboxes_max:
             raise BusyError(f"{self.config.sandboxes_max} sandboxes run already; end one, or raise sandboxes_max")
         self.starting += 1
+        machine = self.shelf.take(domain.name, job["clone"]["name"]) if Sandbox.populates(job) else None
         try:
-            worker = await self.pool.take()
+            worker = machine.process if machine is not None else await self.pool.take()
         finally:
             self.starting -= 1
         streams = None
+        job = {**job, "tty": tty}
         try:
             if stdio is None:
                 streams = Terminals(tty=tty, limit=self.config.output_bytes)
                 stdio = streams.theirs
-            sandbox = Sandbox(domain.name, {**job, "tty": tty}, worker, self.pool, streams)
+            sandbox = Sandbox(domain.name, job, worker, self.pool, streams, machine, self.shelf)
             sandbox.start(stdio)
         except BaseException:
-            worker.close()
+            (machine or worker).close()
             if streams is not None:
                 streams.close()
             raise
         if streams is not None:
             streams.started()
-        self.sandboxes[sandbox.id] = sandbox
+        self.sandboxes[sandbox.id] = self.live[sandbox.id] = sandbox
         sandbox.on_end = self._ended
         return sandbox
 
@@ -109,8 +120,9 @@ class Manager:
         if sandbox.streams is not None:
             # What is still in the pipes is read first; a process that was given the streams could keep them open for ever.
             asyncio.get_running_loop().call_later(END_SECONDS, sandbox.streams.close)
-        over = [i for i, s in self.sandboxes.items() if s.ended.is_set()]
-        for old in over[: max(len(over) - self.config.keep_ended, 0)]:
+        del self.live[sandbox.id]
+        while len(self.sandboxes) - len(self.live) > self.config.keep_ended:
+            old = next(i for i in self.sandboxes if i not in self.live)
             gone = self.sandboxes.pop(old)
             if gone.streams is not None and old != sandbox.id:
                 gone.streams.close()
@@ -149,6 +161,7 @@ class Manager:
             if not sandbox.finished.is_set():
                 sandbox.error = DaemonLostError(STOPPED)
             sandbox.kill()
+        await self.shelf.close()
         for sandbox in list(self.sandboxes.values()):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(sandbox.ended.wait(), END_SECONDS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from quark.errors import ConfigError, QuarkError
 from snapshotd.daemon import tracing
@@ -100,6 +100,15 @@ class Lookup:
         running = [s for s in list(self.manager.sandboxes.values()) if not s.ended.is_set()]
         yield GaugeMetricFamily("quark_sandboxes_running", "Sandboxes that run.", len(running))
         yield GaugeMetricFamily("quark_pool_idle", "Workers without a sandbox.", len(self.manager.pool.idle))
+        shelf = self.manager.shelf
+        yield GaugeMetricFamily("quark_pool_prepared", "Machines prepared for clones.", len(shelf.machines))
+        yield GaugeMetricFamily("quark_pool_prepared_bytes", "Of these machines' own.", shelf.bytes)
+        clones = CounterMetricFamily(
+            "quark_clones", "Clones that found a prepared machine, or none.", labels=["machine"]
+        )
+        clones.add_metric(["prepared"], shelf.taken)
+        clones.add_metric(["none"], shelf.missed)
+        yield clones
         memory = GaugeMetricFamily("quark_sandbox_memory_bytes", "Of all sandboxes.", labels=["kind"])
         sizes = [s.memory() for s in running]
         memory.add_metric(["private"], sum(p for p, _ in sizes))

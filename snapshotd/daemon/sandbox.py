@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from quark.errors import QuarkError, SandboxStateError, UsageError, VmError, named_error
 from qvisor._native import lib
+from qvisor.process import Start
 from qvisor.spec import Changes, SandboxSpec
 from snapshotd import wire
 from snapshotd.daemon import tracing
 from snapshotd.daemon.capture import Capture
+from snapshotd.daemon.memory import memory_of
 from snapshotd.daemon.waiting import first_of
-from snapshotd.start import ready_clone, ready_cold
+from snapshotd.start import Wanted, assign, ready_clone, ready_cold
 from snapshotd.trigger import Trigger
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     from snapshotd.daemon.output import Terminals
     from snapshotd.daemon.pool import Pool, Process
+    from snapshotd.daemon.prepared import Machine, Shelf
     from snapshotd.start import Ready
 
 log = logging.getLogger("snapshotd")
@@ -53,13 +56,22 @@ class Sandbox:
     """One sandbox, from its job to its end. All on the event loop's thread."""
 
     def __init__(
-        self, domain: str, job: dict[str, Any], worker: Process, pool: Pool, streams: Terminals | None
+        self,
+        domain: str,
+        job: dict[str, Any],
+        worker: Process,
+        pool: Pool,
+        streams: Terminals | None,
+        machine: Machine | None,
+        shelf: Shelf,
     ) -> None:
         self.id = secrets.token_hex(8)
         self.domain = domain
         self.job = job
         self.worker = worker
         self._pool = pool
+        self._machine = machine  # whose process it is, prepared for this snapshot
+        self._shelf = shelf
         self._stdio: tuple[int, ...] = ()
         self.streams = streams
         self.state = STARTING
@@ -97,6 +109,11 @@ class Sandbox:
         """Program and arguments of a cold one, arguments of a clone."""
         return list(self.job["clone"]["args"] if "clone" in self.job else self.job["spec"]["argv"])
 
+    @staticmethod
+    def populates(job: dict[str, Any]) -> bool:
+        """Whether a prepared machine is what the job wants."""
+        return "clone" in job and job["clone"]["prefetch"] != "none"
+
     def start(self, stdio: tuple[int, ...]) -> None:
         """Begin, on these standard streams, which stay the caller's."""
         self._stdio = tuple(os.dup(fd) for fd in stdio)
@@ -112,8 +129,7 @@ class Sandbox:
             if self.trigger is not None and self.trigger.kind == "log":
                 watched = os.pipe2(os.O_CLOEXEC)
                 streams = (stdio[0], watched[1], watched[1])
-            loop = asyncio.get_running_loop()
-            with await loop.run_in_executor(EXECUTOR, self._ready, streams) as ready:
+            with await self._make_ready(streams) as ready:
                 if self._left:
                     return
                 self._spec, self._parent = ready.spec.to_dict(), ready.parent
@@ -133,32 +149,43 @@ class Sandbox:
             for fd in (*stdio, *watched):
                 os.close(fd)
 
+    async def _make_ready(self, stdio: tuple[int, ...]) -> Ready:
+        loop = asyncio.get_running_loop()
+        ready = await loop.run_in_executor(EXECUTOR, self._ready, self._machine, stdio)
+        if ready is None:
+            self._machine = None
+            loop.remove_reader(self.worker.sock)
+            self.worker.close()
+            self.worker = await self._pool.take()
+            loop.add_reader(self.worker.sock, self._event)
+            ready = await loop.run_in_executor(EXECUTOR, self._ready, None, stdio)
+        assert ready is not None  # noqa: S101 - for the type checker
+        return ready
+
     def _send(self, ready: Ready) -> None:
         try:
-            ready.start.send(self.worker.sock.fileno())
+            ready.start.send(self.worker.sock.fileno(), prepared=self._machine is not None)
         except VmError:
             self._event()  # it may have said why it ended
             raise
 
-    def _ready(self, stdio: tuple[int, ...]) -> Ready:
-        """On a thread of its own."""
+    def _ready(self, machine: Machine | None, stdio: tuple[int, ...]) -> Ready | None:
+        """On a thread of its own. None: the machine was prepared for what is not there any more."""
         job = self.job
         paths = tuple(job["paths"]) if job["paths"] is not None else None
         if "clone" in job:
-            wanted = job["clone"]
-            ready = ready_clone(
-                job["root"],
-                wanted["name"],
-                args=wanted["args"],
-                env=wanted["env"],
-                payload=wanted["payload"],
-                prefetch=wanted["prefetch"],
-                changes=Changes.from_strings(wanted["changes"]),
-                domain=job["domain"],
-                key=job["key"],
-                paths=paths,
-                stdio=stdio,
-            )
+            clone = job["clone"]
+            changes = Changes.from_strings(clone["changes"])
+            wanted = Wanted(clone["args"], clone["env"], clone["payload"], changes, paths=paths, stdio=stdio)
+            if machine is None:
+                ready = ready_clone(
+                    job["root"], clone["name"], wanted, prefetch=clone["prefetch"], domain=job["domain"], key=job["key"]
+                )
+            elif self._shelf.is_current(machine):
+                ready = assign(machine.prepared, Start(), wanted)
+            else:
+                machine.prepared.close()
+                return None
         else:
             ready = ready_cold(SandboxSpec.from_dict(job["spec"]), job["root"], paths=paths, stdio=stdio)
         flags = lib.QM_TTY if job["tty"] else 0
@@ -205,6 +232,8 @@ class Sandbox:
 
     def _on_started(self, fields: list[str]) -> None:
         self.generation = fields[0]
+        if self._machine is None and self.populates(self.job):
+            self._shelf.miss(self.domain, self.snapshot)
         if self.trigger is not None and self.trigger.kind == "after":
             asyncio.get_running_loop().call_later(self.trigger.seconds, self._fire)
         self._set(RUNNING)
@@ -382,19 +411,6 @@ class Sandbox:
         if self.capture is not None:
             self.capture.hand_over(self.worker.sock)
 
-    def memory(self) -> tuple[int, int]:
+    def memory(self) -> tuple[int, ...]:
         """(private, shared) bytes of the process; zeros when it has ended."""
-        private = shared = 0
-        try:
-            with open(f"/proc/{self.worker.pid}/smaps_rollup", "rb") as f:
-                text = f.read()
-            signal.pidfd_send_signal(self.worker.pidfd, 0)  # so it was this process
-        except OSError:
-            return 0, 0
-        for line in text.splitlines()[1:]:
-            name, value = line.split()[:2]
-            if name in {b"Private_Clean:", b"Private_Dirty:"}:
-                private += int(value) << 10
-            elif name in {b"Shared_Clean:", b"Shared_Dirty:"}:
-                shared += int(value) << 10
-        return private, shared
+        return memory_of(self.worker)

@@ -66,7 +66,7 @@ class Daemon:
         self.metrics = Metrics()
         # First of all: two daemons on one store must not meet.
         self.stores = Stores(config)
-        self.manager = Manager(config, self.metrics)
+        self.manager = Manager(config, self.metrics, self.stores)
         self.stopping = asyncio.Event()
 
     async def run(self) -> None:

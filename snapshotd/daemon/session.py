@@ -22,7 +22,7 @@ from snapshotd.daemon.connections import ACCEPT_PAUSE
 from snapshotd.daemon.errors import told
 from snapshotd.daemon.relay import peer_credentials
 from snapshotd.daemon.sandbox import EXITED, FAILED, STARTING
-from snapshotd.daemon.waiting import first_of
+from snapshotd.daemon.waiting import first_of, readable
 from snapshotd.trigger import Trigger
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ class Session:
 
     async def _request(self) -> tuple[list[str], list[int]]:
         """`begin BYTES` with the descriptors, then pieces of the request until it has so many bytes. Nothing if the other side hangs up."""
-        await self._readable()
+        await readable(self.sock)
         fields, fds = wire.receive(self.sock)
         try:
             if not fields:
@@ -183,7 +183,7 @@ class Session:
                 )
             data = b""
             while len(data) < size:
-                await self._readable()
+                await readable(self.sock)
                 piece = self.sock.recv(wire.MESSAGE_MAX)
                 if not piece:
                     return [], fds
@@ -196,21 +196,12 @@ class Session:
 
     async def _receive(self) -> list[str]:
         """Fields of a command; none when the other side is gone. Descriptors that come with it are closed by the kernel."""
-        await self._readable()
+        await readable(self.sock)
         try:
             data = self.sock.recv(wire.MESSAGE_MAX)
         except ConnectionError:
             return []
         return data.decode("utf-8", "replace").split("\0") if data else []
-
-    async def _readable(self) -> None:
-        loop = asyncio.get_running_loop()
-        ready: asyncio.Future[None] = loop.create_future()
-        loop.add_reader(self.sock, lambda: None if ready.done() else ready.set_result(None))
-        try:
-            await ready
-        finally:
-            loop.remove_reader(self.sock)
 
     def _send(self, *fields: str, fd: int = -1) -> None:
         """Send a message; a command that does not read misses it."""

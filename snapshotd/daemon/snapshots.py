@@ -140,6 +140,7 @@ class SnapshotService(Service, SnapshotServiceServicer):
         """Delete; the space comes back with the next collection."""
         store = await self._store(domain)
         await asyncio.to_thread(store.delete, request.name, cascade=request.cascade)
+        await self.manager.shelf.check(domain)
         with contextlib.suppress(QuarkError):  # it is deleted, and a pager that does not answer holds no image either
             await asyncio.to_thread(self.stores.prune, domain)
         return sn.DeleteSnapshotResponse()
@@ -218,13 +219,17 @@ class SnapshotService(Service, SnapshotServiceServicer):
     @unary
     async def WarmSnapshot(self, domain: Domain, request: sn.WarmSnapshotRequest) -> sn.WarmSnapshotResponse:  # noqa: N802
         """Image into memory."""
-        return sn.WarmSnapshotResponse(image_bytes=await self.stores.warm(domain, request.name))
+        size = await self.stores.warm(domain, request.name)
+        if request.clones:
+            await self.manager.shelf.keep(domain.name, request.name, request.clones)
+        return sn.WarmSnapshotResponse(image_bytes=size)
 
     @unary
     async def CoolSnapshot(self, domain: Domain, request: sn.CoolSnapshotRequest) -> sn.CoolSnapshotResponse:  # noqa: N802
         """Image out of memory."""
         store = await self._store(domain)
         await asyncio.to_thread(store.get, request.name)
+        self.manager.shelf.forget(domain.name, request.name)
         await asyncio.to_thread(self.stores.ask_pager, domain, "cool", request.name)
         return sn.CoolSnapshotResponse()
 

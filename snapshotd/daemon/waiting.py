@@ -1,8 +1,12 @@
-"""Waiting for whichever comes first."""
+"""Waiting for whichever comes first, and for a socket."""
 
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import socket
 
 
 async def first_of(*events: asyncio.Event) -> None:
@@ -13,3 +17,14 @@ async def first_of(*events: asyncio.Event) -> None:
     finally:
         for wait in waits:
             wait.cancel()
+
+
+async def readable(sock: socket.socket) -> None:
+    """Wait until there is something to be received, or the peer is gone. Nobody else may watch the socket meanwhile."""
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(sock, lambda: None if ready.done() else ready.set_result(None))
+    try:
+        await ready
+    finally:
+        loop.remove_reader(sock)

@@ -235,7 +235,7 @@ class Api:
 
     def settled(self):
         """The footprint once the pool is full and nothing has changed for a while."""
-        until(lambda: self.numbers().pool_idle == 2, "the pool is full")
+        until(lambda: (self.numbers().pool_idle, self.numbers().pool_prepared) == (2, 0), "the pool is full")
         last, since = self.footprint(), time.monotonic()
         deadline = since + SECONDS
         while time.monotonic() - since < 0.15 and time.monotonic() < deadline:

@@ -23,7 +23,9 @@ def test_run_to_the_end(api):
     assert api.run("kill -TERM $$").sandbox.exit_status == 128 + 15
 
 
-def test_run_from_a_snapshot(api):
+def test_run_from_a_snapshot(make_daemon, connect):
+    daemon = make_daemon("prepared = 0")
+    api = connect(f"unix:{daemon.socket}", daemon)
     api.create("s", "echo ready >/dev/quark; cat /dev/quark")
     ran = [api.run(clone="s", args=["a", "b"], env={"K": "V"}, payload="p") for _ in range(2)]
     for done in ran:

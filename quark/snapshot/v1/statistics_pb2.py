@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"quark/snapshot/v1/statistics.proto\x12\x11quark.snapshot.v1\"\x16\n\x14GetStatisticsRequest\"\xf8\x01\n\nStatistics\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0e\n\x06\x64omain\x18\x02 \x01(\t\x12\x19\n\x11sandboxes_running\x18\x03 \x01(\r\x12\x11\n\tpool_idle\x18\x04 \x01(\r\x12\x11\n\tsnapshots\x18\x05 \x01(\r\x12\x13\n\x0bstore_bytes\x18\x06 \x01(\x04\x12\x13\n\x0bquota_bytes\x18\x07 \x01(\x04\x12\x13\n\x0bpages_total\x18\x08 \x01(\x04\x12\x14\n\x0cpages_stored\x18\t \x01(\x04\x12\x0e\n\x06images\x18\n \x01(\r\x12\x13\n\x0bimage_pages\x18\x0b \x01(\x04\x12\x0e\n\x06\x66\x61ults\x18\x0c \x01(\x04\x32l\n\x11StatisticsService\x12W\n\rGetStatistics\x12\'.quark.snapshot.v1.GetStatisticsRequest\x1a\x1d.quark.snapshot.v1.Statisticsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"quark/snapshot/v1/statistics.proto\x12\x11quark.snapshot.v1\"\x16\n\x14GetStatisticsRequest\"\xdd\x02\n\nStatistics\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0e\n\x06\x64omain\x18\x02 \x01(\t\x12\x19\n\x11sandboxes_running\x18\x03 \x01(\r\x12\x11\n\tpool_idle\x18\x04 \x01(\r\x12\x11\n\tsnapshots\x18\x05 \x01(\r\x12\x13\n\x0bstore_bytes\x18\x06 \x01(\x04\x12\x13\n\x0bquota_bytes\x18\x07 \x01(\x04\x12\x13\n\x0bpages_total\x18\x08 \x01(\x04\x12\x14\n\x0cpages_stored\x18\t \x01(\x04\x12\x0e\n\x06images\x18\n \x01(\r\x12\x13\n\x0bimage_pages\x18\x0b \x01(\x04\x12\x0e\n\x06\x66\x61ults\x18\x0c \x01(\x04\x12\x15\n\rpool_prepared\x18\r \x01(\r\x12\x1b\n\x13pool_prepared_bytes\x18\x0e \x01(\x04\x12\x16\n\x0eprepared_taken\x18\x0f \x01(\x04\x12\x17\n\x0fprepared_missed\x18\x10 \x01(\x04\x32l\n\x11StatisticsService\x12W\n\rGetStatistics\x12\'.quark.snapshot.v1.GetStatisticsRequest\x1a\x1d.quark.snapshot.v1.Statisticsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,7 +34,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSTATISTICSREQUEST']._serialized_start=57
   _globals['_GETSTATISTICSREQUEST']._serialized_end=79
   _globals['_STATISTICS']._serialized_start=82
-  _globals['_STATISTICS']._serialized_end=330
-  _globals['_STATISTICSSERVICE']._serialized_start=332
-  _globals['_STATISTICSSERVICE']._serialized_end=440
+  _globals['_STATISTICS']._serialized_end=431
+  _globals['_STATISTICSSERVICE']._serialized_start=433
+  _globals['_STATISTICSSERVICE']._serialized_end=541
 # @@protoc_insertion_point(module_scope)

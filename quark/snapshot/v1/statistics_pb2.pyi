@@ -47,6 +47,10 @@ class Statistics(_message.Message):
     IMAGES_FIELD_NUMBER: _builtins.int
     IMAGE_PAGES_FIELD_NUMBER: _builtins.int
     FAULTS_FIELD_NUMBER: _builtins.int
+    POOL_PREPARED_FIELD_NUMBER: _builtins.int
+    POOL_PREPARED_BYTES_FIELD_NUMBER: _builtins.int
+    PREPARED_TAKEN_FIELD_NUMBER: _builtins.int
+    PREPARED_MISSED_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     domain: _builtins.str
     sandboxes_running: _builtins.int
@@ -64,6 +68,11 @@ class Statistics(_message.Message):
     """The domain's pager: images in memory, pages in them, faults answered."""
     image_pages: _builtins.int
     faults: _builtins.int
+    pool_prepared: _builtins.int
+    """Of all domains: machines that are prepared for clones of one snapshot, bytes of their own, clones that found one, and clones that did not."""
+    pool_prepared_bytes: _builtins.int
+    prepared_taken: _builtins.int
+    prepared_missed: _builtins.int
     def __init__(
         self,
         *,
@@ -79,10 +88,14 @@ class Statistics(_message.Message):
         images: _builtins.int = ...,
         image_pages: _builtins.int = ...,
         faults: _builtins.int = ...,
+        pool_prepared: _builtins.int = ...,
+        pool_prepared_bytes: _builtins.int = ...,
+        prepared_taken: _builtins.int = ...,
+        prepared_missed: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["domain", b"domain", "faults", b"faults", "image_pages", b"image_pages", "images", b"images", "pages_stored", b"pages_stored", "pages_total", b"pages_total", "pool_idle", b"pool_idle", "quota_bytes", b"quota_bytes", "sandboxes_running", b"sandboxes_running", "snapshots", b"snapshots", "store_bytes", b"store_bytes", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["domain", b"domain", "faults", b"faults", "image_pages", b"image_pages", "images", b"images", "pages_stored", b"pages_stored", "pages_total", b"pages_total", "pool_idle", b"pool_idle", "pool_prepared", b"pool_prepared", "pool_prepared_bytes", b"pool_prepared_bytes", "prepared_missed", b"prepared_missed", "prepared_taken", b"prepared_taken", "quota_bytes", b"quota_bytes", "sandboxes_running", b"sandboxes_running", "snapshots", b"snapshots", "store_bytes", b"store_bytes", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
