@@ -3,11 +3,14 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 #include <x86intrin.h>
 
 #include "vm.h"
+
+#define EINTR_TRIES 8
 
 static void ended(struct qv *vm, int reason, const struct qv_call *call)
 {
@@ -44,19 +47,20 @@ static int64_t sample_clock(struct qv_vcpu *v)
 static int64_t write_log(struct qv *vm, const struct qv_call *call)
 {
 	const char *text = call->data;
-	int fd = call->arg[0] == QK_LOG_ERROR || call->arg[0] == QK_LOG_OOM ? vm->handles[2].fd : vm->debug_fd;
+	bool error = call->arg[0] == QK_LOG_ERROR || call->arg[0] == QK_LOG_OOM;
 	if (call->arg[0] == QK_LOG_OOM) {
 		size_t len = call->data_len < sizeof(vm->end_reason) - 1 ? call->data_len : sizeof(vm->end_reason) - 1;
 		memcpy(vm->end_reason, text, len);
 		vm->end_reason[len] = 0;
 	}
-	if (fd < 0)
+	if (!call->data_len || (!error && vm->debug_fd < 0))
 		return 0;
-	ssize_t n = call->arg[0] == QK_LOG_OOM ? write(fd, "quark: ", 7) : 0;
-	n = n < 0 ? n : write(fd, text, call->data_len);
-	if (n > 0 && text[n - 1] != '\n')
-		n = write(fd, "\n", 1);
-	return n < 0 ? -errno : 0;
+	struct iovec iov[] = {{.iov_base = "quark: ", .iov_len = call->arg[0] == QK_LOG_OOM ? 7 : 0},
+			      {.iov_base = (char *)text, .iov_len = call->data_len},
+			      {.iov_base = "\n", .iov_len = READ_ONCE(text[call->data_len - 1]) != '\n'}};
+	/* The trace is for whoever asked for it, and waits for its reader. An error does not: who reads nothing misses it. */
+	int64_t n = error ? qstream_log(vm, iov, 3) : writev(vm->debug_fd, iov, 3) < 0 ? -errno : 0;
+	return n < 0 ? n : 0;
 }
 
 static int64_t serve(struct qv_vcpu *v, struct qv_call *call)
@@ -112,7 +116,12 @@ static void answer(struct qv_vcpu *v, struct qv_call *call)
 {
 	struct qk_call *shared = &v->shared->call;
 	qfile_close_pending(v);
-	call->ret = serve(v, call);
+	const struct qv_call asked = *call;
+	/* A signal to the thread that serves is no news for the guest. A file system that answers so by itself is asked a few times. */
+	for (int i = 0; i < EINTR_TRIES && (!i || call->ret == -EINTR); i++) {
+		*call = asked;
+		call->ret = serve(v, call);
+	}
 	memcpy(shared->out, call->out, sizeof(call->out));
 	shared->data_len = call->data_len;
 	shared->ret = call->ret;

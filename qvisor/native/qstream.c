@@ -1,9 +1,10 @@
-/* QCall operations on streams: the standard streams, which may be pipes, terminals, sockets or files. Never blocks, and never sets O_NONBLOCK,
- * because other processes share the open file. */
+/* QCall operations on streams: the standard streams, which may be pipes, terminals, sockets or files. Never blocks, and never sets O_NONBLOCK of a file
+ * that others have open, too: of a terminal QVisor has an open file of its own. */
 #include <asm/termbits.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -16,7 +17,7 @@
 
 static struct qv_handle *stream(struct qv *vm, uint64_t index)
 {
-	if (index >= QV_MAX_HANDLES || vm->handles[index].kind != QV_H_STREAM || vm->handles[index].fd < 0)
+	if (index > 2 || vm->handles[index].kind != QV_H_STREAM || vm->handles[index].fd < 0)
 		return NULL;
 	return &vm->handles[index];
 }
@@ -34,6 +35,31 @@ static void grow_pipe(int fd)
 	int size = fcntl(fd, F_GETPIPE_SZ);
 	if (size > 0 && size < PIPE_SIZE)
 		fcntl(fd, F_SETPIPE_SZ, PIPE_SIZE);
+}
+
+void qstream_take(struct qv *vm, const int stdio[3])
+{
+	char link[32];
+	for (int i = 0; i < 3; i++) {
+		vm->handles[i] = (struct qv_handle){.fd = stdio[i], .kind = QV_H_STREAM, .writable = true};
+		int mode = isatty(stdio[i]) ? fcntl(stdio[i], F_GETFL) & O_ACCMODE : -1;
+		snprintf(link, sizeof(link), "/proc/self/fd/%d", stdio[i]);
+		/* Not of another user's terminal, as after su(1): poll(2), then, is the best that there is. */
+		vm->terminals[i] = mode < 0 ? -1 : open(link, mode | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	}
+}
+
+void qstream_close_all(struct qv *vm)
+{
+	for (int i = 0; i < 3; i++)
+		if (vm->terminals[i] >= 0)
+			close(vm->terminals[i]);
+}
+
+/* What to read and write. */
+static int stream_fd(const struct qv *vm, uint64_t handle)
+{
+	return vm->terminals[handle] >= 0 ? vm->terminals[handle] : vm->handles[handle].fd;
 }
 
 static int64_t stream_read(int fd, const struct iovec *iov, int n)
@@ -75,6 +101,11 @@ static int64_t stream_write(int fd, struct iovec *iov, int n)
 	}
 	r = writev(fd, iov, n);
 	return r < 0 ? -errno : r;
+}
+
+int64_t qstream_log(struct qv *vm, struct iovec *iov, int n)
+{
+	return stream(vm, 2) ? stream_write(stream_fd(vm, 2), iov, n) : 0;
 }
 
 static int64_t stream_poll(struct qv *vm, int handle, uint32_t events)
@@ -150,10 +181,10 @@ int64_t qstream_call(struct qv *vm, struct qv_call *call)
 	switch (call->op) {
 	case QC_READ:
 		n = segs_to_iov(vm, call, iov);
-		return n < 0 ? n : stream_read(h->fd, iov, n);
+		return n < 0 ? n : stream_read(stream_fd(vm, call->arg[0]), iov, n);
 	case QC_WRITE: {
 		n = segs_to_iov(vm, call, iov);
-		int64_t r = n < 0 ? n : stream_write(h->fd, iov, n);
+		int64_t r = n < 0 ? n : stream_write(stream_fd(vm, call->arg[0]), iov, n);
 		if (r > 0 && call->arg[0] == 1 && !vm->first_output_ns)
 			vm_first_output(vm);
 		return r;

@@ -24,9 +24,11 @@ void vm_kick(struct qv_vcpu *v)
 {
 	if (!atomic_load(&v->running))
 		return;
-	/* The flag ends the next KVM_RUN if the signal comes before it (api.rst, immediate_exit). */
+	/* The flag ends the next KVM_RUN if the signal comes before it (api.rst, immediate_exit). Outside of KVM_RUN the flag is enough: a signal would
+	 * interrupt a request, of which slow file systems make an error (fuse: INTERRUPT). */
 	__atomic_store_n(&v->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
-	pthread_kill(v->thread, KICK_SIGNAL);
+	if (atomic_load(&v->in_guest))
+		pthread_kill(v->thread, KICK_SIGNAL);
 }
 
 void vm_interrupt(struct qv_vcpu *v)
@@ -75,6 +77,14 @@ static void inject(struct qv_vcpu *v)
 	ioctl(v->fd, KVM_INTERRUPT, &irq);
 }
 
+static int run_guest(struct qv_vcpu *v)
+{
+	atomic_store(&v->in_guest, 1);
+	int r = ioctl(v->fd, KVM_RUN, 0) < 0 ? -errno : 0;
+	atomic_store(&v->in_guest, 0);
+	return r;
+}
+
 /* 0: go on; 1: qv_run returns v->vm->exit. */
 static int handle_io(struct qv_vcpu *v)
 {
@@ -109,12 +119,11 @@ static int run_vcpu(struct qv_vcpu *v)
 			return 0;
 		}
 		inject(v);
-		if (ioctl(v->fd, KVM_RUN, 0) < 0) {
-			if (errno == EINTR || errno == EAGAIN)
-				continue;
-			if (errno == EFAULT && window_cut(v->vm))
-				continue;
-			describe(v, strerror(errno));
+		int r = run_guest(v);
+		if (r == -EINTR || r == -EAGAIN || (r == -EFAULT && window_cut(v->vm)))
+			continue;
+		if (r) {
+			describe(v, strerror(-r));
 			return 0;
 		}
 		switch (v->run->exit_reason) {

@@ -123,7 +123,7 @@ static struct qv *make(uint64_t ram_max)
 	vm->ram_reserved = vm->ram_limit = ram_max;
 	vm->on_stop = QV_STOP_SELF;
 	vm->kvm_fd = vm->vm_fd = vm->epoll_fd = vm->wake_fd = vm->tick_fd = vm->debug_fd = -1;
-	vm->stored_fd = -1;
+	vm->stored_fd = vm->terminals[0] = vm->terminals[1] = vm->terminals[2] = -1;
 	vm->nvcpus = 1;
 	for (uint32_t i = 0; i < vm->nvcpus; i++)
 		vm->vcpus[i] = (struct qv_vcpu){.vm = vm, .index = i, .fd = -1, .run = MAP_FAILED};
@@ -164,8 +164,7 @@ int qv_configure(struct qv *vm, const struct qv_config *config)
 		return -EINVAL;
 	vm->config = *config;
 	vm->ram_limit = config->ram_limit;
-	for (int i = 0; i < 3; i++)
-		vm->handles[i] = (struct qv_handle){.fd = config->stdio[i], .kind = QV_H_STREAM, .writable = true};
+	qstream_take(vm, config->stdio);
 	return config->signals >= 0 ? events_watch_signals(vm) : 0;
 }
 
@@ -174,6 +173,7 @@ void qv_destroy(struct qv *vm)
 	poller_destroy(vm);
 	events_destroy(vm);
 	qfile_close_all(vm);
+	qstream_close_all(vm);
 	window_destroy(vm);
 	depends_close(vm);
 	for (uint32_t i = 0; i < vm->nvcpus; i++) {

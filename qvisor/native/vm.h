@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <sys/stat.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 
 #include "qvisor_api.h"
 
@@ -49,6 +50,7 @@ struct qv_vcpu {
 	uint64_t last_exit_ns;  /* of a request that came by an exit */
 	pthread_t thread;
 	_Atomic int running;  /* `thread` is valid and inside run_vcpu */
+	_Atomic int in_guest; /* it is in KVM_RUN, or about to be: a signal gets it out of there. A request that it serves is not interrupted */
 	_Atomic int waiting;  /* it sits in QK_PORT_WAIT */
 	_Atomic int need_irq; /* inject QK_IRQ_VECTOR before the next entry */
 };
@@ -83,6 +85,7 @@ struct qv {
 	struct qv_system systems[QV_SYSTEMS];
 	unsigned next_system;
 	struct qv_handle handles[QV_MAX_HANDLES];
+	int terminals[3];              /* of the standard streams that are terminals: an open file of QVisor's own, which never waits; else -1 */
 	int handles_top, handles_free; /* all from the first on have never been used; all below the second (and from 3 on) are in use */
 	char *window;                  /* QK_WINDOW_GPA; NULL: not used yet */
 	struct qv_chunk {
@@ -182,6 +185,9 @@ bool qlookup_stored(const struct qv *vm, uint64_t root, const char *name, const 
 int qhandle_open(struct qv *vm, int root, const char *name, bool file_root, int flags);
 int64_t qhandle_close(struct qv *vm, uint64_t handle);
 int64_t qstream_call(struct qv *vm, struct qv_call *call);
+int64_t qstream_log(struct qv *vm, struct iovec *iov, int n); /* to standard error, as much as there is room for at this moment */
+void qstream_take(struct qv *vm, const int stdio[3]);         /* the standard streams, which stay the caller's */
+void qstream_close_all(struct qv *vm);
 void qfile_close_all(struct qv *vm);
 /* For the other files that serve names. root: its descriptor or -errno. name: the index-th NUL-terminated name of the data area, copied out of the guest's
  * reach; 0 or -errno. */
@@ -217,7 +223,6 @@ bool depends_same(const struct qv_file *f, const struct qk_stat *now);     /* th
 void depends_present(const struct qv *vm, struct qk_stat *q);              /* what the host says, as the guest knows it */
 void depends_stored_stat(const struct qv_file *f, struct qk_stat *q);
 /* segs.c: the request's segments as an iovec of host memory, checked; returns count or -errno. iov has room for QK_SEG_MAX. */
-struct iovec;
 int segs_to_iov(struct qv *vm, const struct qv_call *call, struct iovec *iov);
 
 #endif

@@ -45,6 +45,18 @@ def test_one_request_at_a_time(hostile):
     assert done.out == "rounds 20 overlaps 0\n", done
 
 
+def test_the_log_waits_for_no_reader(quark, image):
+    """More of it than a pipe holds, which nobody reads."""
+    reader, writer = os.pipe()
+    try:
+        command = quark.command("run", "--rootfs", image, "--memory", "256M", "--", "/log_flood")
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=writer, timeout=60, check=False)
+    finally:
+        os.close(reader)
+        os.close(writer)
+    assert (done.returncode, done.stdout) == (0, b"answered\n"), done
+
+
 def test_memory_ends_at_the_limit(hostile):
     done = hostile("grow_race")
     assert (done.status, done.out) == (0, "limit kept\n"), done
