@@ -2,8 +2,8 @@
 
 The daemon sends it one job, a JSON document in a memfd, with descriptors: the machine's socket and, of a clone, the table of the files that its snapshot
 depends on; of a program whose output is watched for its capture point, the end of the pipe that it writes to, and where the output goes. Then it may send
-`cancel`. The storer tells, as JSON documents: `ready` (the store takes such a snapshot), `matched` (the output has the line that was waited for), `progress`,
-`captured`, or `failed`.
+`cancel`. The storer tells, as JSON documents: `ready` (the store takes such a snapshot), `matched` (the output has the line that was waited for), `still` (the
+machine stands still), `progress`, `captured`, or `failed`.
 """
 
 from __future__ import annotations
@@ -146,7 +146,9 @@ class Storer:
         """Write it."""
         job = self.job
         parent = (job["parent"][0], job["parent"][1]) if job["parent"] else None
-        frozen = Frozen(FrozenMachine(self.machine), SandboxSpec.from_dict(job["spec"]), parent, self.known)
+        machine = FrozenMachine(self.machine)
+        self.tell("still")
+        frozen = Frozen(machine, SandboxSpec.from_dict(job["spec"]), parent, self.known)
         info, _ = frozen.store(
             store,
             job["name"],

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import logging
+import os
 import sys
 
 import quark
@@ -38,7 +40,9 @@ def main(argv: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return QuarkError.exit_code
-    return 0
+    # Python would wait for threads, and one of them may wait for files of the host that never answer.
+    logging.shutdown()
+    os._exit(0)
 
 
 if __name__ == "__main__":

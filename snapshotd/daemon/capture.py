@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from snapshotd.daemon.pool import Pool, Process
 
 log = logging.getLogger("snapshotd")
+STILL_SECONDS = 30.0
 KILLED = "the process that stores the capture was killed; nothing was stored"
 
 
@@ -39,6 +40,7 @@ class Capture:
         self.begun = False
         self.on_matched: Callable[[], None] = lambda: None
         self.on_gone: Callable[[], None] = lambda: None
+        self._deadline: asyncio.TimerHandle | None = None  # by which the machine stands still
         self._storer: Process | None = None
         self._machine: socket.socket | None = None  # the end that the machine's process is to have
 
@@ -73,11 +75,20 @@ class Capture:
         asyncio.get_running_loop().add_reader(storer.sock, self._event)
 
     def hand_over(self, sandbox: socket.socket) -> None:
-        """Have the sandbox's process stand still for the storer; once."""
+        """Have the sandbox's process stand still for the storer; once. A guest may not do so: for that there is a deadline."""
         if self._machine is not None:
+            self._deadline = asyncio.get_running_loop().call_later(STILL_SECONDS, self._late)
             with contextlib.suppress(OSError):  # it has ended: the storer notices
                 wire.send(sandbox, ["capture"], (self._machine.fileno(),))
             self.drop()
+
+    def _late(self) -> None:
+        self.end(
+            CaptureError(
+                f"the sandbox did not stand still within {STILL_SECONDS:.0f} s, it may wait for files of the host; try again"
+            )
+        )
+        self.cancel()
 
     def drop(self) -> None:
         """There is no machine (any more) to be handed over."""
@@ -106,6 +117,8 @@ class Capture:
             self.ready.set()
         elif event["event"] == "matched":
             self.on_matched()
+        elif event["event"] == "still":
+            self._stop_clock()
         elif event["event"] == "progress":
             self.done, self.total = event["done"], event["total"]
             self.changed.set()
@@ -113,6 +126,11 @@ class Capture:
             self.end()
         else:
             self._failed(event)
+
+    def _stop_clock(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
     def _failed(self, event: dict[str, Any]) -> None:
         error = named_error(event["kind"], event["message"])
@@ -128,6 +146,7 @@ class Capture:
         asyncio.get_running_loop().remove_reader(self._storer.sock)
         self._storer.close()
         self._storer = None
+        self._stop_clock()
         self.drop()
         if self.missed is None:
             self.end(CaptureError(KILLED))  # unless it has ended

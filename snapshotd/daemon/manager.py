@@ -11,6 +11,7 @@ from snapshotd.daemon.output import Terminals
 from snapshotd.daemon.pool import Pool
 from snapshotd.daemon.prepared import Shelf
 from snapshotd.daemon.sandbox import STARTING, Sandbox
+from snapshotd.daemon.threads import Threads
 
 if TYPE_CHECKING:
     from qvisor.spec import Changes, SandboxSpec
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from snapshotd.daemon.metrics import Metrics
     from snapshotd.daemon.stores import Stores
 
+THREADS = 64  # of a domain
 END_SECONDS = 10.0
 STOPPED = "the daemon was stopped, and ended the sandbox; run it again when the daemon is back"
 
@@ -30,9 +32,10 @@ class Manager:
         self.metrics = metrics
         self.pool = Pool(config.pool)
         self.sandboxes: dict[str, Sandbox] = {}
-        self.live: dict[str, Sandbox] = {}  # those that have not ended
+        self.live: dict[str, Sandbox] = {}  # those whose process is there
         self.shelf = Shelf(config, self.pool, stores, self._is_busy)
         self.starting = 0
+        self._threads: dict[str, Threads] = {}  # by domain
 
     def start(self) -> None:
         """Make the processes that wait for sandboxes."""
@@ -102,7 +105,9 @@ class Manager:
             if stdio is None:
                 streams = Terminals(tty=tty, limit=self.config.output_bytes)
                 stdio = streams.theirs
-            sandbox = Sandbox(domain.name, job, worker, self.pool, streams, machine, self.shelf)
+            sandbox = Sandbox(
+                domain.name, job, worker, self.pool, streams, machine, self.shelf, self._threads_of(domain)
+            )
             sandbox.start(stdio)
         except BaseException:
             (machine or worker).close()
@@ -112,15 +117,21 @@ class Manager:
         if streams is not None:
             streams.started()
         self.sandboxes[sandbox.id] = self.live[sandbox.id] = sandbox
+        sandbox.on_gone = lambda: self.live.pop(sandbox.id, None)
         sandbox.on_end = self._ended
         return sandbox
+
+    def _threads_of(self, domain: Domain) -> Threads:
+        """The threads that make sandboxes of a domain ready. Files that hang are one domain's affair."""
+        if domain.name not in self._threads:
+            self._threads[domain.name] = Threads(THREADS, f"ready-{domain.name}")
+        return self._threads[domain.name]
 
     def _ended(self, sandbox: Sandbox) -> None:
         self.metrics.sandbox_ended(sandbox)
         if sandbox.streams is not None:
             # What is still in the pipes is read first; a process that was given the streams could keep them open for ever.
             asyncio.get_running_loop().call_later(END_SECONDS, sandbox.streams.close)
-        del self.live[sandbox.id]
         while len(self.sandboxes) - len(self.live) > self.config.keep_ended:
             old = next(i for i in self.sandboxes if i not in self.live)
             gone = self.sandboxes.pop(old)

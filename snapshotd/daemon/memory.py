@@ -10,25 +10,30 @@ if TYPE_CHECKING:
 
 
 def _sum(process: Process, *kinds: tuple[bytes, ...]) -> tuple[int, ...]:
-    """Bytes of each group of lines of a process's /proc/PID/smaps_rollup; zeros when it has ended."""
+    """Bytes of each group of lines of a process's /proc/PID/status; zeros when it has ended.
+
+    Not of its mappings (smaps_rollup): whoever reads that waits as long as the process waits for a file of the host with its mappings locked.
+    """
     try:
-        with open(f"/proc/{process.pid}/smaps_rollup", "rb") as f:
+        with open(f"/proc/{process.pid}/status", "rb") as f:
             text = f.read()
         signal.pidfd_send_signal(process.pidfd, 0)  # so it was this process
     except OSError:
         return (0,) * len(kinds)
-    sizes = dict(line.split()[:2] for line in text.splitlines()[1:])
-    return tuple(sum(int(sizes[name]) << 10 for name in group) for group in kinds)
+    sizes = dict(line.split()[:2] for line in text.splitlines() if line.startswith(b"Rss"))
+    return tuple(
+        sum(int(sizes.get(name, 0)) << 10 for name in group) for group in kinds
+    )  # of one that has just ended it has none
 
 
 def memory_of(process: Process) -> tuple[int, ...]:
     """(private, shared) bytes of a process; zeros when it has ended."""
-    return _sum(process, (b"Private_Clean:", b"Private_Dirty:"), (b"Shared_Clean:", b"Shared_Dirty:"))
+    return _sum(process, (b"RssAnon:",), (b"RssFile:", b"RssShmem:"))
 
 
 def own_memory(process: Process) -> int:
-    """Bytes that no file has: gone with the process. A page of an image that it alone has mapped counts as private, but is the pager's."""
-    return _sum(process, (b"Anonymous:",))[0]
+    """Bytes that no file has: gone with the process."""
+    return _sum(process, (b"RssAnon:",))[0]
 
 
 def available_memory() -> int:

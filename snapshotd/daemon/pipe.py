@@ -7,8 +7,9 @@ import contextlib
 import threading
 import time
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
+
+from snapshotd.daemon.threads import Threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,12 +18,17 @@ T = TypeVar("T")
 DEPTH = 8  # pieces that wait
 STEP_SECONDS = 0.05  # between two news of progress
 # Work that lasts: each has a thread for as long as its caller likes, so it takes none of those that answer short calls.
-_long = ThreadPoolExecutor(256, "snapshotd-long")
+_long = Threads(256, "snapshotd-long")
 
 
 async def in_thread(work: Callable[[], T]) -> T:
     """The result of work that may take long."""
     return await asyncio.get_running_loop().run_in_executor(_long, work)
+
+
+def end_threads() -> None:
+    """The daemon ends: wait for work in hand, but not for what hangs."""
+    _long.shutdown(cancel_futures=True)
 
 
 class Steps:

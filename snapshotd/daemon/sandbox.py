@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import contextlib
 import logging
 import os
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from snapshotd.daemon.output import Terminals
     from snapshotd.daemon.pool import Pool, Process
     from snapshotd.daemon.prepared import Machine, Shelf
+    from snapshotd.daemon.threads import Threads
     from snapshotd.start import Ready
 
 log = logging.getLogger("snapshotd")
@@ -47,9 +47,8 @@ FORWARDED = {
 }
 
 
-EXECUTOR = concurrent.futures.ThreadPoolExecutor(
-    64, "ready"
-)  # an image may take its time to be opened, and others must not wait for it
+KILL_SECONDS = 5.0  # that a process has to end after it was killed
+ANSWER_SECONDS = 10.0  # that a guest has to stand still, and to go on
 
 
 class Sandbox:
@@ -64,6 +63,7 @@ class Sandbox:
         streams: Terminals | None,
         machine: Machine | None,
         shelf: Shelf,
+        threads: Threads,
     ) -> None:
         self.id = secrets.token_hex(8)
         self.domain = domain
@@ -72,6 +72,7 @@ class Sandbox:
         self._pool = pool
         self._machine = machine  # whose process it is, prepared for this snapshot
         self._shelf = shelf
+        self._threads = threads
         self._stdio: tuple[int, ...] = ()
         self.streams = streams
         self.state = STARTING
@@ -83,7 +84,8 @@ class Sandbox:
         self.prefetched = self.faults = self.fault_pages = 0
         self.generation = ""
         self.finished = asyncio.Event()  # how it ended is known
-        self.ended = asyncio.Event()  # and its process is gone
+        self.ended = asyncio.Event()  # and its process is gone, or was killed
+        self.stuck = False  # it was killed, but waits in the host's kernel for its guest, and no signal ends that
         self.state_changed = asyncio.Event()
         self._pausing = asyncio.Lock()  # one command at a time: of two, QVisor would answer the last only
         self.trigger = Trigger.parse(f"--ready-{job['trigger'][0]}", job["trigger"][1]) if "trigger" in job else None
@@ -96,6 +98,7 @@ class Sandbox:
         self._task: asyncio.Task[None] | None = None
         self.trace = tracing.current()
         self._killed = False
+        self.on_gone: Callable[[], object] = lambda: None  # its process is gone
         self.on_end: Callable[[Sandbox], None] = lambda _: None
         self.on_stopped: Callable[[], None] = lambda: None
 
@@ -151,14 +154,14 @@ class Sandbox:
 
     async def _make_ready(self, stdio: tuple[int, ...]) -> Ready:
         loop = asyncio.get_running_loop()
-        ready = await loop.run_in_executor(EXECUTOR, self._ready, self._machine, stdio)
+        ready = await loop.run_in_executor(self._threads, self._ready, self._machine, stdio)
         if ready is None:
             self._machine = None
             loop.remove_reader(self.worker.sock)
             self.worker.close()
             self.worker = await self._pool.take()
             loop.add_reader(self.worker.sock, self._event)
-            ready = await loop.run_in_executor(EXECUTOR, self._ready, None, stdio)
+            ready = await loop.run_in_executor(self._threads, self._ready, None, stdio)
         assert ready is not None  # noqa: S101 - for the type checker
         return ready
 
@@ -273,8 +276,15 @@ class Sandbox:
 
     def _gone(self) -> None:
         """QVisor has ended (and its streams are at their end)."""
-        self._left = True
         asyncio.get_running_loop().remove_reader(self.worker.sock)
+        if self.stuck:
+            self.stuck = False
+            self._let_go()
+        else:
+            self._over()
+
+    def _over(self) -> None:
+        self._left = True
         capture = self.capture
         if capture is not None:
             capture.drop()
@@ -290,12 +300,17 @@ class Sandbox:
         self._release()
 
     def _release(self) -> None:
-        self.worker.close()
+        if not self.stuck:
+            self._let_go()
         if self._known[0] >= 0:
             os.close(self._known[0])
             self._known = (-1, 0, 0)
         self.ended.set()
         self.on_end(self)
+
+    def _let_go(self) -> None:
+        self.worker.close()
+        self.on_gone()
 
     def command(self, command: str) -> None:
         """Send QVisor a command; none when it has ended."""
@@ -307,6 +322,16 @@ class Sandbox:
         if not self.ended.is_set():
             self._killed = True
             self.worker.kill()
+            asyncio.get_running_loop().call_later(KILL_SECONDS, self._not_gone)
+
+    def _not_gone(self) -> None:
+        """Some time after it was killed. Nobody has to wait for it, but it counts as one that runs."""
+        if not self.ended.is_set():
+            log.warning(
+                "a killed sandbox waits in the host's kernel", extra={"sandbox": self.id, "pid": self.worker.pid}
+            )
+            self.stuck = True
+            self._over()
 
     def signal(self, number: int) -> None:
         """Pass a signal to the program.
@@ -338,8 +363,16 @@ class Sandbox:
             raise SandboxStateError(f"sandbox {self.id} is {self.state}; it cannot be paused or resumed")
         async with self._pausing:
             self.command("pause" if on else "resume")
-            while self.state != wanted and self.state in {RUNNING, PAUSED}:
-                await self._change()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    while self.state != wanted and self.state in {RUNNING, PAUSED}:
+                        await self._change()
+            if on and self.state == RUNNING:
+                self.command("resume")  # what it did not do in time it shall not do later
+        if self.state in {RUNNING, PAUSED} and self.state != wanted:
+            raise SandboxStateError(
+                f"sandbox {self.id} did not answer within {ANSWER_SECONDS:.0f} s: it may wait for files of the host; try again"
+            )
         if self.state != wanted:
             raise SandboxStateError(f"sandbox {self.id} ended meanwhile")
 

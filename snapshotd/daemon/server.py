@@ -10,7 +10,6 @@ import os
 import resource
 import signal
 import socket
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import grpc
@@ -34,12 +33,14 @@ from snapshotd.daemon.connections import Connections
 from snapshotd.daemon.health import Health
 from snapshotd.daemon.manager import Manager
 from snapshotd.daemon.metrics import Metrics
+from snapshotd.daemon.pipe import end_threads
 from snapshotd.daemon.relay import Relay, listen
 from snapshotd.daemon.sandboxes import SandboxService
 from snapshotd.daemon.session import SessionServer
 from snapshotd.daemon.snapshots import SnapshotService
 from snapshotd.daemon.statistics import StatisticsService
 from snapshotd.daemon.stores import Stores
+from snapshotd.daemon.threads import Threads
 
 if TYPE_CHECKING:
     from snapshotd.daemon.config import Config, Tcp
@@ -73,7 +74,7 @@ class Daemon:
         """Serve until SIGTERM or SIGINT; then take everything apart, in the reverse order."""
         loop = asyncio.get_running_loop()
         # Long work has a thread for itself each (stores.py); these are for what asks the catalogue or the pager.
-        loop.set_default_executor(ThreadPoolExecutor(THREADS, "snapshotd"))
+        loop.set_default_executor(Threads(THREADS, "snapshotd"))
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stopping.set)
         async with contextlib.AsyncExitStack() as undo:
@@ -190,3 +191,4 @@ def main(config: Config) -> None:
         await Daemon(config).run()
 
     asyncio.run(run())
+    end_threads()

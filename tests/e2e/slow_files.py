@@ -4,6 +4,7 @@ Usage: slow_files.py DIRECTORY OPERATION..., of READ WRITE FSYNC OPEN GETATTR LO
 Ends with its standard input, and takes the mount away then. Protocol: linux/fuse.h, version 7.31.
 """
 
+import contextlib
 import ctypes
 import os
 import select
@@ -61,10 +62,8 @@ def main(where, *operations):
     print("mounted", flush=True)
 
     def reply(unique, error, data):
-        try:
+        with contextlib.suppress(OSError):  # who asked has gone
             os.write(device, struct.pack("<IiQ", 16 + len(data), -error, unique) + data)
-        except OSError:
-            pass  # who asked has gone
 
     try:
         while True:
