@@ -45,21 +45,21 @@ void qstream_take(struct qv *vm, const int stdio[3])
 		int mode = isatty(stdio[i]) ? fcntl(stdio[i], F_GETFL) & O_ACCMODE : -1;
 		snprintf(link, sizeof(link), "/proc/self/fd/%d", stdio[i]);
 		/* Not of another user's terminal, as after su(1): poll(2), then, is the best that there is. */
-		vm->terminals[i] = mode < 0 ? -1 : open(link, mode | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+		vm->terminals[i] = mode < 0 ? 0 : open(link, mode | O_NONBLOCK | O_NOCTTY | O_CLOEXEC) + 1;
 	}
 }
 
 void qstream_close_all(struct qv *vm)
 {
 	for (int i = 0; i < 3; i++)
-		if (vm->terminals[i] >= 0)
-			close(vm->terminals[i]);
+		if (vm->terminals[i])
+			close(vm->terminals[i] - 1);
 }
 
 /* What to read and write. */
 static int stream_fd(const struct qv *vm, uint64_t handle)
 {
-	return vm->terminals[handle] >= 0 ? vm->terminals[handle] : vm->handles[handle].fd;
+	return vm->terminals[handle] ? vm->terminals[handle] - 1 : vm->handles[handle].fd;
 }
 
 static int64_t stream_read(int fd, const struct iovec *iov, int n)

@@ -123,7 +123,7 @@ static struct qv *make(uint64_t ram_max)
 	vm->ram_reserved = vm->ram_limit = ram_max;
 	vm->on_stop = QV_STOP_SELF;
 	vm->kvm_fd = vm->vm_fd = vm->epoll_fd = vm->wake_fd = vm->tick_fd = vm->debug_fd = -1;
-	vm->stored_fd = vm->terminals[0] = vm->terminals[1] = vm->terminals[2] = -1;
+	vm->stored_fd = -1;
 	vm->nvcpus = 1;
 	for (uint32_t i = 0; i < vm->nvcpus; i++)
 		vm->vcpus[i] = (struct qv_vcpu){.vm = vm, .index = i, .fd = -1, .run = MAP_FAILED};

@@ -85,7 +85,7 @@ struct qv {
 	struct qv_system systems[QV_SYSTEMS];
 	unsigned next_system;
 	struct qv_handle handles[QV_MAX_HANDLES];
-	int terminals[3];              /* of the standard streams that are terminals: an open file of QVisor's own, which never waits; else -1 */
+	int terminals[3]; /* of the standard streams that are terminals: descriptor + 1 of an open file of its own, which never waits; else 0 */
 	int handles_top, handles_free; /* all from the first on have never been used; all below the second (and from 3 on) are in use */
 	char *window;                  /* QK_WINDOW_GPA; NULL: not used yet */
 	struct qv_chunk {
