@@ -15,6 +15,9 @@ from quark.outcome import Outcome
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TypeVar
+
+    Result = TypeVar("Result")
 
 MESSAGE_MAX = 64 << 10
 PIECE = 32 << 10  # of a request
@@ -59,8 +62,8 @@ def waits_in_background(fd: int = 0) -> bool:
         return False  # not the terminal that this process belongs to
 
 
-def keep_terminal(call: Callable[[], Outcome]) -> Outcome:
-    """`call`, and the terminal that a standard stream is as it was, however the program left it (without a daemon: qvisor/program/terminal.c)."""
+def keep_terminal(call: Callable[[], Result]) -> Result:
+    """`call`, and the terminal that a standard stream is as it was, however the program left it (`quark run` without a daemon: qvisor/program/terminal.c)."""
     fd = next((fd for fd in range(3) if os.isatty(fd)), None)
     if fd is None:
         return call()

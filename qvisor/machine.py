@@ -1,4 +1,4 @@
-"""A virtual machine before it is anybody's sandbox: what can be made ahead of a request."""
+"""What the host has for virtual machines, and the results of C functions."""
 
 from __future__ import annotations
 
@@ -6,11 +6,6 @@ import errno
 import os
 
 from quark.errors import KvmMissingError, KvmPermissionError, VmError
-from qvisor._native import ffi, lib
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 
 def open_kvm() -> int:
@@ -29,27 +24,6 @@ def open_kvm() -> int:
         raise KvmMissingError(
             f"/dev/kvm: {e.strerror}; enable virtualisation in the firmware and load kvm_intel or kvm_amd"
         ) from e
-
-
-class Machine:
-    """A KVM machine with a vCPU and its first RAM slot, for a sandbox of at most `memory` bytes. Usable in the process that made it only."""
-
-    def __init__(self, memory: int) -> None:
-        self._kvm = open_kvm()
-        out = ffi.new("struct qv **")
-        try:
-            check(lib.qv_create(self._kvm, memory, out), "create the virtual machine")
-        except BaseException:
-            os.close(self._kvm)
-            raise
-        self.vm: Any = out[0]
-
-    def close(self) -> None:
-        """Destroy it; harmless when done before."""
-        if self.vm is not None:
-            lib.qv_destroy(self.vm)
-            self.vm = None
-            os.close(self._kvm)
 
 
 def check(result: int, what: str) -> int:

@@ -1,12 +1,10 @@
-"""Runs a program in a sandbox up to its capture point and stores the snapshot."""
+"""Runs a program in a sandbox up to its capture point and stores the snapshot, without a daemon: this process is the storer."""
 
 from __future__ import annotations
 
-from qvisor._native import lib
-from qvisor.cold import boot
-from snapshotd.capture import capture
+from snapshotd.attended import Attended
+from snapshotd.capture import Frozen
 from snapshotd.store import Store
-from snapshotd.trigger import CapturePoint
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,23 +32,19 @@ def create_snapshot(
     """Run `spec`'s program until `trigger`, capture it as `name` in `domain`, end it; `progress` gets (frames dealt with, all frames).
 
     Raises:
-        CaptureError: it ended before its capture point.
+        CaptureError: it ended before its capture point, or a signal asked this process to end meanwhile.
         QuarkError: the sandbox or the store could not do their part.
     """
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     with Store.open(root, domain=domain, key=key) as store:
         store.check_name(name)
-        with (
-            CapturePoint(trigger) as point,
-            boot(spec, stdio=point.stdio, signals=lib.qv_signals(), state=str(root), debug=debug) as sandbox,
-        ):
-            point.arm(sandbox.vm)
-            try:
-                stop = sandbox.run()
-            finally:
-                point.disarm()
-            if point.late:
-                raise trigger.late()
-            if stop.reason != "parked":
-                raise trigger.missed(stop.status)
-            return capture(sandbox, store, name, trigger=trigger.kind, self_contained=self_contained, progress=progress)
+        with Attended(spec, trigger, str(root), debug=debug) as program:
+
+            def step(done: int, total: int) -> None:
+                program.check_given_up()
+                if progress is not None:
+                    progress(done, total)
+
+            return Frozen(program.machine(), spec).store(
+                store, name, trigger=trigger.kind, self_contained=self_contained, progress=step
+            )

@@ -135,7 +135,7 @@ def handles(recipes: bytes) -> Iterator[tuple[int, int, bytes, tuple[int, ...]]]
 def survey(
     handle: Callable[[int], int], recipes: bytes, known: list[File], digests: Digests, step: Callable[[], None]
 ) -> list[File]:
-    """What a parked machine depends on; `handle` gives its descriptors (snapshotd.capture.Machine). `known` are the dependencies of the snapshot that it is a clone of: these are looked at no more.
+    """What a parked machine depends on; `handle` gives its descriptors (snapshotd.frozen.FrozenMachine). `known` are the dependencies of the snapshot that it is a clone of: these are looked at no more.
 
     Raises:
         CaptureError: a file cannot be read, or changes all the time.

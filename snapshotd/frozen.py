@@ -28,7 +28,9 @@ class NotFrozenError(CaptureError):
 
 
 class FrozenMachine:
-    """See snapshotd.capture.Machine. The socket stays the caller's.
+    """A parked machine, as it has to be read while it stands still. `pause` in seconds, sizes in bytes. The socket stays the caller's.
+
+    Its pages are found and read later, in memory that nobody changes until then: that of a fork of QVisor, or of a machine that goes on standing still.
 
     Raises:
         NotFrozenError: there is no machine any more.
@@ -61,7 +63,11 @@ class FrozenMachine:
         self.recipes = bytes(self._receive(head.recipes_bytes))
 
     def scan(self, *, private_only: bool) -> tuple[int, int, int]:
-        """Find the pages to keep."""
+        """Find the pages to keep; how many (there are, read zero, the guest has no use for).
+
+        Raises:
+            CaptureError: they cannot be found.
+        """
         count = self._ask(lib.QM_SCAN, int(private_only), "find the pages in use")
         frames, end = self.ram_bytes // PAGE, 0
         if count > frames:
@@ -76,7 +82,7 @@ class FrozenMachine:
         return found.data_pages, found.zero_pages, found.free_pages
 
     def pages(self) -> Iterator[tuple[int, memoryview]]:
-        """What `scan` found, in pieces."""
+        """(frame, whole pages) of what `scan` found, ascending."""
         if self._ask(lib.QM_PAGES, 0, "read the pages in use") != sum(pages for _, pages in self._runs):
             raise _nonsense()
         for gfn, pages in self._runs:
@@ -84,7 +90,7 @@ class FrozenMachine:
                 yield gfn + first, memoryview(self._receive(min(PIECE, (pages - first) * PAGE)))
 
     def handle(self, index: int) -> int:
-        """Descriptor of an open file."""
+        """Descriptor of a file that it has open, for the caller to close; negative if it cannot be had."""
         self._send(lib.QM_HANDLE, index)
         data, fds, _, _ = socket.recv_fds(self._sock, COUNT, 1, socket.MSG_CMSG_CLOEXEC)
         if len(data) != COUNT:

@@ -1,4 +1,4 @@
-"""A clone in a process that this one starts and waits for, without a daemon: what benchmarks measure."""
+"""A sandbox in a process that this one starts and waits for, without a daemon: what benchmarks measure."""
 
 from __future__ import annotations
 
@@ -7,26 +7,44 @@ import os
 
 from qvisor.machine import open_kvm
 from qvisor.spec import Changes
-from snapshotd.start import Wanted, ready_clone
+from snapshotd.start import Wanted, ready_clone, ready_cold
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Self
+
+    from qvisor.spec import SandboxSpec
+    from snapshotd.start import Ready
 
 TIMELINE_MAX = 1 << 16  # bytes
 
 
-class SpawnedClone:
-    """A clone of snapshot `name` on this process's standard streams; `timeline` has (step, seconds) in order when it has run.
+class Spawned:
+    """A sandbox on this process's standard streams; `timeline` has a clone's (step, seconds) in order when it has run."""
 
-    Raises:
-        QuarkError: what is wrong with the snapshot, the installation or the host.
-    """
-
-    def __init__(self, root: str, name: str, args: Sequence[str], *, domain: str = "default", key: str = "") -> None:
+    def __init__(self, ready: Ready) -> None:
         self.timeline: list[tuple[str, float]] = []
+        self._ready = ready
+
+    @classmethod
+    def cold(cls, spec: SandboxSpec) -> Self:
+        """One that boots.
+
+        Raises:
+            QuarkError: what is wrong with the request, the installation or the host.
+        """
+        return cls(ready_cold(spec, ""))
+
+    @classmethod
+    def clone(cls, root: str, name: str, args: Sequence[str], *, domain: str = "default", key: str = "") -> Self:
+        """A clone of snapshot `name`.
+
+        Raises:
+            QuarkError: what is wrong with the snapshot, the installation or the host.
+        """
         wanted = Wanted(list(args), {}, "", Changes())
-        self._ready = ready_clone(root, name, wanted, prefetch="working-set", domain=domain, key=key)
+        return cls(ready_clone(root, name, wanted, prefetch="working-set", domain=domain, key=key))
 
     def run(self) -> int:
         """Run it to its end; its exit status."""

@@ -30,11 +30,12 @@ QUERY = 5
 def maker() -> Callable[..., Any]:
     """What makes a clone. Revisions before QVisor was a program ran it in the process that asked for it."""
     try:
-        from snapshotd.spawned import SpawnedClone
+        spawned = importlib.import_module("snapshotd.spawned")
     except ModuleNotFoundError:
         before = importlib.import_module("snapshotd.restore").Clone
         return lambda root, name, args, domain: before(root, name, args=list(args), env={}, payload="", domain=domain)
-    return SpawnedClone
+    found: Callable[..., Any] = spawned.Spawned.clone if hasattr(spawned, "Spawned") else spawned.SpawnedClone
+    return found
 
 
 def clones(root: str, domain: str, name: str, *args: str) -> Callable[[int], Measurement]:
@@ -57,15 +58,27 @@ def clones(root: str, domain: str, name: str, *args: str) -> Callable[[int], Mea
 
 def empty() -> Callable[[int], Measurement]:
     """Cold sandboxes that run /bin/true."""
-    from qvisor.cold import boot
     from qvisor.spec import SandboxSpec
 
     spec = SandboxSpec(argv=("/bin/true",))
+    try:
+        from snapshotd.spawned import Spawned
+
+        def run() -> None:
+            sandbox = Spawned.cold(spec)
+            sandbox.run()
+            sandbox.close()
+    except ImportError:
+        # Revisions before QVisor was a program.
+        boot = importlib.import_module("qvisor.cold").boot
+
+        def run() -> None:
+            with boot(spec) as sandbox:
+                sandbox.run()
 
     def one(_: int) -> Measurement:
         started = time.perf_counter()
-        with boot(spec) as sandbox:
-            sandbox.run()
+        run()
         return time.perf_counter() - started, {}
 
     return one

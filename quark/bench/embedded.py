@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import time
 
-from snapshotd.spawned import SpawnedClone
+from snapshotd.spawned import Spawned
 
 PAUSE_SECONDS = 0.05  # as the other side
 
@@ -19,7 +19,7 @@ def main(root: str, name: str, runs: int, args: list[str]) -> None:
     for _ in range(runs + 1):
         time.sleep(PAUSE_SECONDS)
         started = time.perf_counter()
-        clone = SpawnedClone(root, name, args)
+        clone = Spawned.clone(root, name, args)
         try:
             clone.run()
         finally:

@@ -1,4 +1,4 @@
-"""`quark snapshot create`: the program has the command's own streams and signals, in the daemon as in this process."""
+"""`quark snapshot create`: the program has the command's own streams and signals, with a daemon or without."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 from quark.cli.progress import Progress
 from quark.cli.run import in_daemon, open_missing_streams
 from quark.errors import UsageError
+from quark.session import keep_terminal
 from snapshotd import create
 from snapshotd.keys import load_key
 from snapshotd.trigger import Trigger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from quark.cli.context import Context
     from qvisor.spec import SandboxSpec
 
@@ -75,7 +74,7 @@ def create_snapshot(
     open_missing_streams()
     reporter = Reporter(name, quiet=context.json)
     if timeout:
-        # With a daemon this process waits in Python. Without one the machine has a timer (CapturePoint), for the signal would wait for it.
+
         def give_up(_number: int, _frame: object) -> None:
             if not reporter.shown:
                 raise parsed.late()
@@ -88,30 +87,19 @@ def create_snapshot(
         signal.setitimer(signal.ITIMER_REAL, 0)
         if outcome is not None:
             return outcome.status
-        return _embedded(context, name, spec, parsed, reporter, self_contained=self_contained, debug=debug)
+        keep_terminal(
+            lambda: create.create_snapshot(
+                name,
+                spec,
+                parsed,
+                Path(context.root),
+                debug=debug,
+                domain=context.library_domain,
+                key=load_key(context.key),
+                self_contained=self_contained,
+                progress=reporter,
+            )
+        )
+        return 0
     finally:
         reporter.close()
-
-
-def _embedded(
-    context: Context,
-    name: str,
-    spec: SandboxSpec,
-    trigger: Trigger,
-    progress: Callable[[int, int], None],
-    *,
-    self_contained: bool,
-    debug: bool,
-) -> int:
-    create.create_snapshot(
-        name,
-        spec,
-        trigger,
-        Path(context.root),
-        debug=debug,
-        domain=context.library_domain,
-        key=load_key(context.key),
-        self_contained=self_contained,
-        progress=progress,
-    )
-    return 0

@@ -9,12 +9,6 @@ struct qv_config {
 	int signals;
 	uint64_t hidden_dev, hidden_ino;
 };
-struct qv_exit {
-	int reason;
-	int status;
-	char text[8192];
-};
-enum { QV_STOPPED, QV_EXITED, QV_PANIC, QV_PARKED, QV_VM_ERROR, ... };
 struct qk_boot {
 	uint64_t ram_bytes, ram_limit;
 	uint32_t ring, flags;
@@ -26,40 +20,14 @@ struct qk_boot {
 	uint64_t ignored_signals;
 	...;
 };
-struct qk_comm {
-	uint32_t abi_version;
-	uint32_t ring;
-	uint8_t generation[16];
-	uint8_t entropy[64];
-	uint32_t doc_len;
-	uint32_t clone;
-	struct qk_boot boot;
-	uint64_t trace_pos, stat_enosys, ram_used, free_bitmap_gpa, free_bitmap_len, cache_dropped;
-	uint32_t enosys_count[512];
-	...;
-};
 int qv_create(int kvm_fd, uint64_t ram_max, struct qv **out);
 int qv_create_names(struct qv **out);
 int qv_configure(struct qv *vm, const struct qv_config *config);
 void qv_destroy(struct qv *vm);
 int qv_check_root(int fd, uint64_t hidden_dev, uint64_t hidden_ino);
-int qv_boot(struct qv *vm, const void *elf, size_t n);
-struct qk_comm *qv_comm(struct qv *vm);
-char *qv_comm_area(struct qv *vm, uint32_t offset);
-int qv_run(struct qv *vm, struct qv_exit *out);
-int qv_post(struct qv *vm, int32_t handle, uint32_t events);
-void qv_stop(struct qv *vm);
-void qv_want_ready(struct qv *vm, int on);
-int qv_debug_fd(struct qv *vm, int fd);
-uint64_t qv_ram_bytes(struct qv *vm);
 char *qv_ram(struct qv *vm);
 int qv_signals(void);
-#define QK_ABI_VERSION ...
 #define QK_SLOT_SIZE ...
-#define QK_OFF_TRACE ...
-#define QK_OFF_DOC ...
-#define QK_OFF_BOOT ...
-#define QK_TRACE_SIZE ...
 #define QK_DOC_SIZE ...
 #define QK_BOOT_SIZE ...
 #define QK_BOOT_TTY ...
@@ -67,13 +35,8 @@ int qv_signals(void);
 #define QK_MOUNT_RO ...
 #define QK_MOUNT_FILE ...
 #define QK_MOUNT_SLOT ...
-#define QK_EV_SIGNAL ...
-#define QK_EV_WINCH ...
-#define QK_EV_CAPTURE ...
-#define QK_EV_TICK ...
 enum qk_ring { QK_RING_AUTO, QK_RING_0, QK_RING_3, ... };
 size_t qv_state_size(void);
-int qv_state_save(struct qv *vm, void *buf, size_t n);
 enum { QV_PAGES_READ, QV_PAGES_WRITTEN, ... };
 struct qv_page_run {
 	uint64_t gfn;
@@ -83,17 +46,14 @@ struct qv_page_run {
 struct qv_scan_stats {
 	uint64_t data_pages, zero_pages, free_pages;
 };
-int64_t qv_scan(struct qv *vm, int private_only, struct qv_page_run *out, size_t max, struct qv_scan_stats *stats);
 int qv_map_image(struct qv *vm, uint64_t ram_bytes, int image_fd, const struct qv_page_run *runs, size_t n);
 int qv_uffd(struct qv *vm, const struct qv_page_run *runs, size_t n);
 int64_t qv_populate(struct qv *vm, const struct qv_page_run *runs, size_t n);
-int64_t qv_recipes_save(struct qv *vm, void *buf, size_t max);
 int qv_recipes_load(struct qv *vm, const void *buf, size_t n);
 enum { QV_FILE_STORED, QV_FILE_LOST, QV_FILE_KEPT, QV_FILE_AS_RECORDED, QV_FILE_OTHER, QV_FILE_MISSING, ... };
 int qv_files_load(struct qv *vm, int fd, uint64_t offset, uint64_t bytes, int stored_fd);
 int64_t qv_files_check(struct qv *vm, uint8_t *state);
 int qv_file_open(int root, uint64_t hidden_dev, uint64_t hidden_ino, const char *name);
-int qv_handle_fd(struct qv *vm, uint32_t index);
 int64_t qv_volumes_check(struct qv *vm, char *buf, size_t max);
 int qp_read_faults(int uffd, uint64_t *addresses, int max);
 int qp_wake(int uffd, uint64_t start, uint64_t len);

@@ -2,6 +2,7 @@
 #include "program.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/random.h>
@@ -77,12 +78,13 @@ static void assign_files(struct program *p)
 
 void assign_request(struct program *p)
 {
+	/* Where the log goes is the process's own standard error, not the guest's. */
+	int log = p->assign.flags & QM_DEBUG ? (int)check(fcntl(2, F_DUPFD_CLOEXEC, 3), "keep standard error") : -1;
 	assign_config(p);
 	assign_comm(p);
 	if (p->prepare.flags & QM_CLONE)
 		assign_files(p);
-	if (p->assign.flags & QM_DEBUG)
-		qv_debug_fd(p->vm, 2);
+	qv_debug_fd(p->vm, log);
 	qv_want_ready(p->vm, (p->assign.flags & QM_WANT_READY) != 0);
 	if (control_is_open())
 		control_watch(p->vm, p->assign.flags & QM_STOPS);

@@ -55,7 +55,7 @@ struct qm_step {
 };
 
 enum {
-	QM_DEBUG = 1,       /* alone: the guest kernel's log goes to standard error, and counters when it has ended */
+	QM_DEBUG = 1,       /* the guest kernel's log goes to this process's standard error; alone: and counters when it has ended */
 	QM_TIMING = 2,      /* alone: the steps go to standard error when it has ended */
 	QM_TTY = 4,         /* standard input is to be the terminal of this process */
 	QM_STOPS = 8,       /* say `stopped` when the first program stops; else (and not alone) it does not stop */

@@ -1,6 +1,8 @@
 """Snapshots at random moments of running programs: the original does not notice, and a clone goes on to the same end."""
 
+import contextlib
 import os
+import socket
 import sys
 import threading
 import time
@@ -14,10 +16,12 @@ import random_moments
 from guest_harness import building, running, scratch
 
 from quark.cli.sandbox_options import PASSED_ON
-from qvisor._native import lib
-from qvisor.cold import boot
+from qvisor import process
+from qvisor.machine import open_kvm
 from qvisor.spec import SandboxSpec
-from snapshotd.capture import capture
+from snapshotd.capture import Frozen
+from snapshotd.frozen import FrozenMachine, NotFrozenError
+from snapshotd.start import ready_cold
 from snapshotd.store import Store
 
 MOMENTS, NIGHTLY_MOMENTS = 55, 500
@@ -38,12 +42,12 @@ class Collected:
             self.data += part
 
     def settle(self):
-        """What has been written up to now, by a guest that stands still."""
+        """Bytes that there are when what was written is here, of a guest that may go on."""
         size = -1
         while size != len(self.data):
             size = len(self.data)
-            time.sleep(0.005)
-        return bytes(self.data)
+            time.sleep(0.002)
+        return size
 
     def close(self):
         os.close(self.write_fd)
@@ -65,18 +69,52 @@ def spec_of(case, place):
     return SandboxSpec(argv=running.command_of(case), env=env, cwd=str(place))
 
 
+class Running:
+    """A case in a QVisor of its own; a storer can read it while it goes on."""
+
+    def __init__(self, case, place):
+        self.spec = spec_of(case, place)
+        self.out, self.err = Collected(), Collected()
+        self.sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        null, kvm = os.open(os.devnull, os.O_RDONLY), open_kvm()
+        with ready_cold(self.spec, "", stdio=(null, self.out.write_fd, self.err.write_fd)) as ready, theirs:
+            process.machine(self.spec.memory, kvm, parent=os.getpid()).send(self.sock.fileno())
+            self.pid = process.spawn(theirs.fileno())
+            ready.start.send(self.sock.fileno())
+        os.close(null)
+        os.close(kvm)
+        self.started = time.monotonic()
+        self.storer = None
+        assert self.sock.recv(4096).startswith(b"started")
+
+    def machine(self):
+        """The machine, and bytes that it had written by then, at least and at most, to each stream; None when it ended before."""
+        self.storer, theirs = socket.socketpair()
+        least = (len(self.out.data), len(self.err.data))
+        with theirs, contextlib.suppress(OSError):
+            socket.send_fds(self.sock, [b"capture"], [theirs.fileno()])
+        try:
+            machine = FrozenMachine(self.storer)
+        except NotFrozenError:
+            return None
+        return machine, least, (self.out.settle(), self.err.settle())
+
+    def end(self):
+        """(status, standard output, standard error) at its end, for which it waits for its storer's."""
+        if self.storer is not None:
+            self.storer.close()
+        event = self.sock.recv(1 << 16).split(b"\0")
+        assert event[0] == b"ended", event
+        os.waitpid(self.pid, 0)
+        self.sock.close()
+        return int(event[1]), self.out.close(), self.err.close()
+
+
 def whole_run(case, place):
     """Seconds of an undisturbed run in a sandbox."""
-    out, err = Collected(), Collected()
-    null = os.open(os.devnull, os.O_RDONLY)
-    started = time.monotonic()
-    with boot(spec_of(case, place), stdio=(null, out.write_fd, err.write_fd)) as box:
-        assert box.run().reason == "exited"
-    seconds = time.monotonic() - started
-    out.close()
-    err.close()
-    os.close(null)
-    return seconds
+    program = Running(case, place)
+    program.end()
+    return time.monotonic() - program.started
 
 
 def known(programs, case):
@@ -92,20 +130,6 @@ def run_clone(quark, name):
     """Status and output of a clone, in a process of its own: its standard streams are the sandbox's."""
     command = quark.command("run", "--from-snapshot", name)
     return running.run(command, quark.root, dict(os.environ), None, 120)
-
-
-def captured(box, root, name, trigger_after):
-    """Run on to the moment and take the snapshot; False when the program ended before."""
-    timer = threading.Timer(trigger_after, lib.qv_post, (box.vm, lib.QK_EV_CAPTURE, 0))
-    timer.start()
-    stop = box.run()
-    timer.cancel()
-    timer.join()
-    if stop.reason != "parked":
-        return stop
-    with Store.open(root) as store:
-        capture(box, store, name, trigger="after")
-    return None
 
 
 @pytest.mark.timeout(600)
@@ -124,17 +148,20 @@ def test_many_moments(number, programs, quark):
 def goes_on(moment, programs, quark):
     native, place, seconds = known(programs, moment.case)
     quark.root.mkdir()
-    null = os.open(os.devnull, os.O_RDONLY)
-    out, err = Collected(), Collected()
-    with boot(spec_of(moment.case, place), stdio=(null, out.write_fd, err.write_fd)) as box:
-        stop = captured(box, quark.root, "moment", moment.delay(seconds))
-        before = (out.settle(), err.settle())
-        early = stop is not None
-        while stop is None or stop.reason == "parked":
-            stop = box.run()
-    original = running.Outcome(native.command, stop.status, out.close(), err.close())
-    os.close(null)
-    if early:
+    program = Running(moment.case, place)
+    time.sleep(moment.delay(seconds))
+    found = program.machine()
+    if found is not None:
+        machine, least, most = found
+        with Store.open(quark.root) as store:
+            Frozen(machine, program.spec).store(store, "moment", trigger="after")
+    status, out, err = program.end()
+    original = running.Outcome(native.command, status, out, err)
+    if found is None:
         assert not running.differences(moment.case, native, original)
         return
-    random_moments.verify(moment.case, native, original, before, run_clone(quark, "moment"))
+    clone = run_clone(quark, "moment")
+    # It goes on while it is stored: what it had written when it stood still is what the clone does not write, and lies within bounds.
+    before = tuple(whole[: len(whole) - len(rest)] for whole, rest in ((out, clone.stdout), (err, clone.stderr)))
+    assert all(a <= len(b) <= z for a, b, z in zip(least, before, most, strict=True)), (least, before, most)
+    random_moments.verify(moment.case, native, original, before, clone)
