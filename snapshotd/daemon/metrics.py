@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import GaugeMetricFamily
 
 from quark.errors import ConfigError, QuarkError
 from snapshotd.daemon import tracing
@@ -40,6 +40,9 @@ class Metrics:
         self.ended = Counter(
             "quark_sandboxes_ended_total", "Sandboxes that ended.", ["outcome"], registry=self.registry
         )
+        self.clones = Counter(
+            "quark_clones_total", "Clones that ended, by the machine they found.", ["machine"], registry=self.registry
+        )
         self.faults = Counter(
             "quark_restore_faults_total", "Page faults of clones that the pager answered.", registry=self.registry
         )
@@ -51,6 +54,8 @@ class Metrics:
     def sandbox_ended(self, sandbox: Sandbox) -> None:
         """Count a sandbox, and the steps of its restore."""
         self.ended.labels("failed" if sandbox.error else "exited").inc()
+        if sandbox.snapshot:
+            self.clones.labels("prepared" if sandbox.prepared else "none").inc()
         self.faults.inc(sandbox.faults)
         for step, us in sandbox.timeline:
             self.restore.labels(step).observe(us / 1e6)
@@ -103,12 +108,6 @@ class Lookup:
         shelf = self.manager.shelf
         yield GaugeMetricFamily("quark_pool_prepared", "Machines prepared for clones.", len(shelf.machines))
         yield GaugeMetricFamily("quark_pool_prepared_bytes", "Of these machines' own.", shelf.bytes)
-        clones = CounterMetricFamily(
-            "quark_clones", "Clones that found a prepared machine, or none.", labels=["machine"]
-        )
-        clones.add_metric(["prepared"], shelf.taken)
-        clones.add_metric(["none"], shelf.missed)
-        yield clones
         memory = GaugeMetricFamily("quark_sandbox_memory_bytes", "Of all sandboxes.", labels=["kind"])
         sizes = [s.memory() for s in running]
         memory.add_metric(["private"], sum(p for p, _ in sizes))

@@ -117,6 +117,11 @@ class Sandbox:
         """Whether a prepared machine is what the job wants."""
         return "clone" in job and job["clone"]["prefetch"] != "none"
 
+    @property
+    def prepared(self) -> bool:
+        """Whether its machine was prepared before it was asked for."""
+        return self._machine is not None
+
     def start(self, stdio: tuple[int, ...]) -> None:
         """Begin, on these standard streams, which stay the caller's."""
         self._stdio = tuple(os.dup(fd) for fd in stdio)
