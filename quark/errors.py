@@ -189,6 +189,13 @@ class FileAccessError(QuarkError):
     grpc_code = "FAILED_PRECONDITION"
 
 
+class ConfinementError(QuarkError):
+    """This host cannot confine a sandbox's process as --require-confinement wants it."""
+
+    exit_code = 58
+    grpc_code = "FAILED_PRECONDITION"
+
+
 def named_error(kind: str, message: str) -> QuarkError:
     """The error class called `kind`, with the message; QuarkError itself for a class that this version does not have."""
     found = globals().get(kind)

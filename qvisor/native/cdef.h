@@ -23,6 +23,7 @@ struct qk_boot {
 int qv_create(int kvm_fd, uint64_t ram_max, struct qv **out);
 int qv_create_names(struct qv **out);
 int qv_configure(struct qv *vm, const struct qv_config *config);
+int qv_open_pagemap(struct qv *vm, int self);
 void qv_destroy(struct qv *vm);
 int qv_check_root(int fd, uint64_t hidden_dev, uint64_t hidden_ino);
 char *qv_ram(struct qv *vm);

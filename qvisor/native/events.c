@@ -224,6 +224,12 @@ static void tick_sleep(struct qv *vm, uint64_t until)
 		return; /* somebody else's read cannot be: only this thread reads it */
 }
 
+static void tick_grace(void)
+{
+	struct timespec grace = {.tv_nsec = TICK_GRACE_NS};
+	ppoll(NULL, 0, &grace, NULL);
+}
+
 static bool tick_due(struct qv_vcpu *v)
 {
 	return is_busy(v) && (events_undrained(v->vm) || READ_ONCE(v->shared->timer_ns) <= now_ns());
@@ -246,14 +252,13 @@ static void tick_look(struct qv *vm)
 	events_collect(vm, 0);
 	if (!any_due(vm))
 		return;
-	struct timespec grace = {.tv_nsec = TICK_GRACE_NS};
-	nanosleep(&grace, NULL);
+	tick_grace();
 	for (uint32_t i = 0; i < vm->nvcpus; i++)
 		if (tick_due(&vm->vcpus[i]))
 			vm_interrupt(&vm->vcpus[i]);
 	/* What the kernel was interrupted at is not an end of it: it looks when it returns to user code, which may be long. */
 	for (int i = 0; i < TICK_RETRY_NS / TICK_GRACE_NS && any_due(vm); i++)
-		nanosleep(&grace, NULL);
+		tick_grace();
 }
 
 static void *tick_main(void *arg)

@@ -7,7 +7,6 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "vm.h"
@@ -66,17 +65,15 @@ static const uint8_t *free_bitmap(struct qv *vm)
 static int for_pages(struct qv *vm, int (*fn)(struct qv *, uint64_t gfn, uint64_t entry, void *ctx), void *ctx)
 {
 	uint64_t frames = vm->ram_bytes / QK_PAGE_SIZE, *entries = malloc(BATCH * sizeof(*entries));
-	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC), r = entries && fd >= 0 ? 0 : -errno;
+	int r = !entries ? -ENOMEM : vm->pagemap_fd < 0 ? vm->pagemap_fd : 0;
 	for (uint64_t at = 0; entries && !r && at < frames; at += BATCH) {
 		uint64_t n = frames - at < BATCH ? frames - at : BATCH;
-		ssize_t got = pread(fd, entries, n * 8, (off_t)((uintptr_t)vm->ram / QK_PAGE_SIZE + at) * 8);
+		ssize_t got = pread(vm->pagemap_fd, entries, n * 8, (off_t)((uintptr_t)vm->ram / QK_PAGE_SIZE + at) * 8);
 		if (got != (ssize_t)n * 8)
 			r = got < 0 ? -errno : -EIO;
 		for (uint64_t i = 0; !r && i < n; i++)
 			r = fn(vm, at + i, entries[i], ctx);
 	}
-	if (fd >= 0)
-		close(fd);
 	free(entries);
 	return r;
 }
@@ -183,18 +180,15 @@ int qv_map_image(struct qv *vm, uint64_t ram_bytes, int image_fd, const struct q
 	return 0;
 }
 
-static int new_uffd(void)
+static int new_uffd(struct qv *vm)
 {
-	/* /dev/userfaultfd gives one that also sees the faults KVM takes for the guest, without a capability of the process. */
-	int dev = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC), fd = -1;
-	if (dev >= 0) {
-		fd = ioctl(dev, USERFAULTFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK);
-		close(dev);
+	int fd = vm->uffd_device < 0 ? -1 : ioctl(vm->uffd_device, USERFAULTFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0 && vm->uffd >= 0) {
+		fd = vm->uffd;
+		vm->uffd = -1;
 	}
 	if (fd < 0)
-		fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-	if (fd < 0)
-		return -errno;
+		return -EPERM;
 	struct uffdio_api api = {.api = UFFD_API};
 	if (ioctl(fd, UFFDIO_API, &api)) {
 		close(fd);
@@ -205,7 +199,7 @@ static int new_uffd(void)
 
 int qv_uffd(struct qv *vm, const struct qv_page_run *runs, size_t n)
 {
-	int fd = new_uffd();
+	int fd = new_uffd(vm);
 	for (size_t i = 0; fd >= 0 && i < n; i++) {
 		struct uffdio_register reg = {.range = {.start = (uintptr_t)vm->ram + runs[i].gfn * QK_PAGE_SIZE, .len = run_bytes(&runs[i])},
 					      .mode = UFFDIO_REGISTER_MODE_MISSING};

@@ -64,7 +64,7 @@ void poller_note_exit(struct qv_vcpu *v)
 	uint64_t now = now_ns();
 	bool busy = now - v->last_exit_ns < BUSY_NS;
 	v->last_exit_ns = now;
-	if (!busy || sysconf(_SC_NPROCESSORS_ONLN) < 2)
+	if (!busy || !vm->many_cpus)
 		return;
 	if (!vm->poller_started) {
 		atomic_store(&vm->poller_sleep, 0);

@@ -15,15 +15,15 @@ static int64_t change_attributes(int fd, const struct qv_call *call, bool trunca
 	uint64_t mask = call->arg[1];
 	struct timespec t[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_nsec = UTIME_OMIT}};
 	struct stat st;
-	char link[32];
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	char link[FD_NAME];
+	vm_fd_name(fd, link);
 	if (fstat(fd, &st))
 		return -errno;
 	if ((mask & QK_ATTR_OWNER) && fchownat(fd, "", (uid_t)(call->arg[3] >> 32), (gid_t)call->arg[3], AT_EMPTY_PATH))
 		return -errno;
 	if ((mask & (QK_ATTR_MODE | QK_ATTR_SIZE)) && S_ISLNK(st.st_mode))
 		return -EOPNOTSUPP; /* no mode of a symlink can be changed */
-	if ((mask & QK_ATTR_MODE) && chmod(link, (mode_t)(call->arg[2] & MODE_BITS)))
+	if ((mask & QK_ATTR_MODE) && fchmodat(AT_FDCWD, link, (mode_t)(call->arg[2] & MODE_BITS), 0))
 		return -errno;
 	if ((mask & QK_ATTR_SIZE) && !truncate)
 		return -EBADF;
@@ -102,13 +102,13 @@ static int64_t change_make_node(int dir, const char *last, uint64_t mode)
 
 static int64_t change_give_name(struct qv *vm, int dir, const char *last, const struct qv_call *call)
 {
-	char link[32];
+	char link[FD_NAME];
 	int fd = qfile_of(vm, call->arg[1], false);
 	if (fd < 0)
 		return fd;
 	if (vm->handles[call->arg[1]].root != call->arg[0])
 		return -EXDEV;
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	vm_fd_name(fd, link);
 	return linkat(AT_FDCWD, link, dir, last, AT_SYMLINK_FOLLOW) ? -errno : 0;
 }
 

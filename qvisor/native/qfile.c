@@ -129,7 +129,7 @@ static int64_t open_file(struct qv *vm, struct qv_call *call)
 	if (call->nseg && S_ISREG(st.st_mode)) {
 		struct iovec iov[QK_SEG_MAX];
 		int n = segs_to_iov(vm, call, iov);
-		ssize_t got = n < 0 ? 0 : preadv(fd, iov, n, 0);
+		ssize_t got = n < 0 ? 0 : preadv2(fd, iov, n, 0, 0);
 		call->out[0] = got < 0 ? 0 : (uint64_t)got;
 	}
 	return qfile_new(vm, h);
@@ -146,9 +146,8 @@ static int64_t open_nameless(struct qv *vm, struct qv_call *call)
 	int dir = walk_open(vm, root, name, O_PATH | O_DIRECTORY, 0);
 	if (dir < 0)
 		return dir;
-	int fd = fstat(dir, &st) || walk_hidden(vm, dir, &st) ? -1
-							      : openat(dir, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, (mode_t)(call->arg[1] & MODE_BITS));
-	r = fd < 0 || fstat(fd, &st) ? -errno : 0;
+	int fd = fstat(dir, &st) || walk_hidden(vm, dir, &st) ? -ENOENT : walk_last(dir, ".", O_TMPFILE | O_RDWR, call->arg[1] & MODE_BITS);
+	r = fd < 0 ? fd : fstat(fd, &st) ? -errno : 0;
 	close(dir);
 	if (r) {
 		if (fd >= 0)
@@ -189,7 +188,9 @@ static int64_t transfer(struct qv *vm, struct qv_call *call, int fd)
 		return n;
 	off_t at = (off_t)call->arg[1];
 	bool append = call->op == QC_PWRITE && call->arg[1] == QK_APPEND;
-	ssize_t r = call->op == QC_PREAD ? preadv(fd, iov, n, at) : pwritev2(fd, iov, n, append ? 0 : at, append ? RWF_APPEND : 0);
+	if (!append && at < 0)
+		return -EINVAL; /* preadv2(2): -1 is where the descriptor stands */
+	ssize_t r = call->op == QC_PREAD ? preadv2(fd, iov, n, at, 0) : pwritev2(fd, iov, n, append ? 0 : at, append ? RWF_APPEND : 0);
 	if (r < 0)
 		return -errno;
 	tell(vm, call, fd);
@@ -208,7 +209,7 @@ static int64_t read_stored(struct qv *vm, struct qv_call *call, int fd, const st
 		iov[used].iov_len = iov[used].iov_len < left ? iov[used].iov_len : left;
 		left -= iov[used].iov_len;
 	}
-	ssize_t r = used ? preadv(fd, iov, used, (off_t)(f->stored + at)) : 0;
+	ssize_t r = used ? preadv2(fd, iov, used, (off_t)(f->stored + at), 0) : 0;
 	struct qk_stat q;
 	depends_stored_stat(f, &q);
 	tell_stat(call, &q);
@@ -237,7 +238,7 @@ static int64_t stat_filesystem(struct qv *vm, struct qv_call *call)
 	call->data_len = 0;
 	if (root < 0 || r)
 		return root < 0 ? root : r;
-	int fd = qfile_is_single(vm, call->arg[0]) ? dup(root) : walk_open(vm, root, name, O_PATH, 0);
+	int fd = qfile_is_single(vm, call->arg[0]) ? vm_dup(root) : walk_open(vm, root, name, O_PATH, 0);
 	if (fd < 0)
 		return fd;
 	r = fstatfs(fd, &s) ? -errno : 0;
@@ -294,7 +295,7 @@ static int64_t on_handle(struct qv *vm, struct qv_call *call)
 		tell(vm, call, fd);
 		return 0;
 	case QC_FSYNC:
-		return (call->arg[1] ? fdatasync(fd) : fsync(fd)) ? -errno : 0;
+		return (call->arg[1] && vm->handles[call->arg[0]].kind == QV_H_FILE ? fdatasync(fd) : fsync(fd)) ? -errno : 0;
 	case QC_FALLOCATE:
 		return fallocate(fd, (int)call->arg[1], (off_t)call->arg[2], (off_t)call->arg[3]) ? -errno : 0;
 	case QC_FLOCK:

@@ -10,6 +10,7 @@
 #include "vm.h"
 
 #define SET_ID_BITS 06000
+#define OPEN_TRIES 8 /* while others exchange the file */
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
 
 int qfile_new(struct qv *vm, struct qv_handle h)
@@ -32,32 +33,75 @@ int qfile_new(struct qv *vm, struct qv_handle h)
 static int drop_set_id(int fd)
 {
 	struct stat st;
+	char link[FD_NAME];
 	if (fstat(fd, &st))
 		return -errno;
-	return S_ISREG(st.st_mode) && (st.st_mode & SET_ID_BITS) && fchmod(fd, st.st_mode & MODE_BITS) ? -errno : 0;
+	vm_fd_name(fd, link);
+	return S_ISREG(st.st_mode) && (st.st_mode & SET_ID_BITS) && fchmodat(AT_FDCWD, link, st.st_mode & MODE_BITS, 0) ? -errno : 0;
 }
 
-/* Opens an existing regular file or directory: looked at through O_PATH first, because opening a device or a FIFO has effects. */
-int qhandle_open(struct qv *vm, int root, const char *name, bool file_root, int flags)
+/* Opens what `path` was opened on a moment ago, in `dir` as `last`. Not through /proc/self/fd: a fork that stands still has its parent's descriptors there.
+ * -ESTALE: it is something else by now. */
+static int open_known(int dir, const char *last, const struct stat *known, int flags)
 {
 	struct stat st;
-	char link[32];
-	int path = file_root ? dup(root) : walk_open(vm, root, name, O_PATH, 0);
-	if (path < 0)
-		return file_root ? -errno : path;
+	/* Should it be a FIFO by now: nobody waits for its other end. */
+	int fd = walk_last(dir, last, (uint64_t)flags | O_NONBLOCK | O_NOCTTY, 0), r = 0;
+	if (fd < 0)
+		return fd;
+	if (fstat(fd, &st))
+		r = -errno;
+	else if (st.st_ino != known->st_ino || st.st_dev != known->st_dev)
+		r = -ESTALE;
+	if (r)
+		close(fd);
+	return r ? r : fd;
+}
+
+static int open_single(int path, int flags)
+{
+	char link[FD_NAME];
+	vm_fd_name(path, link);
+	int fd = open(link, flags | O_CLOEXEC | O_NOCTTY);
+	return fd < 0 ? -errno : fd;
+}
+
+/* Looked at through O_PATH first, because opening a device or a FIFO has effects. dir: -1: `path` is the root itself, a file. Takes path over. */
+static int open_looked_at(struct qv *vm, int dir, const char *last, int path, int flags)
+{
+	struct stat st;
 	int r = fstat(path, &st) ? -errno : S_ISREG(st.st_mode) || S_ISDIR(st.st_mode) ? 0 : -ENXIO;
-	if (!r && walk_hidden(vm, path, &st)) /* the O_PATH descriptor itself stands for an empty directory */
-		return S_ISDIR(st.st_mode) && (flags & O_ACCMODE) == O_RDONLY ? path : (close(path), -ENOENT);
-	if (!r) {
-		snprintf(link, sizeof(link), "/proc/self/fd/%d", path);
-		int fd = open(link, (flags & ~(O_CREAT | O_EXCL | O_NOFOLLOW)) | O_CLOEXEC | O_NOCTTY);
-		r = fd < 0 ? -errno : (flags & O_ACCMODE) != O_RDONLY ? drop_set_id(fd) : 0;
-		if (!r)
-			r = fd;
-		else if (fd >= 0)
-			close(fd);
+	if (!r && walk_hidden(vm, path, &st)) { /* the O_PATH descriptor itself stands for an empty directory */
+		if (S_ISDIR(st.st_mode) && (flags & O_ACCMODE) == O_RDONLY)
+			return path;
+		r = -ENOENT;
+	}
+	if (!r)
+		r = dir < 0 ? open_single(path, flags) : open_known(dir, last, &st, flags);
+	if (r >= 0 && (flags & O_ACCMODE) != O_RDONLY) {
+		int dropped = drop_set_id(r);
+		if (dropped) {
+			close(r);
+			r = dropped;
+		}
 	}
 	close(path);
+	return r;
+}
+
+int qhandle_open(struct qv *vm, int root, const char *name, bool file_root, int flags)
+{
+	const char *last = ".";
+	int dir = file_root ? -1 : *name ? walk_parent(vm, root, name, &last) : root, r = -ESTALE;
+	flags &= ~(O_CREAT | O_EXCL | O_NOFOLLOW);
+	if (dir < 0 && !file_root)
+		return dir;
+	for (int tries = 0; r == -ESTALE && tries < OPEN_TRIES; tries++) {
+		int path = file_root ? vm_dup(root) : walk_last(dir, last, O_PATH, 0);
+		r = path < 0 ? path : open_looked_at(vm, dir, last, path, flags);
+	}
+	if (dir >= 0 && dir != root)
+		close(dir);
 	return r;
 }
 

@@ -2,7 +2,6 @@
  * locks. Nothing here waits: the guest asks again. */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -12,7 +11,7 @@
 
 int64_t qlock_reopen(struct qv *vm, struct qv_call *call)
 {
-	char link[32];
+	char link[FD_NAME];
 	int fd = qfile_of(vm, call->arg[0], false);
 	bool write = (call->arg[1] & O_ACCMODE) != O_RDONLY;
 	call->data_len = 0;
@@ -23,7 +22,7 @@ int64_t qlock_reopen(struct qv *vm, struct qv_call *call)
 		return -EROFS;
 	if (!S_ISREG(h.identity.mode))
 		return -EINVAL;
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	vm_fd_name(fd, link);
 	h.flags = write ? O_RDWR : O_RDONLY;
 	h.writable = write;
 	h.fd = open(link, h.flags | O_CLOEXEC | O_NOCTTY);

@@ -90,9 +90,9 @@ int64_t qlookup_call(struct qv *vm, struct qv_call *call)
 		}
 		if (!next || !S_ISDIR(st.st_mode))
 			break;
-		int fd = openat(dir, p, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		int fd = walk_last(dir, p, O_PATH | O_DIRECTORY, 0);
 		if (fd < 0)
-			call->out[0] = (uint64_t)errno;
+			call->out[0] = (uint64_t)-fd;
 		if (dir != root)
 			close(dir);
 		dir = fd;

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -25,7 +24,8 @@ static struct qv_handle *stream(struct qv *vm, uint64_t index)
 static int ready(int fd, short events)
 {
 	struct pollfd p = {.fd = fd, .events = events};
-	int n = poll(&p, 1, 0);
+	struct timespec now = {0};
+	int n = ppoll(&p, 1, &now, NULL);
 	return n < 0 ? -errno : n ? p.revents : 0;
 }
 
@@ -39,11 +39,11 @@ static void grow_pipe(int fd)
 
 void qstream_take(struct qv *vm, const int stdio[3])
 {
-	char link[32];
+	char link[FD_NAME];
 	for (int i = 0; i < 3; i++) {
 		vm->handles[i] = (struct qv_handle){.fd = stdio[i], .kind = QV_H_STREAM, .writable = true};
 		int mode = isatty(stdio[i]) ? fcntl(stdio[i], F_GETFL) & O_ACCMODE : -1;
-		snprintf(link, sizeof(link), "/proc/self/fd/%d", stdio[i]);
+		vm_fd_name(stdio[i], link);
 		/* Not of another user's terminal, as after su(1): poll(2), then, is the best that there is. */
 		vm->terminals[i] = mode < 0 ? 0 : open(link, mode | O_NONBLOCK | O_NOCTTY | O_CLOEXEC) + 1;
 	}
@@ -71,7 +71,7 @@ static int64_t stream_read(int fd, const struct iovec *iov, int n)
 		grow_pipe(fd);
 		return -EAGAIN;
 	}
-	r = readv(fd, iov, n);
+	r = preadv2(fd, iov, n, -1, 0);
 	return r < 0 ? -errno : r;
 }
 
@@ -99,7 +99,7 @@ static int64_t stream_write(int fd, struct iovec *iov, int n)
 			iov[i].iov_len = left;
 		left -= iov[i].iov_len;
 	}
-	r = writev(fd, iov, n);
+	r = pwritev2(fd, iov, n, -1, 0);
 	return r < 0 ? -errno : r;
 }
 

@@ -33,6 +33,9 @@ int qv_create(int kvm_fd, uint64_t ram_max, struct qv **out);
 /* No virtual machine, but the names and files of one: to look at a snapshot's files (depends.c, recipes.c) before there is a machine. */
 int qv_create_names(struct qv **out);
 int qv_configure(struct qv *vm, const struct qv_config *config); /* once */
+/* For qv_scan and qv_touched, with no more rights than who calls them is to have: the pagemap in `self`, a descriptor of /proc/self; -1: as it is there. */
+int qv_open_pagemap(struct qv *vm, int self);
+void qv_descriptors_at(const char *folder); /* where /proc/self/fd is from now on, with its slash; "": it is the working directory */
 void qv_destroy(struct qv *vm);
 /* May a directory or file be a root of a sandbox? -EOPNOTSUPP: it is on a file system of the host's kernel; -EBUSY: it is the hidden directory, or in it. */
 int qv_check_root(int fd, uint64_t hidden_dev, uint64_t hidden_ino);

@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -13,13 +12,13 @@
 
 #define USER_PREFIX "user."
 
-/* /proc/self/fd/N of a regular file or directory of the root, whose descriptor the caller closes; -errno. open: the file itself, or -1. */
-static int xattr_file(struct qv *vm, uint64_t number, int root, int open, const char *name, char link[32])
+/* The name of the descriptor of a regular file or directory of the root, whose descriptor the caller closes; -errno. open: the file itself, or -1. */
+static int xattr_file(struct qv *vm, uint64_t number, int root, int open, const char *name, char link[FD_NAME])
 {
 	struct stat st;
-	int fd = open >= 0 ? dup(open) : (vm->config.root_flags[number] & QK_MOUNT_FILE) ? dup(root) : walk_open(vm, root, name, O_PATH, 0);
+	int fd = open >= 0 ? vm_dup(open) : (vm->config.root_flags[number] & QK_MOUNT_FILE) ? vm_dup(root) : walk_open(vm, root, name, O_PATH, 0);
 	if (fd < 0)
-		return fd == -1 ? -errno : fd;
+		return fd;
 	int r = fstat(fd, &st) ? -errno : 0;
 	if (!r && ((!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)) || walk_hidden(vm, fd, &st)))
 		r = -EPERM;
@@ -27,7 +26,7 @@ static int xattr_file(struct qv *vm, uint64_t number, int root, int open, const 
 		close(fd);
 		return r;
 	}
-	snprintf(link, 32, "/proc/self/fd/%d", fd);
+	vm_fd_name(fd, link);
 	return fd;
 }
 
@@ -48,7 +47,7 @@ static ssize_t user_names(char *names, ssize_t n)
 
 int64_t qxattr_call(struct qv *vm, struct qv_call *call)
 {
-	char name[NAME_LIMIT], attribute[NAME_LIMIT] = "", link[32];
+	char name[NAME_LIMIT], attribute[NAME_LIMIT] = "", link[FD_NAME];
 	bool changes = call->op == QC_SETXATTR || call->op == QC_REMOVEXATTR;
 	bool by_handle = call->arg[2] != 0;
 	int open = by_handle ? qfile_of(vm, call->arg[0], false) : -1;

@@ -2,11 +2,15 @@
 #include "vm.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -123,7 +127,7 @@ static struct qv *make(uint64_t ram_max)
 	vm->ram_reserved = vm->ram_limit = ram_max;
 	vm->on_stop = QV_STOP_SELF;
 	vm->kvm_fd = vm->vm_fd = vm->epoll_fd = vm->wake_fd = vm->tick_fd = vm->debug_fd = -1;
-	vm->stored_fd = -1;
+	vm->stored_fd = vm->pagemap_fd = vm->uffd_device = vm->uffd = -1;
 	vm->nvcpus = 1;
 	for (uint32_t i = 0; i < vm->nvcpus; i++)
 		vm->vcpus[i] = (struct qv_vcpu){.vm = vm, .index = i, .fd = -1, .run = MAP_FAILED};
@@ -148,6 +152,13 @@ int qv_create(int kvm_fd, uint64_t ram_max, struct qv **out)
 		return -ENOMEM;
 	vm->kvm_fd = kvm_fd;
 	raise_files();
+	walk_learn_devtmpfs();
+	/* /dev/userfaultfd gives one that also sees the faults KVM takes for the guest, without a capability of the process. */
+	vm->uffd_device = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
+	if (vm->uffd_device < 0)
+		vm->uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+	cpu_set_t cpus;
+	vm->many_cpus = sched_getaffinity(0, sizeof(cpus), &cpus) || CPU_COUNT(&cpus) > 1;
 	int r = create(vm);
 	if (r) {
 		qv_destroy(vm);
@@ -157,15 +168,51 @@ int qv_create(int kvm_fd, uint64_t ram_max, struct qv **out)
 	return 0;
 }
 
+static void forget_uffd(struct qv *vm)
+{
+	if (vm->uffd_device >= 0)
+		close(vm->uffd_device);
+	if (vm->uffd >= 0)
+		close(vm->uffd);
+	vm->uffd_device = vm->uffd = -1;
+}
+
 int qv_configure(struct qv *vm, const struct qv_config *config)
 {
 	if (config->ram_limit < QK_SLOT_SIZE || config->ram_limit % QK_SLOT_SIZE || config->ram_limit > vm->ram_reserved || config->nroots < 0 ||
 	    config->nroots > 33)
 		return -EINVAL;
+	forget_uffd(vm);
 	vm->config = *config;
 	vm->ram_limit = config->ram_limit;
 	qstream_take(vm, config->stdio);
 	return config->signals >= 0 ? events_watch_signals(vm) : 0;
+}
+
+int qv_open_pagemap(struct qv *vm, int self)
+{
+	vm->pagemap_fd = self < 0 ? open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC) : openat(self, "pagemap", O_RDONLY | O_CLOEXEC);
+	if (vm->pagemap_fd < 0)
+		vm->pagemap_fd = -errno;
+	return vm->pagemap_fd < 0 ? vm->pagemap_fd : 0;
+}
+
+static const char *descriptors = "/proc/self/fd/";
+
+void qv_descriptors_at(const char *folder)
+{
+	descriptors = folder;
+}
+
+void vm_fd_name(int fd, char name[FD_NAME])
+{
+	snprintf(name, FD_NAME, "%s%d", descriptors, fd);
+}
+
+int vm_dup(int fd)
+{
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	return copy < 0 ? -errno : copy;
 }
 
 void qv_destroy(struct qv *vm)
@@ -182,6 +229,9 @@ void qv_destroy(struct qv *vm)
 		if (vm->vcpus[i].fd >= 0)
 			close(vm->vcpus[i].fd);
 	}
+	if (vm->pagemap_fd >= 0)
+		close(vm->pagemap_fd);
+	forget_uffd(vm);
 	if (vm->vm_fd >= 0)
 		close(vm->vm_fd);
 	if (vm->ram != MAP_FAILED)

@@ -110,6 +110,8 @@ struct qv {
 	int on_stop;          /* qv_on_stop */
 	char end_reason[128]; /* the guest's word: why it was out of memory; empty: it was not */
 	uint64_t first_output_ns;
+	int pagemap_fd;             /* of this process's memory; a fork reads its parent's, whose pages only become more */
+	int uffd_device, uffd;      /* until the machine is configured: /dev/userfaultfd, or where there is none a userfaultfd; or -1 */
 	struct qv_page_run *record; /* working set, being recorded when not NULL */
 	size_t record_max;
 	int64_t record_n;
@@ -130,6 +132,7 @@ struct qv {
 	pthread_t poller_thread;
 	bool poller_started;
 	_Atomic int poller_sleep, poller_quit; /* the first is its futex */
+	bool many_cpus;                        /* there is one for the poller */
 	uint64_t tsc_mult;                     /* ns per TSC tick, 32.32 fixed point */
 
 	struct qv_exit exit; /* of the vCPU that ended the run */
@@ -147,6 +150,10 @@ static inline void *vm_ram(struct qv *vm, uint64_t gpa, uint64_t len)
 }
 
 uint64_t now_ns(void);
+/* The name by which this process opens one of its descriptors again, or changes what it is on (proc_pid_fd(5)). */
+#define FD_NAME 32
+void vm_fd_name(int fd, char name[FD_NAME]);
+int vm_dup(int fd); /* or -errno */
 void vm_first_output(struct qv *vm);
 int vm_add_slot(struct qv *vm);       /* one more QK_SLOT_SIZE of RAM; -ENOMEM at the limit. Locked as vm_ram */
 void vm_kick(struct qv_vcpu *v);      /* out of guest code */
@@ -212,6 +219,8 @@ int qfile_reopen(struct qv *vm, struct qv_handle *h);     /* descriptor of a han
  * parent: O_PATH descriptor of the directory that holds the last component, which `last` then points to. open: the last component may be hidden. */
 int walk_parent(struct qv *vm, int root, const char *name, const char **last);
 int walk_open(struct qv *vm, int root, const char *name, uint64_t flags, uint64_t mode);
+int walk_last(int dir, const char *last, uint64_t flags, uint64_t mode); /* one component */
+void walk_learn_devtmpfs(void);                                          /* while /proc can be seen: which file system it is, to hide it */
 /* Is what fd has open, or what `dir` has as `name`, hidden from guests? A hidden directory is shown empty, anything else not at all. */
 bool walk_hidden(struct qv *vm, int fd, const struct stat *st);
 bool walk_hidden_name(struct qv *vm, int dir, const char *name, const struct stat *st);

@@ -54,18 +54,26 @@ static bool is_kernel_interface(const struct statfs *s)
 	return false;
 }
 
-/* devtmpfs says that it is a tmpfs: only the list of mounts tells them apart (proc_pid_mountinfo(5)). */
-static bool is_devtmpfs(dev_t dev)
+static dev_t devtmpfs; /* 0: none is mounted where this process could see it */
+
+/* devtmpfs says that it is a tmpfs: only the list of mounts tells them apart (proc_pid_mountinfo(5)). A host has one such file system. */
+void walk_learn_devtmpfs(void)
 {
-	char line[PATH_MAX * 2], wanted[32];
+	char line[PATH_MAX * 2];
+	unsigned high, low;
 	FILE *f = fopen("/proc/self/mountinfo", "re");
-	bool found = false;
-	snprintf(wanted, sizeof(wanted), " %u:%u ", major(dev), minor(dev));
-	while (f && !found && fgets(line, sizeof(line), f))
-		found = strstr(line, wanted) && strstr(line, " - devtmpfs ");
+	while (f && fgets(line, sizeof(line), f))
+		if (strstr(line, " - devtmpfs ") && sscanf(line, "%*d %*d %u:%u", &high, &low) == 2) {
+			devtmpfs = makedev(high, low);
+			break;
+		}
 	if (f)
 		fclose(f);
-	return found;
+}
+
+static bool is_devtmpfs(dev_t dev)
+{
+	return devtmpfs && dev == devtmpfs;
 }
 
 static struct qv_system *known_system(struct qv *vm, dev_t dev)
@@ -108,7 +116,7 @@ bool walk_hidden_name(struct qv *vm, int dir, const char *name, const struct sta
 		return true;
 	if (known)
 		return known->hidden;
-	int fd = openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	int fd = walk_last(dir, name, O_PATH, 0);
 	bool hidden = fd < 0 || fstat(fd, &now) || now.st_dev != st->st_dev || is_hidden_system(vm, st->st_dev, fd);
 	if (fd >= 0)
 		close(fd);
@@ -124,9 +132,9 @@ static bool is_component(const char *name)
 static int step(struct qv *vm, int dir, const char *name)
 {
 	struct stat st;
-	int fd = is_component(name) ? openat(dir, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1, r = 0;
+	int fd = is_component(name) ? walk_last(dir, name, O_PATH | O_DIRECTORY, 0) : -EINVAL, r = 0;
 	if (fd < 0)
-		r = is_component(name) ? -errno : -EINVAL;
+		r = fd;
 	else if (fstat(fd, &st))
 		r = -errno;
 	else if (is_state(&vm->config, &st) || is_hidden_system(vm, st.st_dev, fd))
@@ -162,16 +170,21 @@ int walk_parent(struct qv *vm, int root, const char *name, const char **last)
 	return -EINVAL;
 }
 
-int walk_open(struct qv *vm, int root, const char *name, uint64_t flags, uint64_t mode)
+int walk_last(int dir, const char *last, uint64_t flags, uint64_t mode)
 {
 	struct open_how how = {
 		.flags = flags | O_CLOEXEC | O_NOFOLLOW, .mode = mode, .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS};
+	long fd = syscall(SYS_openat2, dir, last, &how, sizeof(how));
+	return fd < 0 ? -errno : (int)fd;
+}
+
+int walk_open(struct qv *vm, int root, const char *name, uint64_t flags, uint64_t mode)
+{
 	const char *last = ".";
 	int dir = *name ? walk_parent(vm, root, name, &last) : root;
 	if (dir < 0)
 		return dir;
-	long fd = syscall(SYS_openat2, dir, last, &how, sizeof(how));
-	int r = fd < 0 ? -errno : (int)fd;
+	int r = walk_last(dir, last, flags, mode);
 	if (dir != root)
 		close(dir);
 	return r;
@@ -184,6 +197,7 @@ int qv_check_root(int fd, uint64_t hidden_dev, uint64_t hidden_ino)
 	struct statfs s;
 	if (fstatfs(fd, &s) || fstat(fd, &st))
 		return -errno;
+	walk_learn_devtmpfs();
 	if (is_kernel_interface(&s) || (s.f_type == TMPFS && is_devtmpfs(st.st_dev)))
 		return -EOPNOTSUPP;
 	int dir = fcntl(fd, F_DUPFD_CLOEXEC, 0);

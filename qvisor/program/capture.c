@@ -74,7 +74,21 @@ static void unfreeze(struct frozen *f)
 static bool send_all(int sock, const void *data, size_t n)
 {
 	for (const char *p = data; n;) {
-		ssize_t r = send(sock, p, n, MSG_NOSIGNAL);
+		ssize_t r = write(sock, p, n); /* SIGPIPE is ignored */
+		if (r < 0 && errno == EINTR)
+			continue;
+		if (r <= 0)
+			return false;
+		p += r;
+		n -= (size_t)r;
+	}
+	return true;
+}
+
+static bool receive_all(int sock, void *data, size_t n)
+{
+	for (char *p = data; n;) {
+		ssize_t r = read(sock, p, n);
 		if (r < 0 && errno == EINTR)
 			continue;
 		if (r <= 0)
@@ -127,7 +141,7 @@ static void serve(struct qv *vm, int sock, struct frozen *f)
 	struct qm_ask ask;
 	bool there = send_all(sock, &f->head, sizeof(f->head)) && send_all(sock, f->state, f->head.state_bytes) &&
 		     send_all(sock, f->recipes, f->head.recipes_bytes);
-	while (there && recv(sock, &ask, sizeof(ask), MSG_WAITALL) == (ssize_t)sizeof(ask)) {
+	while (there && receive_all(sock, &ask, sizeof(ask))) {
 		if (ask.op == QM_SCAN)
 			there = answer_scan(vm, sock, ask.arg, &p);
 		else if (ask.op == QM_HANDLE)
@@ -146,6 +160,7 @@ static _Noreturn void serve_alone(struct qv *vm, int sock, struct frozen *f, pid
 	for (int fd = 0; fd < 3; fd++)
 		close(fd); /* whoever reads the guest's output is not to wait for this process */
 	control_close();
+	qv_descriptors_at("/none/"); /* they are its parent's there */
 	serve(vm, sock, f);
 	_exit(0);
 }

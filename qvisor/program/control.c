@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 static int control = -1;
@@ -93,11 +94,12 @@ static void follow(const char *command, int *fd)
 static void control_look(void *arg)
 {
 	struct pollfd p = {.fd = control, .events = POLLIN};
+	struct timespec now = {0};
 	char command[64];
 	int fd;
 	(void)arg;
 	pthread_mutex_lock(&order);
-	while (poll(&p, 1, 0) > 0) {
+	while (ppoll(&p, 1, &now, NULL) > 0) {
 		int64_t n = qc_receive(control, command, sizeof(command) - 1, &fd, 1);
 		if (n <= 0)
 			leave(1);
@@ -141,7 +143,7 @@ static void control_wait(void)
 {
 	struct pollfd p[] = {{.fd = control, .events = POLLIN}, {.fd = followed, .events = POLLIN}};
 	uint64_t times;
-	if (poll(p, 2, -1) > 0 && p[1].revents && read(followed, &times, sizeof(times)) < 0)
+	if (ppoll(p, 2, NULL, NULL) > 0 && p[1].revents && read(followed, &times, sizeof(times)) < 0)
 		return;
 	control_look(NULL);
 }

@@ -14,9 +14,9 @@ static const struct {
 	const char *name;
 	int status;
 } classes[] = {
-	[FAIL_REQUEST] = {"QuarkError", 70},   [FAIL_PANIC] = {"GuestPanicError", 65}, [FAIL_VM] = {"VmError", 66},
-	[FAIL_PAGER] = {"PagerLostError", 67}, [FAIL_UFFD] = {"UserfaultfdError", 73}, [FAIL_KERNEL] = {"KernelImageError", 72},
-	[FAIL_FILE] = {"FileAccessError", 85},
+	[FAIL_REQUEST] = {"QuarkError", 70},   [FAIL_PANIC] = {"GuestPanicError", 65},        [FAIL_VM] = {"VmError", 66},
+	[FAIL_PAGER] = {"PagerLostError", 67}, [FAIL_UFFD] = {"UserfaultfdError", 73},        [FAIL_KERNEL] = {"KernelImageError", 72},
+	[FAIL_FILE] = {"FileAccessError", 85}, [FAIL_CONFINEMENT] = {"ConfinementError", 58},
 };
 static bool in_json;
 

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 /* The working set that a first clone recorded is at most what prepare.c asked for. */
@@ -34,16 +33,6 @@ static int acquire(struct program *p, int sock)
 		setsid();
 	}
 	return qv_create(descriptor(&p->acquired, p->host.kvm, "/dev/kvm"), p->host.ram_max, &p->vm);
-}
-
-/* Here this process gives up what it does not need from now on: a place among the host's names, privileges of what it might execute, core files, in which
- * a guest's memory would be. (System calls and namespaces are still those of any process.) */
-static void confine(void)
-{
-	struct rlimit none = {0};
-	check(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ? -errno : 0, "give up new privileges");
-	check(setrlimit(RLIMIT_CORE, &none) ? -errno : 0, "give up core files");
-	check(chdir("/") ? -errno : 0, "leave the working directory");
 }
 
 /* Returns the guest's exit status. */
@@ -78,7 +67,7 @@ static void hand_in_working_set(struct program *p, int pager)
 	struct qv_page_run *runs = p->layout.working_set.bytes ? NULL : malloc(RECORDED_MAX * sizeof(*runs));
 	int64_t n = runs ? qv_recorded(p->vm, runs, RECORDED_MAX) : 0;
 	if (n > 0)
-		pager_send_working_set(pager, runs, (size_t)n);
+		pager_send_working_set(pager, p->recorded, runs, (size_t)n);
 	free(runs);
 }
 
@@ -145,6 +134,7 @@ static void tell_started(const struct qm_assign *a)
 		snprintf(digits + 2 * i, 3, "%02x", a->generation[i]);
 	fields_begin(&f, "started");
 	fields_add(&f, digits);
+	fields_number(&f, confined_by);
 	control_send(&f);
 }
 
@@ -166,11 +156,16 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);
 	int sock = socket_of(argc, argv);
+	/* What whoever started quark had open is not for it; it is sent what it needs. */
+	if (sock > 3)
+		close_range(3, (unsigned)sock - 1, 0);
+	close_range((unsigned)sock + 1, ~0u, 0);
 	timeline_start(started);
 	int made = acquire(&p, sock);
 	if (p.host.flags & QM_ALONE)
 		timeline_mark("create the machine");
-	confine();
+	if (made == 0)
+		confine(p.vm, &p.host);
 	receive(sock, &p.prepare, sizeof(p.prepare), &p.machine);
 	check(made, "create the virtual machine");
 	if (!(p.host.flags & QM_ALONE)) { /* the machine was made ahead */
@@ -183,6 +178,7 @@ int main(int argc, char **argv)
 	receive(sock, &p.assign, sizeof(p.assign), &p.request);
 	timeline_take(&p.assign, started);
 	assign_request(&p);
+	confine_run(&p.host, &p.assign, &p.request);
 	if (control_is_open())
 		tell_started(&p.assign);
 	else

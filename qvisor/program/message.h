@@ -21,6 +21,22 @@
 enum {
 	QM_ALONE = 1, /* nobody listens at the socket: what there is to say goes to standard error */
 	QM_JSON = 2,  /* alone: errors and reports as JSON */
+	QM_UNCONFINED = 4,
+	QM_REQUIRE = 8, /* it is an error when the host cannot confine it as it is meant to be */
+	QM_APART = 16,  /* its network, IPC, UTS and cgroup namespaces are not the host's already */
+};
+
+/* What a process has been confined by, as `started` says it (confine.c; qvisor/confinement.py has the words). */
+enum {
+	QM_BY_CAPABILITIES = 1,
+	QM_BY_PRIVILEGES = 2, /* no_new_privs */
+	QM_BY_NAMESPACES = 4, /* mount, IPC, UTS, cgroup */
+	QM_BY_NETWORK = 8,
+	QM_BY_ROOT = 16, /* an empty one */
+	QM_BY_LIMITS = 32,
+	QM_BY_SYSCALLS = 64,
+	QM_BY_LANDLOCK = 128,
+	QM_BY_MOUNTS = 256, /* QM_MOUNTS */
 };
 
 /* What the process has of the host. */
@@ -61,6 +77,8 @@ enum {
 	QM_STOPS = 8,       /* say `stopped` when the first program stops; else (and not alone) it does not stop */
 	QM_WANT_READY = 16, /* a program that is ready is captured: say `parked`, and wait for `capture` */
 	QM_ONCE = 32,       /* a capture is the end of it */
+	QM_ANY_OWNER = 64,  /* it keeps the capabilities to use files beneath its roots whoever owns them, if it has them */
+	QM_MOUNTS = 128,    /* each root is a mount of nobody else: nothing leads out of it */
 };
 
 /* What the request decides. */
@@ -88,7 +106,7 @@ struct qm_assign {
  *   capture, with a socket      the storer is at its other end (below); when the guest is parked
  *   pause, resume
  *   prepared                    the request may come any time later (QM_AHEAD)
- *   started GENERATION          in hexadecimal digits
+ *   started GENERATION PARTS    in hexadecimal digits; QM_BY_*
  *   paused, resumed, stopped, parked
  *   ended STATUS REASON PREFETCHED FAULTS FAULT_PAGES then STEP MICROSECONDS of each step of a clone
  *   failed CLASS MESSAGE        a class of quark/errors.py; in place of `ended`

@@ -30,15 +30,12 @@ void pager_await_prefetch(int sock)
 		fail(FAIL_PAGER, QM_LOST);
 }
 
-void pager_send_working_set(int sock, const struct qv_page_run *runs, size_t n)
+void pager_send_working_set(int sock, int memfd, const struct qv_page_run *runs, size_t n)
 {
 	size_t size = n * sizeof(*runs);
-	int fd = memfd_create("quark-working-set", MFD_CLOEXEC);
 	/* Only an offer: without it the next clone records one. */
-	if (fd >= 0 && write(fd, runs, size) == (ssize_t)size)
-		pager_send(sock, "working-set", size, fd);
-	if (fd >= 0)
-		close(fd);
+	if (memfd >= 0 && write(memfd, runs, size) == (ssize_t)size)
+		pager_send(sock, "working-set", size, memfd);
 }
 
 void pager_stats(int sock, uint64_t *faults, uint64_t *pages)

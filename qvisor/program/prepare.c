@@ -73,8 +73,10 @@ static void prepare_clone(struct program *p)
 		p->prefetched = (uint64_t)check(qv_populate(p->vm, ws, nws), "map the working set");
 		timeline_mark("map the working set");
 	}
-	if (!nws)
+	if (!nws) {
+		p->recorded = memfd_create("quark-working-set", MFD_CLOEXEC); /* it cannot be made later */
 		check(qv_record_touched(p->vm, WORKING_SET_RUNS_MAX), "record the working set");
+	}
 }
 
 void prepare_machine(struct program *p)

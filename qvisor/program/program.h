@@ -12,7 +12,7 @@
 #define PAGE 4096u
 
 /* ---- fail.c: the end of this process */
-enum failure { FAIL_REQUEST, FAIL_PANIC, FAIL_VM, FAIL_PAGER, FAIL_UFFD, FAIL_KERNEL, FAIL_FILE };
+enum failure { FAIL_REQUEST, FAIL_PANIC, FAIL_VM, FAIL_PAGER, FAIL_UFFD, FAIL_KERNEL, FAIL_FILE, FAIL_CONFINEMENT };
 void fail_in_json(bool json);
 _Noreturn void fail(enum failure kind, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* `could not WHAT: REASON`, of a result that is -errno; others are passed on. */
@@ -25,6 +25,34 @@ void json_quote(const char *text, char *out, size_t size);
 /* ---- terminal.c */
 void terminal_remember(void);
 _Noreturn void leave(int status); /* ends the process; the terminal is as it was */
+
+/* ---- confine.c, seccomp.c, landlock.c: this process gives up what it does not need (docs/threat-model.md). What the host lacks is not had:
+ * confined_by has the QM_BY_* of what is. */
+void confine(struct qv *vm, const struct qm_machine *host);
+struct descriptors;
+/* The rest, when all has been opened that the request names. */
+void confine_run(const struct qm_machine *host, const struct qm_assign *assign, const struct descriptors *fds);
+extern unsigned confined_by;
+
+enum { IN_PREPARE = 1, IN_RUN = 2, IN_VOLUME = 4, IN_CAPTURE = 8 };
+struct seccomp_rule {
+	int number;
+	unsigned stages; /* IN_* */
+	const char *name;
+	const struct seccomp_test *tests; /* of its arguments: all must hold; NULL: any will do */
+	const char *reason;               /* for docs/threat-model.md */
+};
+extern const struct seccomp_rule seccomp_rules[];
+extern const size_t seccomp_rule_count;
+int seccomp_confine(unsigned stages); /* from now on anything but the rules of these stages is this process's end; 0 or -errno */
+
+struct confined_root {
+	int fd;
+	bool file, writable;
+};
+/* From now on files are opened beneath these roots alone. -ENOSYS: the host has no Landlock that could do it. */
+int landlock_confine(const struct confined_root *roots, unsigned n);
+bool landlock_is_there(void);
 
 /* ---- receive.c: a message of exactly `size` bytes, which begins with its version, and its descriptors */
 struct descriptors {
@@ -52,7 +80,7 @@ size_t layout_runs(const struct section *s, const struct qv_page_run **runs);
 /* ---- pager.c: the clone's side of the pager's socket (docs/abi.md, "Pager") */
 void pager_send_uffd(int sock, int uffd, const void *base);
 void pager_await_prefetch(int sock);
-void pager_send_working_set(int sock, const struct qv_page_run *runs, size_t n);
+void pager_send_working_set(int sock, int memfd, const struct qv_page_run *runs, size_t n);
 void pager_stats(int sock, uint64_t *faults, uint64_t *pages);
 
 /* Of a message that has NUL-separated fields; what does not fit is left out. */
@@ -101,6 +129,7 @@ struct program {
 	struct descriptors acquired, machine, request; /* of these messages */
 	struct qv *vm;
 	struct layout layout;
+	int recorded;        /* memfd for the working set that it is the first to record; or -1 */
 	uint64_t prefetched; /* pages of the working set that were mapped ahead */
 };
 void prepare_machine(struct program *p); /* prepare.c */

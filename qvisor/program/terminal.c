@@ -7,12 +7,14 @@
 
 static int terminal = -1;
 static struct termios before;
+static pid_t group; /* a process that runs a program stays in its group */
 
 void terminal_remember(void)
 {
 	for (int fd = 0; fd < 3 && terminal < 0; fd++)
 		if (tcgetattr(fd, &before) == 0)
 			terminal = fd;
+	group = getpgrp();
 }
 
 static bool same(const struct termios *a, const struct termios *b)
@@ -27,7 +29,7 @@ _Noreturn void leave(int status)
 	if (terminal >= 0 && tcgetattr(terminal, &now) == 0 && !same(&now, &before)) {
 		/* Not from the background: whoever is in the foreground has set the terminal as it likes. */
 		pid_t front = tcgetpgrp(terminal);
-		if (front < 0 || front == getpgrp())
+		if (front < 0 || front == group)
 			tcsetattr(terminal, TCSADRAIN, &before);
 	}
 	_exit(status);

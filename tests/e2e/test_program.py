@@ -101,7 +101,8 @@ def read_some(fd):
 def test_from_the_request_to_the_end(qvisor):
     q = qvisor()
     q.start(["/bin/sh", "-c", "echo hello; exit 7"])
-    started, generation = q.event()
+    started, generation, confined_by = q.event()
+    assert int(confined_by)
     assert (started, len(generation)) == ("started", 32)
     assert q.event()[:6] == ["ended", "7", "", "0", "0", "0"]
     assert read_some(q.out) == b"hello\n"
