@@ -54,9 +54,17 @@ def prepare_message() -> Message:
     return Message("qm_prepare", ("kernel", "image", "layout", "pager"))
 
 
-def machine(memory: int, kvm: int, *, parent: int = 0) -> Message:
-    """What a process needs to make a virtual machine of so many bytes: `kvm` is /dev/kvm. It ends with the process `parent`, if there is one."""
+def machine(
+    memory: int, kvm: int, *, parent: int = 0, flags: int = 0, namespaces: tuple[int, ...] = (-1, -1, -1, -1)
+) -> Message:
+    """What a process needs to make a virtual machine of so many bytes, and to be confined: `kvm` is /dev/kvm.
+
+    It ends with the process `parent`, if there is one; `flags` are QM_UNCONFINED and QM_USERS, `namespaces` what it is to be in (snapshotd/namespaces.py).
+    """
     message = Message("qm_machine", ())
+    message.fields.flags = flags
+    for i, fd in enumerate(namespaces):
+        message.fields.namespaces[i] = message.place(fd)
     message.fields.ram_max = memory
     message.fields.kvm = message.place(kvm)
     message.fields.parent = parent
@@ -117,7 +125,7 @@ class Start:
             UsageError: its arguments are too large, or contain a NUL byte.
         """
         fields = self.assign.fields
-        fields.flags = lib.QM_DEBUG if debug else 0
+        fields.flags = (lib.QM_DEBUG if debug else 0) | (lib.QM_MOUNTS if roots.own else 0)
         fields.hidden_dev, fields.hidden_ino = roots.hidden
         fields.nroots = len(roots.fds)
         for i, (fd, flags) in enumerate(zip(roots.fds, roots.flags, strict=True)):
@@ -152,13 +160,13 @@ class Start:
                 os.close(fd)
         self._kernel = self._text = -1
 
-    def exec(self, memory: int, kvm: int, *, json: bool) -> NoReturn:
+    def exec(self, memory: int, kvm: int, *, json: bool, flags: int = 0) -> NoReturn:
         """Become it: this process goes on as the sandbox, on its standard streams, and ends with its status.
 
         Raises:
             KernelImageError: this installation lacks the program.
         """
-        _, sock = self._alone(memory, kvm, json=json)
+        _, sock = self._alone(memory, kvm, json=json, flags=flags)
         os.set_inheritable(sock, True)
         try:
             # With nothing of this process's environment: a guest has no business there.
@@ -179,12 +187,11 @@ class Start:
             for fd in pair:
                 os.close(fd)
 
-    def _alone(self, memory: int, kvm: int, *, json: bool) -> tuple[int, int]:
+    def _alone(self, memory: int, kvm: int, *, json: bool, flags: int = 0) -> tuple[int, int]:
         """A socket that has all the messages in it, and their sender's end."""
         pair = ffi.new("int[2]")
         check(lib.qc_pair(pair), "make a socket for the sandbox")
-        host = machine(memory, kvm)
-        host.fields.flags = lib.QM_ALONE | (lib.QM_JSON if json else 0)
+        host = machine(memory, kvm, flags=flags | lib.QM_ALONE | (lib.QM_JSON if json else 0))
         host.send(pair[0])
         self.send(pair[0])
         return pair[0], pair[1]

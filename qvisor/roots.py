@@ -19,6 +19,8 @@ class Roots:
     `paths` are the host directories that all must be in, or None: anywhere; `state` is quark's state directory, which no guest sees into; with
     `no_rootfs` the root is empty, because the specification's does not exist any more.
 
+    `own`: each of them is a mount of its own, out of which nothing leads (not for who may not make mounts).
+
     Raises:
         UsageError, RootfsError, VolumeError, PathDeniedError: one cannot be had.
     """
@@ -44,6 +46,7 @@ class Roots:
                 flags = (lib.QK_MOUNT_RO if volume.read_only else 0) | (lib.QK_MOUNT_FILE if single else 0)
                 self.flags.append(flags)
                 self.mount_flags.append(flags | (lib.QK_MOUNT_SLOT if volume.slot else 0))
+            self.own = self._make_own()
         except BaseException:
             self.close()
             raise
@@ -51,6 +54,16 @@ class Roots:
     def _check(self, paths: tuple[str, ...] | None) -> None:
         spec.check_beneath(self.fds[-1], paths)
         spec.check_files(self.fds[-1], self.hidden)
+
+    def _make_own(self) -> bool:
+        """Put mounts of nobody else in the place of all of them, if this process may."""
+        for i, fd in enumerate(self.fds):
+            own = lib.qv_own_mount(fd, self.flags[i] & lib.QK_MOUNT_RO)
+            if own < 0:
+                return False
+            os.close(fd)
+            self.fds[i] = own
+        return True
 
     def fill(self, config: Any) -> None:
         """Enter them in a struct qv_config."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 
-from qvisor import kernel
+from qvisor import confinement, kernel
 from qvisor._native import ffi, lib
+from qvisor.confinement import STRICT, UNCONFINED
 from qvisor.document import document, new_generation
 from qvisor.machine import check, open_kvm
 from qvisor.process import Start, prepare_message
@@ -216,7 +217,7 @@ def accept(dependencies: Dependencies, spec: SandboxSpec, roots: Roots) -> None:
         lib.qv_destroy(out[0])
 
 
-def become(ready: Ready, *, json: bool, timing: bool = False, timing_file: int = -1) -> NoReturn:
+def become(ready: Ready, *, json: bool, confine: list[str], timing: bool = False, timing_file: int = -1) -> NoReturn:
     """Go on as this sandbox, on this process's standard streams. `timing_file` is a descriptor for the timeline of a clone, or -1.
 
     Raises:
@@ -225,4 +226,6 @@ def become(ready: Ready, *, json: bool, timing: bool = False, timing_file: int =
     fields = ready.start.assign.fields
     fields.flags |= lib.QM_TIMING if timing else 0
     fields.timing_file = ready.start.assign.place(timing_file)
-    ready.start.exec(ready.spec.memory, open_kvm(), json=json)
+    host = (lib.QM_UNCONFINED if UNCONFINED in confine else 0) | (lib.QM_USERS if STRICT in confine else 0)
+    fields.flags |= confinement.flags([word for word in confine if word != UNCONFINED])
+    ready.start.exec(ready.spec.memory, open_kvm(), json=json, flags=host)

@@ -1,6 +1,6 @@
 """The zygote: a process without gRPC that starts the sandboxes' processes, and has everything imported that those who store captures need.
 
-Usage: python -m snapshotd.zygote FD DAEMON, a SOCK_SEQPACKET socket to the daemon and its PID. `qvisor` asks for the program QVisor with a virtual
+Usage: python -m snapshotd.zygote FD DAEMON FLAGS, a SOCK_SEQPACKET socket to the daemon, its PID, and QM_USERS or 0. `qvisor` asks for the program QVisor with a virtual
 machine that waits for its request, `storer` for a process that stores a capture; each is answered with `process PID` and two descriptors, its socket and
 its pidfd; or with `failed CLASS MESSAGE`. Answers come in the order of the requests. When the daemon ends, however it ends, the kernel kills the
 zygote, and then its children (PR_SET_PDEATHSIG): no sandbox outlives its daemon, and nobody has to remember a PID for that.
@@ -22,17 +22,19 @@ from quark.errors import QuarkError, VmError
 from quark.sizes import MEMORY_MAX
 from qvisor import process
 from qvisor.machine import open_kvm
-from snapshotd import storer, wire
+from snapshotd import namespaces, storer, wire
 from snapshotd.lifeline import die_with_parent
 
 
 class Zygote:
     """Serves the daemon at the other end of `daemon`."""
 
-    def __init__(self, daemon: socket.socket, reaper: tuple[int, int]) -> None:
+    def __init__(self, daemon: socket.socket, reaper: tuple[int, int], flags: int) -> None:
         self.daemon = daemon
+        self.flags = flags
         self.reaper = reaper
         self.kvm = -1
+        self.namespaces = namespaces.make()
 
     def serve(self, request: str) -> None:
         """Start one process and hand its socket to the daemon."""
@@ -55,7 +57,10 @@ class Zygote:
         """One that makes its machine and waits."""
         if self.kvm < 0:
             self.kvm = open_kvm()
-        process.machine(MEMORY_MAX, self.kvm, parent=os.getpid()).send(ours.fileno())
+        message = process.machine(
+            MEMORY_MAX, self.kvm, parent=os.getpid(), flags=self.flags, namespaces=self.namespaces
+        )
+        message.send(ours.fileno())
         return process.spawn(theirs.fileno())
 
     def fork_storer(self, ours: socket.socket, theirs: socket.socket) -> int:
@@ -96,7 +101,7 @@ def reap() -> None:
         pass
 
 
-def main(fd: int, parent: int) -> int:
+def main(fd: int, parent: int, flags: int) -> int:
     """Serve the daemon until it goes."""
     die_with_parent(parent)
     daemon = socket.socket(fileno=fd)
@@ -104,7 +109,7 @@ def main(fd: int, parent: int) -> int:
     reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(writer)
-    zygote = Zygote(daemon, (reader, writer))
+    zygote = Zygote(daemon, (reader, writer), flags)
     storer.preload()
     gc.collect()
     gc.freeze()  # storers share these pages as long as the collector leaves them alone
@@ -127,4 +132,4 @@ def main(fd: int, parent: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), int(sys.argv[2])))
+    sys.exit(main(*map(int, sys.argv[1:])))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 
-from quark.cli.sandbox_options import NAMES, build_changes, build_spec, parse_env
+from quark.cli.sandbox_options import NAMES, build_changes, build_spec, confinement_of, mode_of, parse_env
 from quark.errors import UsageError
 
 TYPE_CHECKING = False
@@ -44,7 +45,9 @@ def main(context: Context, parsed: Parsed) -> int:
         from quark.cli.timing import open_timing
 
         file = open_timing(path)
-    outcome = None if debug else in_daemon(context, request)
+    outcome = (
+        None if debug or parsed.flag("--unconfined") else in_daemon(context, request, mode=mode_of("attached", parsed))
+    )
     if outcome is None:
         exec_alone(context, parsed, spec, request, file)
     if timing:
@@ -62,15 +65,17 @@ def exec_alone(
     from snapshotd.start import Wanted, become, ready_clone, ready_cold
 
     lib.qv_signals()  # from now on those that come are the guest's
-    debug = parsed.flag("--debug")
+    debug, confine = parsed.flag("--debug"), confinement_of(parsed)
+    if parsed.flag("--unconfined"):
+        print("quark: the sandbox's process is not confined", file=sys.stderr)
     if spec is not None:
-        become(ready_cold(spec, context.root, debug=debug), json=context.json)
+        become(ready_cold(spec, context.root, debug=debug), json=context.json, confine=confine)
     from quark.clone_request import unpack_clone
 
     name, prefetch, payload, args, env, changes = unpack_clone(request[1:])
     wanted = Wanted(args, env, payload, changes, debug=debug)
     clone = ready_clone(context.root, name, wanted, prefetch=prefetch, domain=context.library_domain, key=context.key)
-    become(clone, json=context.json, timing=parsed.flag("--timing"), timing_file=timing_file)
+    become(clone, json=context.json, confine=confine, timing=parsed.flag("--timing"), timing_file=timing_file)
 
 
 def clone_request(name: str, parsed: Parsed) -> list[str]:
@@ -86,7 +91,10 @@ def clone_request(name: str, parsed: Parsed) -> list[str]:
 
 
 def in_daemon(
-    context: Context, request: list[str], progress: Callable[[int, int], None] | None = None
+    context: Context,
+    request: list[str],
+    progress: Callable[[int, int], None] | None = None,
+    mode: str = "attached",
 ) -> Outcome | None:
     """Run it in the daemon, on the standard streams of this process; None if there is no daemon. `progress` is of a capture."""
     sock, _ = context.connect("session.sock")
@@ -98,7 +106,7 @@ def in_daemon(
         sock.close()
         return None
     session = Session(sock)
-    session.request(["run", context.domain, "attached", *request], (0, 1, 2))
+    session.request(["run", context.domain, mode, *request], (0, 1, 2))
     return keep_terminal(lambda: session.run(progress))
 
 
@@ -118,14 +126,14 @@ def detach(context: Context, parsed: Parsed, request: list[str]) -> int:
     """Leave it running in the daemon; print its id."""
     from quark.session import Session
 
-    for option in ("--debug", "--timing", "--timing-file"):
+    for option in ("--debug", "--unconfined", "--timing", "--timing-file"):
         if parsed.flag(option):
             raise UsageError(f"{option} needs the end of the run; leave --detach out")
     sock, _ = context.connect("session.sock")
     if sock is None:
         raise context.no_daemon()
     session = Session(sock)
-    mode = "detached-tty" if parsed.flag("--tty") else "detached"
+    mode = mode_of("detached-tty" if parsed.flag("--tty") else "detached", parsed)
     session.request(["run", context.domain, mode, *request], ())
     sandbox_id = session.start()
     print(f'{{"id": "{sandbox_id}"}}' if context.json else sandbox_id)

@@ -86,6 +86,24 @@ def build_changes(parsed: Parsed) -> Changes:
     return Changes(parse_cwd(parsed), memory, tuple(parse_slot_volume(v) for v in parsed.many("--volume")), disk)
 
 
+def confinement_of(parsed: Parsed) -> list[str]:
+    """How QVisor's process is to be confined (qvisor/confinement.py).
+
+    Raises:
+        UsageError: options that exclude each other.
+    """
+    wanted = {"--any-owner": "any-owner", "--require-confinement": "strict", "--unconfined": "unconfined"}
+    found = [word for option, word in wanted.items() if parsed.flag(option)]
+    if "unconfined" in found and len(found) > 1:
+        raise UsageError("--unconfined goes with neither --any-owner nor --require-confinement")
+    return found
+
+
+def mode_of(mode: str, parsed: Parsed) -> str:
+    """The mode of a session's request (docs/abi.md, "Session")."""
+    return "+".join([mode, *confinement_of(parsed)])
+
+
 def parse_cwd(parsed: Parsed) -> str:
     """The working directory, or nothing.
 

@@ -76,6 +76,11 @@ SANDBOX = (
     Option("--volume", "HOST:GUEST[:ro]", "a host directory or file (repeatable), read-write unless :ro; of a clone SLOT=HOSTDIR[:ro]", kind="file", short="-v"),
     Option("--ring", "MODE", "where the guest kernel runs: auto (default, probed at boot), ring0, ring3", kind="=auto ring0 ring3"),
 )  # fmt: skip
+CONFINEMENT = (
+    Option("--any-owner", "", "root's sandbox uses files of rootfs and volumes whoever owns them; else as any user without capabilities"),
+    Option("--require-confinement", "", "an error when this host cannot confine the sandbox's process in every way (docs/threat-model.md)"),
+    Option("--unconfined", "", "do not confine the sandbox's process; runs without the daemon"),
+)  # fmt: skip
 DEBUG = Option(
     "--debug", "", "log system calls and the guest kernel's messages to standard error; runs without the daemon"
 )
@@ -107,6 +112,7 @@ _COMMANDS = (
             Option("--prefetch", "MODE", "what of the image is mapped before the clone runs: working-set (default), none", kind="=working-set none"),
             Option("--detach", "", "leave it running in the daemon and print its id", short="-d"),
             Option("--tty", "", "with --detach: its standard streams are a terminal, for `quark attach`", short="-t"),
+            *CONFINEMENT,
             DEBUG,
         ),
         program=True,

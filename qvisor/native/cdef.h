@@ -23,9 +23,9 @@ struct qk_boot {
 int qv_create(int kvm_fd, uint64_t ram_max, struct qv **out);
 int qv_create_names(struct qv **out);
 int qv_configure(struct qv *vm, const struct qv_config *config);
-int qv_open_pagemap(struct qv *vm, int self);
 void qv_destroy(struct qv *vm);
 int qv_check_root(int fd, uint64_t hidden_dev, uint64_t hidden_ino);
+int qv_own_mount(int fd, int read_only);
 char *qv_ram(struct qv *vm);
 int qv_signals(void);
 #define QK_SLOT_SIZE ...
@@ -67,12 +67,25 @@ int64_t qc_receive(int sock, void *buf, size_t max, int *fds, int fds_max);
 #define QM_STEPS_MAX ...
 #define QM_STEP_NAME ...
 static char *const QM_LOST;
-enum { QM_ALONE, QM_JSON, ... };
+enum { QM_ALONE, QM_JSON, QM_UNCONFINED, QM_USERS, ... };
+enum {
+	QM_BY_CAPABILITIES,
+	QM_BY_PRIVILEGES,
+	QM_BY_NAMESPACES,
+	QM_BY_NETWORK,
+	QM_BY_ROOT,
+	QM_BY_LIMITS,
+	QM_BY_SYSCALLS,
+	QM_BY_LANDLOCK,
+	QM_BY_MOUNTS,
+	...
+};
 struct qm_machine {
 	uint32_t version, flags;
 	uint64_t ram_max;
 	int32_t kvm;
 	int32_t parent;
+	int32_t namespaces[4];
 };
 enum { QM_CLONE, QM_COMPLETE, QM_PREFETCH, QM_POPULATE, QM_AHEAD, ... };
 struct qm_prepare {
@@ -86,7 +99,7 @@ struct qm_step {
 	char name[48];
 	uint64_t us;
 };
-enum { QM_DEBUG, QM_TIMING, QM_TTY, QM_STOPS, QM_WANT_READY, QM_ONCE, ... };
+enum { QM_DEBUG, QM_TIMING, QM_TTY, QM_STOPS, QM_WANT_READY, QM_ONCE, QM_ANY_OWNER, QM_MOUNTS, QM_STRICT, ... };
 struct qm_assign {
 	uint32_t version, flags;
 	uint64_t hidden_dev, hidden_ino;

@@ -33,12 +33,14 @@ int qv_create(int kvm_fd, uint64_t ram_max, struct qv **out);
 /* No virtual machine, but the names and files of one: to look at a snapshot's files (depends.c, recipes.c) before there is a machine. */
 int qv_create_names(struct qv **out);
 int qv_configure(struct qv *vm, const struct qv_config *config); /* once */
-/* For qv_scan and qv_touched, with no more rights than who calls them is to have: the pagemap in `self`, a descriptor of /proc/self; -1: as it is there. */
+/* For qv_scan and qv_touched, with no more rights than who calls them is to have: the pagemap in `self`, a descriptor of /proc/self. */
 int qv_open_pagemap(struct qv *vm, int self);
 void qv_descriptors_at(const char *folder); /* where /proc/self/fd is from now on, with its slash; "": it is the working directory */
 void qv_destroy(struct qv *vm);
 /* May a directory or file be a root of a sandbox? -EOPNOTSUPP: it is on a file system of the host's kernel; -EBUSY: it is the hidden directory, or in it. */
 int qv_check_root(int fd, uint64_t hidden_dev, uint64_t hidden_ino);
+/* A directory or file, and all that is mounted beneath it now, as mounts of nobody else; its descriptor. -EPERM: this process may not. */
+int qv_own_mount(int fd, int read_only);
 /* Loads the kernel ELF and sets the vCPU to its entry point. -ENOEXEC: not such an ELF. */
 int qv_boot(struct qv *vm, const void *elf, size_t n);
 struct qk_comm *qv_comm(struct qv *vm);

@@ -191,7 +191,7 @@ int qv_configure(struct qv *vm, const struct qv_config *config)
 
 int qv_open_pagemap(struct qv *vm, int self)
 {
-	vm->pagemap_fd = self < 0 ? open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC) : openat(self, "pagemap", O_RDONLY | O_CLOEXEC);
+	vm->pagemap_fd = openat(self, "pagemap", O_RDONLY | O_CLOEXEC);
 	if (vm->pagemap_fd < 0)
 		vm->pagemap_fd = -errno;
 	return vm->pagemap_fd < 0 ? vm->pagemap_fd : 0;

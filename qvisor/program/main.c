@@ -165,7 +165,7 @@ int main(int argc, char **argv)
 	if (p.host.flags & QM_ALONE)
 		timeline_mark("create the machine");
 	if (made == 0)
-		confine(p.vm, &p.host);
+		confine(p.vm, &p.host, &p.acquired);
 	receive(sock, &p.prepare, sizeof(p.prepare), &p.machine);
 	check(made, "create the virtual machine");
 	if (!(p.host.flags & QM_ALONE)) { /* the machine was made ahead */

@@ -22,8 +22,7 @@ enum {
 	QM_ALONE = 1, /* nobody listens at the socket: what there is to say goes to standard error */
 	QM_JSON = 2,  /* alone: errors and reports as JSON */
 	QM_UNCONFINED = 4,
-	QM_REQUIRE = 8, /* it is an error when the host cannot confine it as it is meant to be */
-	QM_APART = 16,  /* its network, IPC, UTS and cgroup namespaces are not the host's already */
+	QM_USERS = 8, /* a namespace of users, too, where no others can be had without */
 };
 
 /* What a process has been confined by, as `started` says it (confine.c; qvisor/confinement.py has the words). */
@@ -45,6 +44,7 @@ struct qm_machine {
 	uint64_t ram_max;        /* bytes that any request may make the memory limit */
 	int32_t kvm;             /* /dev/kvm */
 	int32_t parent;          /* process with which this one has to end, or 0 */
+	int32_t namespaces[4];   /* network, IPC, UTS, cgroup: to be in; -1: make one */
 };
 
 enum {
@@ -78,6 +78,7 @@ enum {
 	QM_WANT_READY = 16, /* a program that is ready is captured: say `parked`, and wait for `capture` */
 	QM_ONCE = 32,       /* a capture is the end of it */
 	QM_ANY_OWNER = 64,  /* it keeps the capabilities to use files beneath its roots whoever owns them, if it has them */
+	QM_STRICT = 256,    /* it is an error when the host could not confine it in every way */
 	QM_MOUNTS = 128,    /* each root is a mount of nobody else: nothing leads out of it */
 };
 

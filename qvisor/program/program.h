@@ -28,8 +28,8 @@ _Noreturn void leave(int status); /* ends the process; the terminal is as it was
 
 /* ---- confine.c, seccomp.c, landlock.c: this process gives up what it does not need (docs/threat-model.md). What the host lacks is not had:
  * confined_by has the QM_BY_* of what is. */
-void confine(struct qv *vm, const struct qm_machine *host);
 struct descriptors;
+void confine(struct qv *vm, const struct qm_machine *host, const struct descriptors *fds);
 /* The rest, when all has been opened that the request names. */
 void confine_run(const struct qm_machine *host, const struct qm_assign *assign, const struct descriptors *fds);
 extern unsigned confined_by;

@@ -106,6 +106,8 @@ class Config(_Section):
         log: "text" or "json", to standard error.
         log_level: debug, info, warning or error.
         otlp: endpoint of an OpenTelemetry collector (gRPC), or empty.
+        any_owner: root's sandboxes keep the capabilities to use files of rootfs and volumes whoever owns them.
+        require_confinement: no sandbox starts that this host could not confine in every way.
         domains: besides `default`, which belongs to the daemon's user.
     """
 
@@ -125,6 +127,8 @@ class Config(_Section):
     log: Annotated[str, Field(pattern="^(text|json)$")] = "text"
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
     otlp: str = ""
+    any_owner: bool = False
+    require_confinement: bool = False
     domains: list[Domain] = []
 
     @model_validator(mode="after")

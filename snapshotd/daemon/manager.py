@@ -7,6 +7,8 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from quark.errors import BusyError, DaemonLostError, SandboxUnknownError
+from qvisor._native import lib
+from qvisor.confinement import ANY_OWNER, STRICT
 from snapshotd.daemon.output import Terminals
 from snapshotd.daemon.pool import Pool
 from snapshotd.daemon.prepared import Shelf
@@ -30,7 +32,7 @@ class Manager:
     def __init__(self, config: Config, metrics: Metrics, stores: Stores) -> None:
         self.config = config
         self.metrics = metrics
-        self.pool = Pool(config.pool)
+        self.pool = Pool(config.pool, lib.QM_USERS if config.require_confinement else 0)
         self.sandboxes: dict[str, Sandbox] = {}
         self.live: dict[str, Sandbox] = {}  # those whose process is there
         self.shelf = Shelf(config, self.pool, stores, self._is_busy)
@@ -53,7 +55,15 @@ class Manager:
 
     def job(self, domain: Domain) -> dict[str, Any]:
         """What every job says."""
-        return {"root": self.config.root, "domain": domain.name, "key": domain.key, "paths": domain.paths}
+        config = self.config
+        confine = [w for w, on in ((ANY_OWNER, config.any_owner), (STRICT, config.require_confinement)) if on]
+        return {
+            "root": config.root,
+            "domain": domain.name,
+            "key": domain.key,
+            "paths": domain.paths,
+            "confine": confine,
+        }
 
     def cold_job(self, domain: Domain, spec: SandboxSpec) -> dict[str, Any]:
         """A sandbox that boots."""

@@ -52,10 +52,11 @@ class Process:
 
 
 class Pool:
-    """Keeps `size` QVisors ready. All on the event loop's thread."""
+    """Keeps `size` QVisors ready, with the QM_* `flags` of struct qm_machine. All on the event loop's thread."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, flags: int) -> None:
         self.size = size
+        self._flags = flags
         self.idle: deque[Process] = deque()
         self._waiting: deque[asyncio.Future[Process]] = deque()
         self._asked: deque[asyncio.Future[Process] | None] = (
@@ -74,7 +75,15 @@ class Pool:
         package_parent = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "snapshotd.zygote", str(theirs.fileno()), str(os.getpid())],
+                [
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    "snapshotd.zygote",
+                    str(theirs.fileno()),
+                    str(os.getpid()),
+                    str(self._flags),
+                ],
                 env={**os.environ, "PYTHONPATH": package_parent},
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,

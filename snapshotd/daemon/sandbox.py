@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from quark.errors import QuarkError, SandboxStateError, UsageError, VmError, named_error
+from qvisor import confinement
 from qvisor._native import lib
 from qvisor.process import Start
 from qvisor.spec import Changes, SandboxSpec
@@ -83,6 +84,7 @@ class Sandbox:
         self.timeline: list[tuple[str, int]] = []
         self.prefetched = self.faults = self.fault_pages = 0
         self.generation = ""
+        self.confined_by: list[str] = []
         self.finished = asyncio.Event()  # how it ended is known
         self.ended = asyncio.Event()  # and its process is gone, or was killed
         self.stuck = False  # it was killed, but waits in the host's kernel for its guest, and no signal ends that
@@ -196,7 +198,7 @@ class Sandbox:
                 return None
         else:
             ready = ready_cold(SandboxSpec.from_dict(job["spec"]), job["root"], paths=paths, stdio=stdio)
-        flags = lib.QM_TTY if job["tty"] else 0
+        flags = confinement.flags(job["confine"]) | (lib.QM_TTY if job["tty"] else 0)
         flags |= lib.QM_STOPS if self.streams is None else 0  # a command stops when the program does
         if self.trigger is not None:
             flags |= lib.QM_ONCE | (lib.QM_WANT_READY if self.trigger.kind == "file" else 0)
@@ -239,7 +241,7 @@ class Sandbox:
         self.state_changed = asyncio.Event()
 
     def _on_started(self, fields: list[str]) -> None:
-        self.generation = fields[0]
+        self.generation, self.confined_by = fields[0], confinement.parts(int(fields[1]))
         if self._machine is None and self.populates(self.job):
             self._shelf.miss(self.domain, self.snapshot)
         if self.trigger is not None and self.trigger.kind == "after":

@@ -15,7 +15,8 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from quark.clone_request import unpack_clone
-from quark.errors import DaemonLostError, QuarkError, UsageError
+from quark.errors import AccessError, DaemonLostError, QuarkError, UsageError
+from qvisor.confinement import ANY_OWNER, STRICT
 from qvisor.spec import SandboxSpec
 from snapshotd import wire
 from snapshotd.daemon.connections import ACCEPT_PAUSE
@@ -69,15 +70,20 @@ class Session:
     async def _run(self, request: list[str], fds: list[int]) -> None:
         """From `run DOMAIN MODE KIND ...`."""
         verb, wanted, mode, kind, *rest = request
+        mode, *confine = mode.split("+")
         if (
             verb != "run"
             or mode not in {ATTACHED, DETACHED, DETACHED_TTY}
+            or not {ANY_OWNER, STRICT}.issuperset(confine)
             or len(fds) != (3 if mode == ATTACHED else 0)
         ):
             raise UsageError(f"session: {verb!r} {mode!r} with {len(fds)} descriptors is no request; see docs/abi.md")
         _, uid, gid = peer_credentials(self.sock)
         domain = self.server.access.local(uid, gid, wanted).domain
+        if ANY_OWNER in confine and domain.paths is not None:
+            raise AccessError(f"domain {domain.name!r} is open to others: --any-owner is for the daemon's own user")
         job = self._job(domain, kind, rest)
+        job["confine"] += confine
         if kind == "create":
             await self.server.stores.open(domain)  # which gives a new domain its quota
         if mode != ATTACHED:
