@@ -59,7 +59,7 @@ static int64_t write_log(struct qv *vm, const struct qv_call *call)
 			      {.iov_base = (char *)text, .iov_len = call->data_len},
 			      {.iov_base = "\n", .iov_len = READ_ONCE(text[call->data_len - 1]) != '\n'}};
 	/* The trace is for whoever asked for it, and waits for its reader. An error does not: who reads nothing misses it. */
-	int64_t n = error ? qstream_log(vm, iov, 3) : writev(vm->debug_fd, iov, 3) < 0 ? -errno : 0;
+	int64_t n = error ? qstream_log(vm, iov, 3) : pwritev2(vm->debug_fd, iov, 3, -1, 0) < 0 ? -errno : 0;
 	return n < 0 ? n : 0;
 }
 

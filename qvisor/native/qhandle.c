@@ -13,6 +13,24 @@
 #define OPEN_TRIES 8 /* while others exchange the file */
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
 
+static const char *descriptors = "/proc/self/fd/";
+
+void qv_descriptors_at(const char *folder)
+{
+	descriptors = folder;
+}
+
+void vm_fd_name(int fd, char name[FD_NAME])
+{
+	snprintf(name, FD_NAME, "%s%d", descriptors, fd);
+}
+
+int vm_dup(int fd)
+{
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	return copy < 0 ? -errno : copy;
+}
+
 int qfile_new(struct qv *vm, struct qv_handle h)
 {
 	for (int i = MAX(vm->handles_free, 3); h.name && i < QV_MAX_HANDLES; i++) {

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -195,24 +194,6 @@ int qv_open_pagemap(struct qv *vm, int self)
 	if (vm->pagemap_fd < 0)
 		vm->pagemap_fd = -errno;
 	return vm->pagemap_fd < 0 ? vm->pagemap_fd : 0;
-}
-
-static const char *descriptors = "/proc/self/fd/";
-
-void qv_descriptors_at(const char *folder)
-{
-	descriptors = folder;
-}
-
-void vm_fd_name(int fd, char name[FD_NAME])
-{
-	snprintf(name, FD_NAME, "%s%d", descriptors, fd);
-}
-
-int vm_dup(int fd)
-{
-	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-	return copy < 0 ? -errno : copy;
 }
 
 void qv_destroy(struct qv *vm)
