@@ -54,14 +54,12 @@ size_t arch_xsave_size(void)
 
 void arch_fpu_save(struct arch_task *t)
 {
-	if (t->xsave)
-		__asm__ volatile("xsave64 (%0)" : : "r"(t->xsave), "a"((u32)xmask), "d"((u32)(xmask >> 32)) : "memory");
+	__asm__ volatile("xsave64 (%0)" : : "r"(t->xsave), "a"((u32)xmask), "d"((u32)(xmask >> 32)) : "memory");
 }
 
 void arch_fpu_restore(struct arch_task *t)
 {
-	if (t->xsave)
-		__asm__ volatile("xrstor64 (%0)" : : "r"(t->xsave), "a"((u32)xmask), "d"((u32)(xmask >> 32)) : "memory");
+	__asm__ volatile("xrstor64 (%0)" : : "r"(t->xsave), "a"((u32)xmask), "d"((u32)(xmask >> 32)) : "memory");
 }
 
 void arch_fpu_reset(struct arch_task *t)
@@ -103,10 +101,27 @@ void arch_set_gs_base(u64 v)
 	__asm__ volatile("wrgsbase %0" : : "r"(v));
 }
 
-void arch_task_setup(struct arch_task *t, void *stack_top, const struct trapframe *tf)
+static struct kstack_end *end_of(const struct arch_task *t)
 {
-	/* The frame is 23 words: 8 bytes off keeps the stack 16-byte aligned at every C call (System V ABI 3.2.2). */
-	t->kstack_top = (u64)stack_top - 8;
+	return (struct kstack_end *)(t->kstack_top + KSTACK_CPU);
+}
+
+void arch_task_init(struct arch_task *t, void *stack, void *xsave, struct task *owner)
+{
+	/* The frame is 23 words: KSTACK_CPU bytes off keep the stack 16-byte aligned at every C call (System V ABI 3.2.2). */
+	t->kstack_top = (u64)stack + KERNEL_STACK_BYTES - sizeof(struct kstack_end) - KSTACK_CPU;
+	t->xsave = xsave;
+	*end_of(t) = (struct kstack_end){.task = owner};
+	arch_fpu_reset(t);
+}
+
+void *arch_task_stack(const struct arch_task *t)
+{
+	return (void *)(t->kstack_top & ~(KERNEL_STACK_BYTES - 1));
+}
+
+void arch_task_setup(struct arch_task *t, const struct trapframe *tf)
+{
 	struct trapframe *f = arch_task_frame(t);
 	*f = *tf;
 	u64 *sp = (u64 *)f;
@@ -121,6 +136,21 @@ struct trapframe *arch_task_frame(struct arch_task *t)
 	return (struct trapframe *)(t->kstack_top - sizeof(struct trapframe));
 }
 
+/* From now on `next` is what runs on this vCPU; its registers are loaded. */
+static void take_over(struct arch_task *next)
+{
+	struct cpu *cpu = this_cpu();
+	arch_fpu_restore(next);
+	arch_set_fs_base(next->fs_base);
+	arch_set_gs_base(next->gs_base);
+	if (end_of(next)->cpu != cpu)
+		end_of(next)->cpu = cpu;
+	cpu->task = next;
+	cpu->kstack_top = next->kstack_top;
+	if (ring_mode == QK_RING_0)
+		tss[cpu->index].rsp[0] = next->kstack_top;
+}
+
 void arch_switch(struct arch_task *prev, struct arch_task *next)
 {
 	if (prev == next)
@@ -128,11 +158,14 @@ void arch_switch(struct arch_task *prev, struct arch_task *next)
 	arch_fpu_save(prev);
 	prev->fs_base = arch_get_fs_base();
 	prev->gs_base = arch_get_gs_base();
-	arch_fpu_restore(next);
-	arch_set_fs_base(next->fs_base);
-	arch_set_gs_base(next->gs_base);
-	percpu.kstack_top = next->kstack_top;
-	if (ring_mode == QK_RING_0)
-		tss.rsp[0] = next->kstack_top;
+	take_over(next);
 	switch_stacks(&prev->krsp, next->krsp);
+}
+
+noreturn void arch_start(struct arch_task *first)
+{
+	u64 left; /* the stack is for exceptions of the kernel from now on: nobody comes back */
+	take_over(first);
+	switch_stacks(&left, first->krsp);
+	panic("the boot context came back");
 }

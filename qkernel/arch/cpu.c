@@ -3,9 +3,8 @@
 #include "klib.h"
 #include "qcall.h"
 #include "ring.h"
-#include "task.h"
 
-struct percpu percpu;
+struct cpu_area cpu_areas[QK_VCPUS_MAX];
 u32 ring_mode;
 
 #define CR4_FSGSBASE (1ul << 16)
@@ -48,13 +47,14 @@ u64 arch_fault_address(void)
 {
 	u64 v;
 	if (ring_mode == QK_RING_3)
-		return percpu.cr2;
+		return this_cpu()->cr2;
 	__asm__ volatile("mov %%cr2, %0" : "=r"(v));
 	return v;
 }
 
 void arch_write_cr3(paddr_t pml4)
 {
+	this_cpu()->cr3 = pml4;
 	if (ring_mode == QK_RING_3)
 		gate_op(GATE_CR3, pml4, 0);
 	else
@@ -72,8 +72,7 @@ void arch_flush_page(vaddr_t va)
 void arch_flush_all(void)
 {
 	/* CR3 is never read back: with shadow paging a processor that does not intercept the read (QEMU's) shows the host's. */
-	struct mm *mm = mm_current();
-	arch_write_cr3(mm ? mm->pml4 : QK_GPA_PML4);
+	arch_write_cr3(this_cpu()->cr3);
 }
 
 void arch_wait(u64 ns)
@@ -85,7 +84,7 @@ void arch_wait(u64 ns)
 void arch_park(void)
 {
 	/* User FPU state may be live: it has to be in memory, which is what a snapshot keeps of it. */
-	struct arch_task *t = current ? &current->arch : NULL;
+	struct arch_task *t = this_cpu()->task;
 	if (t) {
 		arch_fpu_save(t);
 		t->fs_base = arch_get_fs_base();
@@ -118,13 +117,28 @@ static void tables_init(void)
 		set_gate(QK_IRQ_VECTOR, stubs[QK_IRQ_VECTOR], 0, 2);
 	if (ring_mode == QK_RING_0) /* double fault, NMI and machine check on a stack of their own */
 		set_gate(8, stubs[8], 0, 1), set_gate(2, stubs[2], 0, 1), set_gate(18, stubs[18], 0, 1);
-	tss.rsp[0] = (u64)stub_stack_top;
-	tss.ist[0] = (u64)ist_stack_top;
-	tss.ist[1] = (u64)irq_stack_top;
-	tss.iomap = offsetof(struct tss, bitmap);
-	memset(tss.bitmap, 0xff, sizeof(tss.bitmap));
+}
+
+static void tss_init(const struct cpu *cpu)
+{
+	struct tss *t = &tss[cpu->index];
+	struct cpu_area *area = &cpu_areas[cpu->index];
+	t->rsp[0] = (u64)&area->cpu; /* the end of the stub stack */
+	t->ist[0] = cpu->trap_stack;
+	t->ist[1] = (u64)(area + 1);
+	t->iomap = offsetof(struct tss, bitmap);
+	memset(t->bitmap, 0xff, sizeof(t->bitmap));
 	if (ring_mode == QK_RING_3)
-		tss.bitmap[QK_PORT_FIRST / 8] = 0;
+		t->bitmap[QK_PORT_FIRST / 8] = 0;
+}
+
+void cpu_boot(u32 index)
+{
+	struct cpu *cpu = &cpu_areas[index].cpu;
+	struct kstack_end *end = kstack_end();
+	*cpu = (struct cpu){.index = index, .shared = (struct qk_vcpu *)(QK_COMM_BASE + QK_OFF_VCPU(index)), .cr3 = QK_GPA_PML4};
+	cpu->trap_stack = cpu->kstack_top = (u64)end - KSTACK_CPU;
+	*end = (struct kstack_end){.cpu = cpu};
 }
 
 void arch_fpu_init(void);
@@ -133,6 +147,7 @@ void arch_init(void)
 {
 	u32 r[4];
 	tables_init();
+	tss_init(this_cpu());
 	if (ring_mode == QK_RING_0) {
 		/* Supervisor pages: one entry covers the whole kernel half. */
 		u64 *pml4 = phys_to_virt(QK_GPA_PML4);
@@ -146,7 +161,7 @@ void arch_init(void)
 			cr4 |= CR4_SMAP; /* uaccess never touches user mappings, so it can stay on */
 		__asm__ volatile("mov %0, %%cr4" : : "r"(cr4) : "memory");
 	}
-	write_msr(MSR_LSTAR, (u64)syscall_entry);
+	write_msr(MSR_LSTAR, (u64)syscall_entry[this_cpu()->index]);
 	if (ring_mode == QK_RING_0)
 		write_msr(MSR_FMASK, FMASK_ALWAYS | RFLAGS_IF);
 	arch_fpu_init();
@@ -157,9 +172,10 @@ void arch_init(void)
 struct trapframe *kernel_trap(struct trapframe *tf)
 {
 	/* One page more below: what ran over is a kernel stack too. */
-	bool kernel_stack = percpu.kstack_top - tf->rsp <= KERNEL_STACK_BYTES + PAGE_SIZE;
-	if (ring_mode == QK_RING_3 && current && !kernel_stack) {
-		struct trapframe *own = arch_task_frame(&current->arch);
+	const struct cpu *cpu = this_cpu();
+	bool kernel_stack = cpu->kstack_top - tf->rsp <= KERNEL_STACK_BYTES + PAGE_SIZE;
+	if (ring_mode == QK_RING_3 && cpu->task && !kernel_stack) {
+		struct trapframe *own = arch_task_frame(cpu->task);
 		*own = *tf;
 		return own;
 	}

@@ -5,6 +5,7 @@
 #define SEL_UDS 0x2b
 #define SEL_UCS 0x33
 #define TF_SYSCALL 256
+#define QK_VCPUS_MAX 16
 #define KERNEL_HI 0x7f80 /* bits 32..63 of the lowest kernel address */
 
 /* ---- Descriptor tables (offsets fixed by quark_abi.h) */
@@ -23,30 +24,22 @@ idt:	.skip 4096
 tss:	.skip 8192 /* one every QK_TSS_STRIDE */
 
 	.bss
-	.balign 16
+	.balign 16384 /* KERNEL_STACK_BYTES: struct kstack_end is found from RSP */
 	.skip 16384
-boot_stack_top:
-	.skip STUB_STACK_SIZE
-	.globl stub_stack_top
-stub_stack_top:
-	.skip 4096
-	.globl ist_stack_top
-ist_stack_top:
-	.skip STUB_STACK_SIZE
-	.globl irq_stack_top
-irq_stack_top:
+boot_stack_end:
+#define BOOT_STACK_TOP (boot_stack_end - 16 - KSTACK_CPU)
 
 	.data
 	.balign 8
 trap_entry3_ptr: .quad trap_entry_ring3
 kernel_trap3_ptr: .quad kernel_trap_ring3
-boot_stack_ptr: .quad boot_stack_top
+boot_stack_ptr: .quad BOOT_STACK_TOP
 
 	.text
 /* ---- Boot. CPL 0 (emulated on software KVM: keep it short). Goes to CPL 3, executes SYSCALL, and sees at LSTAR where it landed. */
 	.globl _start
 _start:
-	lea boot_stack_top(%rip), %rsp
+	mov boot_stack_ptr(%rip), %rsp
 	mov $MSR_STAR, %ecx
 	xor %eax, %eax
 	mov $((0x23 << 16) | SEL_KCS), %edx
@@ -69,7 +62,7 @@ _start:
 	iretq
 1:	syscall
 syscall_probe:
-	lea boot_stack_top(%rip), %rsp
+	mov boot_stack_ptr(%rip), %rsp
 	mov %cs, %eax
 	test $3, %al
 	jnz 2f
@@ -97,15 +90,21 @@ syscall_probe:
 	push %r15
 .endm
 
-/* ---- SYSCALL, both modes. */
+/* ---- SYSCALL, both modes. There is no register to find the vCPU by: each has a stub of its own. */
 	.globl syscall_entry
-	.balign 16
+	.balign SYSCALL_STUB
 syscall_entry:
-	mov %rsp, percpu+PC_USER_RSP(%rip)
-	mov percpu+PC_KSTACK_TOP(%rip), %rsp
-syscall_on_stack:
+	.set area, 0
+	.rept QK_VCPUS_MAX
+	.balign SYSCALL_STUB
+	mov %rsp, cpu_areas+area+CPU_STUB_STACK+CPU_USER_RSP(%rip)
+	mov cpu_areas+area+CPU_STUB_STACK+CPU_KSTACK_TOP(%rip), %rsp
 	push $SEL_UDS
-	push percpu+PC_USER_RSP(%rip)
+	push cpu_areas+area+CPU_STUB_STACK+CPU_USER_RSP(%rip)
+	jmp syscall_on_stack
+	.set area, area+CPU_AREA
+	.endr
+syscall_on_stack:
 	push %r11
 	push $SEL_UCS
 	push %rcx
@@ -150,25 +149,25 @@ common0:
 	jmp ret_from_new_task
 1:	call kernel_trap
 
-/* ---- Ring3 mode. On the stub stack (fixed address): vector, error, RIP, CS, RFLAGS, RSP, SS. Every instruction here costs 0.85 us. */
-#define STUB_FRAME (stub_stack_top - 56)
-#define IRQ_FRAME (irq_stack_top - 40)
+/* ---- Ring3 mode. On the stub stack of the vCPU: vector, error, RIP, CS, RFLAGS, RSP, SS. struct cpu begins where the stack does. Every instruction here
+ * costs 0.85 us. */
+#define STUB_FRAME 56
 pf3:
 	push %rax
 	mov %cr2, %rax
-	mov %rax, percpu+PC_CR2(%rip)
+	mov %rax, STUB_FRAME+8+CPU_CR2(%rsp)
 	pop %rax
 common3:
 	cmpl $KERNEL_HI, 20(%rsp)
 	jae 1f /* kernel code, or a program that jumped here: kernel_trap finds out */
 	push $SEL_UDS
-	push percpu+PC_KSTACK_TOP(%rip)
+	push STUB_FRAME+8+CPU_KSTACK_TOP(%rsp)
 	push $0x202
 	push $SEL_UCS
 	push trap_entry3_ptr(%rip)
 	iretq
 1:	push $SEL_UDS
-	push boot_stack_ptr(%rip)
+	push STUB_FRAME+8+CPU_TRAP_STACK(%rsp)
 	push $0x202
 	push $SEL_UCS
 	push kernel_trap3_ptr(%rip)
@@ -177,14 +176,13 @@ common3:
 irq3:	/* On a stack of its own (IST): it may interrupt trap_entry_ring3 while that reads the stub frame. Interrupted kernel code goes on at once: it looks
 	 * at the event ring before it returns to user mode. From user mode the frame moves to the stub stack. Kernel code runs on a kernel stack, but for
 	 * the first instructions of syscall_entry: anywhere else it is a program that jumped here, and it must not keep the processor. */
+#define IRQ_DISTANCE (CPU_AREA - CPU_STUB_STACK) /* between the tops of the two stacks */
 	cmpl $KERNEL_HI, 4(%rsp)
 	jae 1f
-2:	lea stub_stack_top(%rip), %rsp
-	push IRQ_FRAME+32(%rip)
-	push IRQ_FRAME+24(%rip)
-	push IRQ_FRAME+16(%rip)
-	push IRQ_FRAME+8(%rip)
-	push IRQ_FRAME(%rip)
+2:	lea 40-IRQ_DISTANCE(%rsp), %rsp
+	.rept 5 /* SS, RSP, RFLAGS, CS, RIP: each is as far from where it goes */
+	push IRQ_DISTANCE-8(%rsp)
+	.endr
 	push $0
 	push $QK_IRQ
 	jmp common3
@@ -217,33 +215,27 @@ bp3:	/* INT3: the gate for privileged operations when it comes from a kernel sta
 	push $3
 	jmp common3
 
-/* CPL 3, on the task's kernel stack: copies the frame from the stub stack. */
-trap_entry_ring3:
-	push 48+STUB_FRAME(%rip)
-	push 40+STUB_FRAME(%rip)
-	push 32+STUB_FRAME(%rip)
-	push 24+STUB_FRAME(%rip)
-	push 16+STUB_FRAME(%rip)
-	push 8+STUB_FRAME(%rip)
-	push STUB_FRAME(%rip)
+/* CPL 3, at the top of a kernel stack: makes a struct trapframe of the registers and of the frame on the stub stack. */
+.macro TRAP_FRAME3
+	sub $STUB_FRAME, %rsp
 	push $-1
 	PUSH_REGS
+	mov FRAME_SIZE+KSTACK_CPU(%rsp), %rbx
+	.set word, 0
+	.rept STUB_FRAME / 8
+	mov word-STUB_FRAME(%rbx), %rax
+	mov %rax, FRAME_SIZE-STUB_FRAME+word(%rsp)
+	.set word, word+8
+	.endr
 	mov %rsp, %rdi
 	cld
+.endm
+trap_entry_ring3:
+	TRAP_FRAME3
 	call trap_dispatch
 	jmp ret_from_new_task
 kernel_trap_ring3:
-	push 48+STUB_FRAME(%rip)
-	push 40+STUB_FRAME(%rip)
-	push 32+STUB_FRAME(%rip)
-	push 24+STUB_FRAME(%rip)
-	push 16+STUB_FRAME(%rip)
-	push 8+STUB_FRAME(%rip)
-	push STUB_FRAME(%rip)
-	push $-1
-	PUSH_REGS
-	mov %rsp, %rdi
-	cld
+	TRAP_FRAME3
 	call kernel_trap /* comes back for a program's own fault, with its frame on the task's kernel stack */
 	mov %rax, %rsp
 	mov %rax, %rdi

@@ -9,6 +9,7 @@
 noreturn void kmain(u32 ring)
 {
 	struct qk_comm *c = comm();
+	cpu_boot(0);
 	ring_mode = ring;
 	c->ring = ring;
 	if (c->abi_version != QK_ABI_VERSION)
@@ -19,7 +20,6 @@ noreturn void kmain(u32 ring)
 	arch_init();
 	frame_init();
 	disk_set_limit((u64)c->boot.disk_mib << 20);
-	mm_init();
 	random_init();
 	time_init();
 	vfs_init();

@@ -1,4 +1,4 @@
-/* Guest side of QCall: the one request of this vCPU, its segments, the event ring. */
+/* Guest side of QCall: the one request of each vCPU, its segments, the event ring. */
 #include "arch.h"
 #include "errno.h"
 #include "fs.h"
@@ -8,7 +8,6 @@
 /* How long to spin for a host thread that says it watches before falling back to an exit, in TSC ticks (about 100 us). */
 #define POLL_TICKS 300000ul
 
-static u32 nseg;
 bool capture_requested;
 void (*qcall_before)(void);
 
@@ -24,19 +23,20 @@ static struct qk_closes *vcpu_closes(void)
 
 void seg_begin(void)
 {
-	nseg = 0;
+	this_cpu()->nseg = 0;
 }
 
 int seg_add(paddr_t gpa, u64 len)
 {
 	struct qk_seg *segs = vcpu_segs();
-	if (nseg && segs[nseg - 1].gpa + segs[nseg - 1].len == gpa) {
-		segs[nseg - 1].len += len;
+	u32 *n = &this_cpu()->nseg;
+	if (*n && segs[*n - 1].gpa + segs[*n - 1].len == gpa) {
+		segs[*n - 1].len += len;
 		return 0;
 	}
-	if (nseg == QK_SEG_MAX)
+	if (*n == QK_SEG_MAX)
 		return -E2BIG;
-	segs[nseg++] = (struct qk_seg){gpa, len};
+	segs[(*n)++] = (struct qk_seg){gpa, len};
 	return 0;
 }
 
@@ -80,8 +80,8 @@ s64 qcall(enum qk_op op, u32 data_len, u64 a0, u64 a1, u64 a2, u64 a3, u64 a4, u
 	if (qcall_before)
 		qcall_before();
 	u64 a[6] = {a0, a1, a2, a3, a4, a5};
-	u32 n = nseg;
-	nseg = 0;
+	u32 n = this_cpu()->nseg;
+	this_cpu()->nseg = 0;
 	return issue(op, data_len, n, a);
 }
 

@@ -6,6 +6,7 @@
 #ifndef ARCH_H
 #define ARCH_H
 
+#include "quark_abi.h"
 #include "types.h"
 
 /* All user registers, at the top of the task's kernel stack. The order is that of entry.S. */
@@ -23,9 +24,7 @@ struct trapframe {
 
 struct task;
 struct mm;
-
-/* Syscall arguments: rdi rsi rdx r10 r8 r9. */
-#define TF_ARG0(tf) ((tf)->rdi)
+struct qk_vcpu;
 
 /* Saved kernel context of a task that does not run: its stack pointer; callee-saved registers are on the stack. */
 struct arch_task {
@@ -35,14 +34,50 @@ struct arch_task {
 	void *xsave; /* arch_xsave_size() bytes, 64-byte aligned */
 };
 
+/* What there is once for each vCPU. entry.S knows the first four. */
+struct cpu {
+	u64 kstack_top; /* of the task that runs */
+	u64 user_rsp;
+	u64 cr2;
+	u64 trap_stack; /* top of the stack for exceptions of the kernel itself: the one it has booted on */
+	struct qk_vcpu *shared;
+	u32 index;
+	u32 nseg;               /* of the request in the making: arch/qcall.c */
+	struct arch_task *task; /* whose registers are live; NULL: none yet */
+	struct mm *mm;          /* whose page tables are in force; NULL: those of the boot. Written by mm/mm.c */
+	paddr_t cr3;
+};
+
+/* The end of every kernel stack: where kernel code finds its task and its vCPU, in both ring modes. Not the base, which is seldom touched otherwise. */
+struct kstack_end {
+	struct cpu *cpu;
+	struct task *task; /* NULL: none */
+};
+#ifdef HOST_TEST /* a program of the tests, whose stack has no such end */
+extern struct kstack_end host_stack;
+#define KSTACK_END (&host_stack)
+#else
+static inline struct kstack_end *kstack_end(void)
+{
+	u64 sp;
+	__asm__("mov %%rsp, %0" : "=r"(sp));
+	return (struct kstack_end *)((sp | (KERNEL_STACK_BYTES - 1)) + 1) - 1;
+}
+#define KSTACK_END kstack_end()
+#endif
+static inline struct cpu *this_cpu(void) { return KSTACK_END->cpu; }
+
 void arch_init(void);
 size_t arch_xsave_size(void);
-u64 arch_xfeatures(void); /* XCR0 bits that are saved */
-/* Prepares `t` so that its first switch returns to user mode with `tf` (copied to the top of its kernel stack). `top` = end of its kernel stack. */
-void arch_task_setup(struct arch_task *t, void *stack_top, const struct trapframe *tf);
+u64 arch_xfeatures(void);                                                               /* XCR0 bits that are saved */
+void arch_task_init(struct arch_task *t, void *stack, void *xsave, struct task *owner); /* stack: KERNEL_STACK_BYTES, aligned to that */
+void *arch_task_stack(const struct arch_task *t);                                       /* as it was given */
+/* Prepares `t` so that its first switch returns to user mode with `tf` (copied to the top of its kernel stack). */
+void arch_task_setup(struct arch_task *t, const struct trapframe *tf);
 struct trapframe *arch_task_frame(struct arch_task *t);
 /* Switches FPU state, FS/GS base, kernel stack. The caller has already switched the address space. */
 void arch_switch(struct arch_task *prev, struct arch_task *next);
+noreturn void arch_start(struct arch_task *first); /* leaves the boot for the first task */
 void arch_fpu_save(struct arch_task *t);           /* live registers -> t->xsave (for signal frames, fork) */
 void arch_fpu_restore(struct arch_task *t);        /* t->xsave -> live registers */
 void arch_fpu_reset(struct arch_task *t);          /* fresh state, as after execve */
@@ -52,7 +87,13 @@ void arch_set_fs_base(u64 v);
 u64 arch_get_gs_base(void);
 void arch_set_gs_base(u64 v);
 
-/* Address translation. */
+/* Address translation. The kernel reaches RAM through the direct map, itself through its image. */
+static inline void *phys_to_virt(paddr_t p) { return (void *)(QK_DIRECT_BASE + p); }
+static inline paddr_t virt_to_phys(const void *v)
+{
+	u64 a = (u64)v;
+	return a >= QK_KERNEL_BASE ? a - QK_KERNEL_BASE + QK_GPA_KERNEL : a - QK_DIRECT_BASE;
+}
 void arch_write_cr3(paddr_t pml4);
 void arch_flush_page(vaddr_t va); /* current address space */
 void arch_flush_all(void);
@@ -64,9 +105,7 @@ bool arch_ring3(void); /* for klog and /proc only */
 #define PTE_A 0x20ul
 #define PTE_D 0x40ul
 #define PTE_PS 0x80ul
-#define PTE_G 0x100ul
-#define PTE_SW1 0x200ul /* free for mm: copy-on-write */
-#define PTE_SW2 0x400ul
+#define PTE_SW2 0x400ul /* free for mm */
 #define PTE_NX (1ul << 63)
 #define PTE_ADDR 0x000ffffffffff000ul
 u64 arch_pte_kernel(void); /* PTE_U in ring3 mode, 0 in ring0 mode */

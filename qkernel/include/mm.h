@@ -2,6 +2,7 @@
 #ifndef MM_H
 #define MM_H
 
+#include "arch.h"
 #include "klib.h"
 #include "quark_abi.h"
 
@@ -29,12 +30,6 @@ void frames_set_limit(u64 limit);
 bool frames_map_window(void); /* QK_WINDOW_GPA in the direct map; false: out of memory. Its frames are counted in fs/window.c */
 u64 frames_available(void);   /* free ones and those that QC_GROW may bring */
 u64 frames_limit(void);       /* of all RAM that QC_GROW may bring */
-static inline void *phys_to_virt(paddr_t p) { return (void *)(QK_DIRECT_BASE + p); }
-static inline paddr_t virt_to_phys(const void *v)
-{
-	u64 a = (u64)v;
-	return a >= QK_KERNEL_BASE ? a - QK_KERNEL_BASE + QK_GPA_KERNEL : a - QK_DIRECT_BASE;
-}
 
 /* ---- Kernel heap (mm/slab.c): size classes from frames; larger than half a page: whole frames. NULL when out of memory. */
 void *kmalloc(size_t n);
@@ -59,7 +54,6 @@ struct vma {
 #define VMA_WIPEONFORK 0x10000000u
 #define VMA_DONTFORK 0x20000000u
 #define VMA_SPECIAL 0x40000000u /* vdso: fixed frames, never captured as private data */
-#define VMA_LOCKED 0x80000000u
 
 struct mm {
 	u32 refs; /* tasks sharing it */
@@ -85,13 +79,12 @@ struct mm {
 	u32 auxv_words;
 };
 static inline u64 mm_peak_pages(const struct mm *mm) { return MAX(mm->pages_peak, mm->pages); }
-void mm_init(void);
 struct mm *mm_create(void);          /* empty user space, kernel half shared; refs = 1; NULL: out of memory */
 struct mm *mm_clone(struct mm *src); /* fork: copy-on-write copy; WIPEONFORK regions become zero, DONTFORK are left out */
 void mm_get(struct mm *mm);
 void mm_put(struct mm *mm);
 void mm_activate(struct mm *mm); /* CR3, when it differs from the one loaded */
-struct mm *mm_current(void);     /* current task's */
+struct mm *mm_current(void);     /* that of CR3: the running task's; NULL: none */
 /* A restore counts as a fork: wipes VMA_WIPEONFORK regions of mm in place. */
 void mm_wipe_on_restore(struct mm *mm);
 

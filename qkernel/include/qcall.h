@@ -2,12 +2,13 @@
 #ifndef QCALL_H
 #define QCALL_H
 
+#include "arch.h"
 #include "klib.h"
 #include "quark_abi.h"
 
 static inline struct qk_comm *comm(void) { return (struct qk_comm *)QK_COMM_BASE; }
 /* The block of the vCPU that this runs on. */
-static inline struct qk_vcpu *vcpu(void) { return (struct qk_vcpu *)(QK_COMM_BASE + QK_OFF_VCPU(0)); }
+static inline struct qk_vcpu *vcpu(void) { return this_cpu()->shared; }
 static inline char *comm_data(void) { return (char *)vcpu() + QK_VCPU_DATA; }
 struct qk_stats stats_sum(void); /* of all vCPUs */
 

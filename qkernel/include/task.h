@@ -57,7 +57,7 @@ struct sighand {
 	struct ksigaction action[SIGNALS];
 };
 
-enum task_state { TASK_RUNNABLE, TASK_SLEEPING /* interruptible */, TASK_STOPPED, TASK_ZOMBIE, TASK_DEAD };
+enum task_state { TASK_RUNNABLE, TASK_SLEEPING /* interruptible */, TASK_STOPPED, TASK_DEAD };
 
 struct files;
 struct fs_ctx;
@@ -129,7 +129,7 @@ struct task {
 		u64 sp, size;
 		u32 flags;
 	} altstack;
-	uptr clear_child_tid, set_child_tid, robust_list;
+	uptr clear_child_tid, robust_list;
 	u64 robust_len;
 	struct { /* restart_syscall */
 		long (*fn)(struct task *);
@@ -156,7 +156,7 @@ struct task {
 };
 
 /* ---- scheduler (proc/sched.c): one vCPU, shared fairly */
-extern struct task *current;
+#define current (KSTACK_END->task)
 void sched_add(struct task *t); /* make runnable */
 void schedule(void);            /* give the processor away; returns when this task runs again. Idles in arch_wait when nothing can run */
 void sched_resched(void);       /* schedule() if another one can run */

@@ -5,17 +5,11 @@
 #include "vma.h"
 #include <linux/mman.h>
 
-static paddr_t active;
 static u64 last_id;
-
-void mm_init(void)
-{
-	active = QK_GPA_PML4;
-}
 
 struct mm *mm_current(void)
 {
-	return current ? current->mm : NULL;
+	return this_cpu()->mm;
 }
 
 struct mm *mm_create(void)
@@ -45,9 +39,9 @@ void mm_put(struct mm *mm)
 {
 	if (--mm->refs)
 		return;
-	if (active == mm->pml4) {
+	if (mm == mm_current()) {
+		this_cpu()->mm = NULL;
 		arch_write_cr3(QK_GPA_PML4);
-		active = QK_GPA_PML4;
 	}
 	while (mm->nvma) {
 		struct vma *v = mm->vmas[mm->nvma - 1];
@@ -67,10 +61,10 @@ void mm_put(struct mm *mm)
 
 void mm_activate(struct mm *mm)
 {
-	if (active == mm->pml4)
+	if (mm == mm_current())
 		return;
-	active = mm->pml4;
-	arch_write_cr3(active);
+	this_cpu()->mm = mm;
+	arch_write_cr3(mm->pml4);
 }
 
 /* Pages that the parent has written since its last fork are written soon again, by both: so many are copied at once, and neither faults on them. */

@@ -131,7 +131,7 @@ static long clone_task(const struct clone_args *a)
 	tf.vector = 0;
 	if (a->stack)
 		tf.rsp = a->stack + a->stack_size;
-	arch_task_setup(&t->arch, (void *)t->arch.kstack_top, &tf);
+	arch_task_setup(&t->arch, &tf);
 
 	s32 tid = t->tid;
 	if (flags & CLONE_PARENT_SETTID)

@@ -73,7 +73,7 @@ void cpu_timers_check(struct process *p)
 	}
 	/* Not finer than a tick of Linux, or a timer of 1 us leaves a slow machine no time for the program. */
 	p->cpu_check_ns = MAX(MIN(next, posix_cpu_timers_check(p, now)), now + CPU_TICK_NS);
-	publish_due = true;
+	sched_cpu()->publish_due = true;
 }
 
 u64 cpu_timers_due(void)
@@ -87,7 +87,7 @@ u64 cpu_timers_due(void)
 void cpu_timers_changed(struct process *p)
 {
 	p->cpu_check_ns = 0;
-	publish_due = true;
+	sched_cpu()->publish_due = true;
 }
 
 void itimers_free(struct process *p)

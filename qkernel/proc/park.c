@@ -50,5 +50,5 @@ void after_park(void)
 	vcpu()->irq_ready = 1;
 	frames_publish();
 	timers_run();
-	publish_due = true;
+	sched_cpu()->publish_due = true;
 }

@@ -3,6 +3,19 @@
 #define PROC_H
 #include "task.h"
 #include "uaccess.h"
+/* What the scheduler has once for each vCPU. */
+struct sched_cpu {
+	bool running;       /* current has the processor: false while schedule() looks for the next one */
+	bool publish_due;   /* what vcpu_publish says has changed */
+	struct task *dead;  /* left its stack just now; freed by who runs next */
+	u64 last_look;      /* TSC: at the clock, before a return to user mode */
+	u64 last_interrupt; /* CLOCK_MONOTONIC ns */
+} __attribute__((aligned(64)));
+extern struct sched_cpu sched_cpus[QK_VCPUS_MAX];
+static inline struct sched_cpu *sched_cpu(void)
+{
+	return &sched_cpus[this_cpu()->index];
+}
 void sched_new_task_started(void);
 noreturn void sched_start(struct task *t);
 int task_sleep_killable(void); /* until wake_task; only a fatal signal interrupts */
@@ -116,7 +129,6 @@ u64 process_cpu_ns(const struct process *p);
 int timespec_from_user(uptr p, u64 *ns); /* 0, -EFAULT, -EINVAL */
 int timespec_to_user(uptr p, u64 ns);
 int timeval_to_user(uptr p, u64 ns);
-extern bool publish_due;       /* what vcpu_publish says has changed */
 void vcpu_publish(void);       /* before user code runs: when the host has to interrupt it */
 void timers_interrupted(void); /* an interrupt came while user code ran */
 void random_reseed(void);

@@ -23,12 +23,10 @@ static const u32 nice_weight[40] = {
 	1024,  820,   655,   526,   423,   335,   272,   215,   172,   137,   110,  87,   70,   56,   45,   36,   29,   23,   18,   15,
 };
 
-struct task *current;
 static struct heap fair, realtime, sleepers;
 static u64 min_vruntime;             /* never goes back: where tasks that slept come in */
 static u64 rt_period_start, rt_used; /* ns */
-static bool running;                 /* current has the processor: false while schedule() looks for the next one */
-static struct task *dead;            /* left its stack just now; freed by who runs next */
+struct sched_cpu sched_cpus[QK_VCPUS_MAX];
 
 static bool is_rt(const struct task *t)
 {
@@ -62,7 +60,7 @@ static void dequeue_run(struct task *t)
 static void charge(u64 now)
 {
 	struct task *t = current;
-	if (!running)
+	if (!sched_cpu()->running)
 		return;
 	u64 ran = now - t->switched_in_ns;
 	t->switched_in_ns = now;
@@ -85,7 +83,7 @@ void sched_account(void)
 
 u64 sched_uncharged(const struct task *t)
 {
-	return running && t == current ? mono_ns() - t->switched_in_ns : 0;
+	return sched_cpu()->running && t == current ? mono_ns() - t->switched_in_ns : 0;
 }
 
 static bool rt_throttled(u64 now)
@@ -118,8 +116,8 @@ void sched_add(struct task *t)
 	u64 latest = min_vruntime - MIN(min_vruntime, t->policy == SCHED_IDLE ? 0 : SLEEPER_BONUS_NS);
 	t->vruntime = MAX(t->vruntime, latest);
 	enqueue_run(t);
-	publish_due = true; /* the running task's slice has an end now */
-	if (running && t != current && preempts(t, now))
+	sched_cpu()->publish_due = true; /* the running task's slice has an end now */
+	if (sched_cpu()->running && t != current && preempts(t, now))
 		current->need_resched = true;
 }
 
@@ -147,7 +145,7 @@ void sched_set_policy(struct task *t, u32 policy, u32 rt_priority)
 	if (queued)
 		enqueue_run(t);
 	current->need_resched = true;
-	publish_due = true;
+	sched_cpu()->publish_due = true;
 }
 
 static bool others_runnable(void)
@@ -172,7 +170,7 @@ void sched_tick(u64 now)
 	if (yields)
 		t->need_resched = true;
 	t->slice_start = now;
-	publish_due = true;
+	sched_cpu()->publish_due = true;
 }
 
 /* ---- Sleeping */
@@ -233,9 +231,10 @@ static void idle(void)
 
 static void after_switch(void)
 {
-	if (dead) {
-		task_free(dead);
-		dead = NULL;
+	struct sched_cpu *cpu = sched_cpu();
+	if (cpu->dead) {
+		task_free(cpu->dead);
+		cpu->dead = NULL;
 	}
 }
 
@@ -243,7 +242,7 @@ void schedule(void)
 {
 	struct task *prev = current;
 	charge(mono_ns());
-	running = false;
+	sched_cpu()->running = false;
 	if (prev->state == TASK_RUNNABLE)
 		enqueue_run(prev);
 	if (!others_runnable())
@@ -255,14 +254,13 @@ void schedule(void)
 	dequeue_run(next);
 	next->need_resched = false;
 	next->slice_start = next->switched_in_ns = now;
-	running = true;
-	publish_due = true;
+	sched_cpu()->running = true;
+	sched_cpu()->publish_due = true;
 	if (next == prev)
 		return;
 	vcpu()->stats.switches++;
 	if (prev->state == TASK_DEAD)
-		dead = prev;
-	current = next;
+		sched_cpu()->dead = prev;
 	mm_activate(next->mm);
 	arch_switch(&prev->arch, &next->arch);
 	after_switch();
@@ -322,14 +320,9 @@ void sched_new_task_started(void)
 /* The first task of all: nothing runs before it. */
 noreturn void sched_start(struct task *t)
 {
-	static struct arch_task boot;
-	static u8 boot_xsave[4096] __attribute__((aligned(64)));
-	boot.xsave = boot_xsave;
-	current = t;
 	vcpu()->irq_ready = 1;
 	t->slice_start = t->switched_in_ns = mono_ns();
-	running = true;
-	mm_activate(t->mm);
-	arch_switch(&boot, &t->arch);
-	panic("the boot context came back");
+	sched_cpu()->running = true;
+	current = NULL; /* on the stack of the boot, which is not its own */
+	arch_start(&t->arch);
 }

@@ -103,7 +103,8 @@ noreturn void start_init(void)
 	pid_attach(t);
 	list_add_tail(&p->all, &all_processes);
 	init_process = p;
-	current = t;
+	current = t; /* until its own stack is in use */
+	mm_activate(mm);
 	t->fs = fs_ctx_new();
 	t->files = files_new();
 	if (!t->fs || !t->files)
@@ -122,7 +123,7 @@ noreturn void start_init(void)
 	if (err)
 		cannot_run(b->argc ? argv[0] : "\"\"", err);
 	memcpy(p->comm, t->comm, sizeof(p->comm));
-	arch_task_setup(&t->arch, (void *)t->arch.kstack_top, &tf);
+	arch_task_setup(&t->arch, &tf);
 	kfree(argv);
 	kfree(envp);
 	t->state = TASK_RUNNABLE;

@@ -24,9 +24,7 @@ struct task *task_new(struct process *p, struct mm *mm)
 		kfree(t);
 		return NULL;
 	}
-	t->arch.kstack_top = (u64)phys_to_virt(stack) + (PAGE_SIZE << KSTACK_ORDER);
-	t->arch.xsave = phys_to_virt(fpu);
-	arch_fpu_reset(&t->arch);
+	arch_task_init(&t->arch, phys_to_virt(stack), phys_to_virt(fpu), t);
 	t->proc = p;
 	t->mm = mm;
 	t->state = TASK_SLEEPING;
@@ -45,8 +43,7 @@ void task_free(struct task *t)
 	while ((PAGE_SIZE << order) < arch_xsave_size())
 		order++;
 	frame_free_order(virt_to_phys(t->arch.xsave), order);
-	/* arch_task_setup moved the top down by 8. */
-	frame_free_order((virt_to_phys((void *)t->arch.kstack_top) - 1) & ~((PAGE_SIZE << KSTACK_ORDER) - 1), KSTACK_ORDER);
+	frame_free_order(virt_to_phys(arch_task_stack(&t->arch)), KSTACK_ORDER);
 	pending_flush(&t->pending);
 	kfree(t);
 	ntasks--;

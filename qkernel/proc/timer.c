@@ -4,7 +4,6 @@
 #include "qcall.h"
 
 static struct heap timers;
-bool publish_due;
 
 static struct ktimer *first_timer(void)
 {
@@ -16,7 +15,7 @@ void ktimer_arm(struct ktimer *t, u64 when)
 	heap_remove(&timers, &t->node);
 	t->when = when;
 	heap_insert(&timers, &t->node, when);
-	publish_due = true;
+	sched_cpu()->publish_due = true;
 }
 
 void ktimer_cancel(struct ktimer *t)
@@ -33,11 +32,10 @@ u64 timers_next(void)
 /* An interrupt costs 50 us and more on software KVM: user code gets at least this long between two. */
 #define INTERRUPT_GAP_NS (arch_ring3() ? 400000ul : 20000ul)
 #define NUDGE_NS 500000ul /* later than this is worth an exit */
-static u64 last_interrupt;
 
 void timers_interrupted(void)
 {
-	last_interrupt = mono_ns();
+	sched_cpu()->last_interrupt = mono_ns();
 }
 
 /* The end of a slice can wait for the host's next look, a timer cannot: if the host sleeps past it, it has to be told. */
@@ -45,8 +43,8 @@ void vcpu_publish(void)
 {
 	struct qk_vcpu *v = vcpu();
 	u64 timer = timers_next(), wanted = MIN(timer, MIN(sched_slice_end(), cpu_timers_due()));
-	publish_due = false;
-	wanted = wanted == UINT64_MAX ? wanted : mono_to_host(MAX(wanted, last_interrupt + INTERRUPT_GAP_NS));
+	sched_cpu()->publish_due = false;
+	wanted = wanted == UINT64_MAX ? wanted : mono_to_host(MAX(wanted, sched_cpu()->last_interrupt + INTERRUPT_GAP_NS));
 	__atomic_store_n(&v->timer_ns, wanted, __ATOMIC_SEQ_CST);
 	if (timer != UINT64_MAX && mono_to_host(timer) + NUDGE_NS < __atomic_load_n(&v->tick_ns, __ATOMIC_SEQ_CST))
 		out32(QK_PORT_NUDGE, 0);
@@ -61,7 +59,7 @@ static void clock_jumped(void)
 		posix_timers_clock_jumped(p);
 	timerfds_clock_jumped();
 	sched_clock_jumped();
-	publish_due = true;
+	sched_cpu()->publish_due = true;
 }
 
 void timers_run(void)
@@ -79,5 +77,5 @@ void timers_run(void)
 		t->fn(t);
 	}
 	sleepers_run(now);
-	publish_due = true;
+	sched_cpu()->publish_due = true;
 }

@@ -6,6 +6,8 @@
 #include "task.h"
 #include <asm/signal.h>
 
+#define LOOK_TICKS 20000u /* of the TSC: about 10 us */
+
 static void page_fault(struct trapframe *tf)
 {
 	vaddr_t va = arch_fault_address();
@@ -85,7 +87,6 @@ void trap_dispatch(struct trapframe *tf)
 
 void return_to_user_work(struct trapframe *tf)
 {
-	static u64 last_look;
 	sched_new_task_started();
 	names_shrink();
 	for (;;) {
@@ -93,9 +94,9 @@ void return_to_user_work(struct trapframe *tf)
 		if (events_pending())
 			events_poll();
 		u64 tsc = rdtsc();
-		/* The clock costs a little: look at it when an interrupt came or every 20000 ticks (about 10 us). */
-		if (tf->vector == QK_IRQ_VECTOR || tsc - last_look > 20000) {
-			last_look = tsc;
+		/* The clock costs a little: look at it when an interrupt came or every LOOK_TICKS. */
+		if (tf->vector == QK_IRQ_VECTOR || tsc - sched_cpu()->last_look > LOOK_TICKS) {
+			sched_cpu()->last_look = tsc;
 			timers_run();
 			sched_tick(mono_ns());
 			cpu_timers_check(current->proc);
@@ -116,7 +117,7 @@ void return_to_user_work(struct trapframe *tf)
 		} else if (tf->vector == TF_SYSCALL) {
 			syscall_restart(tf, false, 0);
 		}
-		if (publish_due)
+		if (sched_cpu()->publish_due)
 			vcpu_publish();
 		tf->vector = 0; /* whatever it was has been dealt with: no second restart */
 		return;

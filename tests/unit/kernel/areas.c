@@ -160,7 +160,7 @@ int main(void)
 	list_add_tail(&process.all, &all_processes);
 	for (int i = 0; i < MMS; i++)
 		list_add_tail(&task[i].group, &process.tasks);
-	mm_init();
+	current = &task[0];
 	switch_to(0);
 	while (fread(&c, sizeof(c), 1, stdin) == 1) {
 		report(run(&c));

@@ -163,7 +163,6 @@ void kfree(void *p)
 
 /* ---- tasks and the processor */
 static struct task task[MMS];
-struct task *current = &task[0];
 static struct process process;
 struct list all_processes = LIST_INIT(all_processes);
 

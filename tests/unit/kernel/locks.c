@@ -17,7 +17,7 @@ struct command {
 
 static struct process process[PROCESSES];
 static struct task task[PROCESSES];
-struct task *current = task;
+struct kstack_end host_stack = {.task = task};
 static struct inode inode;
 static struct file file[FILES];
 

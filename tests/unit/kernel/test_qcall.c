@@ -10,6 +10,8 @@
 #include <errno.h>
 
 char comm_area[QK_COMM_SIZE(1)];
+static struct cpu host_cpu = {.shared = (struct qk_vcpu *)(comm_area + QK_OFF_VCPU(0))};
+struct kstack_end host_stack = {.cpu = &host_cpu};
 char _kernel_end[1];
 
 static unsigned requests, events_seen;

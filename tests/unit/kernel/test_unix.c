@@ -10,7 +10,7 @@
 static struct process process = {.pid = 7, .euid = 8};
 static struct fs_ctx fs;
 static struct task task = {.proc = &process, .fs = &fs};
-struct task *current = &task;
+struct kstack_end host_stack = {.task = &task};
 static int signals;
 
 void *kmalloc(size_t n)
