@@ -1,9 +1,7 @@
 /* Guest side of QCall: the one request of each vCPU, its segments, the event ring. */
 #include "arch.h"
 #include "errno.h"
-#include "fs.h"
 #include "qcall.h"
-#include "task.h"
 
 /* How long to spin for a host thread that says it watches before falling back to an exit, in TSC ticks (about 100 us). */
 #define POLL_TICKS 300000ul
@@ -124,11 +122,20 @@ struct qk_stats stats_sum(void)
 	return sum;
 }
 
+#define SIGNALS_NOTED 64 /* bits of missed_signals */
+
+static const struct event_sink *sink;
+
+void events_set_sink(const struct event_sink *s)
+{
+	sink = s;
+}
+
 void events_poll(void)
 {
 	struct qk_comm *c = comm();
 	if (events_pending())
-		host_contact(true);
+		sink->contact(true);
 	const struct qk_event *ring = (const struct qk_event *)(QK_COMM_BASE + QK_OFF_EVENTS);
 	while (__atomic_load_n(&c->event_head, __ATOMIC_ACQUIRE) != c->event_tail) {
 		struct qk_event e = ring[c->event_tail % QK_EVENT_MAX];
@@ -136,21 +143,21 @@ void events_poll(void)
 		if (e.handle == QK_EV_CAPTURE)
 			capture_requested = true;
 		else if (e.handle == QK_EV_CUT)
-			window_cut();
+			sink->cut();
 		else if (e.handle != QK_EV_TICK)
-			host_event(e.handle, e.events);
+			sink->event(e.handle, e.events);
 	}
 	if (!events_missed())
 		return;
 	u64 signals = __atomic_exchange_n(&c->missed_signals, 0, __ATOMIC_SEQ_CST);
 	u32 missed = __atomic_exchange_n(&c->missed, 0, __ATOMIC_SEQ_CST);
-	for (int sig = 1; sig <= SIGNALS; sig++)
-		if (signals & SIGBIT(sig))
-			host_event(QK_EV_SIGNAL, (u32)sig);
+	for (u32 sig = 1; sig <= SIGNALS_NOTED; sig++)
+		if (signals >> (sig - 1) & 1)
+			sink->event(QK_EV_SIGNAL, sig);
 	if (missed & QK_MISSED_CAPTURE)
 		capture_requested = true;
 	if (missed)
-		window_cut();
+		sink->cut();
 	if (missed & QK_MISSED_HANDLES)
-		hoststreams_look_again();
+		sink->look_again();
 }

@@ -105,40 +105,6 @@ ssize_t file_read_kernel(struct file *f, void *dst, size_t n, u64 off)
 	return (ssize_t)done;
 }
 
-int file_get_page(struct file *f, u64 index, bool write, paddr_t *out)
-{
-	struct inode *i = f->inode;
-	return i->ops->getpage ? i->ops->getpage(i, index, write, out) : -EIO;
-}
-
-int file_get_shared(struct file *f, u64 index, bool write, paddr_t *out, bool *own)
-{
-	struct inode *i = f->inode;
-	*own = i->ops->getshared;
-	return *own ? i->ops->getshared(i, index, out) : file_get_page(f, index, write, out);
-}
-
-unsigned file_get_shared_around(struct file *f, u64 index, unsigned max, paddr_t *out)
-{
-	struct inode *i = f->inode;
-	if (!i->ops->getshared)
-		return file_get_pages_around(f, index, max, out);
-	memset(out, 0, max * sizeof(*out));
-	return window_around(i, index, max, out);
-}
-
-unsigned file_get_pages_around(struct file *f, u64 index, unsigned max, paddr_t *out)
-{
-	struct inode *i = f->inode;
-	memset(out, 0, max * sizeof(*out));
-	return i->ops->getpages_around ? i->ops->getpages_around(i, index, max, out) : 0;
-}
-
-int generic_mmap(struct file *f, struct vma *v)
-{
-	return f->inode->ops->getpage ? 0 : -ENODEV;
-}
-
 struct file *anon_file(const struct file_ops *ops, u32 mode, u32 flags, void *priv, const char *name)
 {
 	struct inode *i = anon_inode(mode);

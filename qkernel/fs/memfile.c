@@ -160,7 +160,7 @@ static int mmap(struct file *f, struct vma *v)
 		return 0;
 	if (v->prot & PROT_WRITE)
 		return -EPERM;
-	v->flags |= VMA_SEALED;
+	v->flags |= VMA_NOWRITE;
 	return 0;
 }
 

@@ -271,7 +271,10 @@ ssize_t pagecache_read_inode(struct inode *i, struct uio *u, u64 *pos);
 ssize_t pagecache_read(struct file *f, struct uio *u, u64 *pos);  /* file_ops.read for cached files */
 ssize_t pagecache_write(struct file *f, struct uio *u, u64 *pos); /* tmpfs */
 s64 generic_lseek(struct file *f, s64 off, int whence);
-int generic_mmap(struct file *f, struct vma *v);
+int generic_mmap(struct file *f, struct vma *v); /* fs/filemap.c */
+void filemap_init(void);
+u64 pagecache_shrink(u64 want); /* before memory runs out: drops clean cached pages; returns frames freed */
+void names_shrink(void);        /* between system calls: lets names of host files go that nobody uses, if memory is short */
 
 /* ---- polling (fs/poll.c, epoll.c) */
 void poll_wait(struct file *f, struct waitq *q, struct poll_table *pt); /* from file_ops.poll: be woken by q */

@@ -50,12 +50,13 @@ struct vma {
 	const char *name;   /* "[heap]", "[stack]", "[vdso]" or NULL; not owned */
 };
 #define VMA_DONTDUMP 0x04000000u
-#define VMA_SEALED 0x08000000u /* of a file sealed against writing: mprotect does not allow it either */
+#define VMA_NOWRITE 0x08000000u /* shared, of a file that is sealed or not open for writing: mprotect does not allow it either */
 #define VMA_WIPEONFORK 0x10000000u
 #define VMA_DONTFORK 0x20000000u
 #define VMA_SPECIAL 0x40000000u /* vdso: fixed frames, never captured as private data */
 
 struct mm {
+	struct list all;
 	u32 refs; /* tasks sharing it */
 	u64 id;   /* no two address spaces of a sandbox have the same */
 	paddr_t pml4;
@@ -88,10 +89,10 @@ struct mm *mm_current(void);     /* that of CR3: the running task's; NULL: none 
 /* A restore counts as a fork: wipes VMA_WIPEONFORK regions of mm in place. */
 void mm_wipe_on_restore(struct mm *mm);
 
-/* Fault or software access at va. access: PF_* bits (PF_WRITE, PF_INSTR, PF_USER). 0: mapped and allowed now; -EFAULT: no mapping or not
- * allowed (SIGSEGV; *si_code gets SEGV_MAPERR / SEGV_ACCERR); -EIO: beyond the end of a mapped file (SIGBUS); -ENOMEM.
+/* Fault or software access at va. access: PF_* bits (PF_WRITE, PF_INSTR, PF_USER). 0: mapped and allowed now; -EFAULT: nothing is mapped there;
+ * -EACCES: the mapping does not allow it; -EIO: beyond the end of a mapped file; -ENOMEM.
  * Fault-around: maps the neighbours that are cheap to map too (a guest fault costs 50 us on software KVM). */
-int mm_fault(struct mm *mm, vaddr_t va, u32 access, int *si_code);
+int mm_fault(struct mm *mm, vaddr_t va, u32 access);
 /* Physical address behind va for the access, faulting it in by mm_fault; 0 when that fails. For uaccess, futex keys, QCall segments. */
 paddr_t mm_translate(struct mm *mm, vaddr_t va, u32 access);
 
@@ -100,10 +101,10 @@ struct vma *vma_at(struct mm *mm, u32 i);        /* i-th by address; NULL: no mo
 /* Kernel-side mapping for the ELF loader, the stack and the vdso. Return the address or -errno. off in bytes. */
 long mm_map(struct mm *mm, vaddr_t addr, u64 len, u32 prot, u32 flags, struct file *file, u64 off, const char *name);
 long mm_unmap(struct mm *mm, vaddr_t addr, u64 len);
-/* Removes the pages [from, end) of a file from every address space: it has been cut off there. */
+int mm_populate(struct mm *mm, vaddr_t from, vaddr_t to, bool write); /* maps all pages of an area's part; -EFAULT: not all can be */
 /* Is there a shared mapping through which the file can be written, now or after mprotect? */
 bool mm_file_writable(const struct inode *i);
-void mm_unmap_file(struct inode *i, u64 from);
+void mm_unmap_file(const struct inode *i, u64 from); /* removes the pages [from, end) of a file from every address space: it has been cut off there */
 int mm_map_frame(struct mm *mm, vaddr_t va, paddr_t frame, u32 prot); /* special mappings: vdso pages */
 long mm_set_brk(struct mm *mm, vaddr_t brk);
 
@@ -123,23 +124,40 @@ void mm_pagemap(struct mm *mm, vaddr_t from, u32 n, bool frames, u64 *out);
 /* As mm_translate, whatever the protection; 0: no such page, or a write that others would see and the mapping does not allow. */
 paddr_t mm_translate_forced(struct mm *mm, vaddr_t va, bool write);
 
-/* Page cache hook, implemented by fs (fs/pagecache.c): frame of page `index` of the file's content, referenced for the caller; -errno.
- * `write`: the caller will write through a shared mapping. -EIO beyond the end. */
-int file_get_page(struct file *f, u64 index, bool write, paddr_t *out);
-/* How many of the pages [index, index+max) are already in memory or can be had with one host read; used by fault-around: fills out[] (0 = not). */
-unsigned file_get_pages_around(struct file *f, u64 index, unsigned max, paddr_t *out);
-/* Pages of host files that are mapped shared (fs/window.c): one more or less in use. */
-void window_count(paddr_t p, int change);
-/* As file_get_page and file_get_pages_around for a shared mapping: of a volume the host's own pages. own: they are, and may be written at once. */
-int file_get_shared(struct file *f, u64 index, bool write, paddr_t *out, bool *own);
-unsigned file_get_shared_around(struct file *f, u64 index, unsigned max, paddr_t *out);
-/* Out of memory (mm/oom.c): ends the largest process, or waits for one that is ending. The report goes out before the next return to user mode. */
-void oom_kill(void);
-void oom_report(void);
+/* ---- What the layers above give to mm at boot; it calls nobody else. */
+
+/* Where the pages of mapped files come from. */
+struct filemap_ops {
+	/* A new area that maps v->file: takes a reference, and may refuse the area or change it (VMA_NOWRITE). -errno: drop() follows all the same. */
+	int (*map)(struct vma *v);
+	void (*copy)(struct file *f); /* one more area maps the file */
+	void (*drop)(struct file *f); /* one less */
+	/* One more or one less address space whose program it is. */
+	void (*exe)(struct file *f, bool more);
+	const struct inode *(*inode)(const struct file *f);
+	u32 (*traits)(const struct file *f); /* FILEMAP_* */
+	/* Frame of page `index` of the content, referenced for the caller; write: the caller will write through a shared mapping. -EIO: beyond the end. */
+	int (*page)(struct file *f, u64 index, bool write, paddr_t *out);
+	/* Those of the pages [index, index + max) that are in memory already or can be had with one host read: fills out[] (0: not). */
+	unsigned (*around)(struct file *f, u64 index, unsigned max, paddr_t *out);
+	/* The same for a shared mapping: of a volume the host's own pages. own: they are, and may be written at once. */
+	int (*shared)(struct file *f, u64 index, bool write, paddr_t *out, bool *own);
+	unsigned (*shared_around)(struct file *f, u64 index, unsigned max, paddr_t *out);
+	bool (*in_memory)(struct file *f, u64 index);        /* for mincore(2) */
+	void (*written)(struct file *f);                     /* through a shared mapping: FILEMAP_TIMES */
+	int (*punch)(struct file *f, u64 offset, u64 bytes); /* a hole; -EINVAL: it cannot have any */
+	int (*sync)(struct file *f);
+	void (*count)(paddr_t p, int change); /* a page of QK_WINDOW_GPA is mapped once more or once less */
+};
+#define FILEMAP_STABLE 1u /* its content never changes */
+#define FILEMAP_TIMES 2u  /* its mtime has to follow what is written through mappings */
+#define FILEMAP_SHMEM 4u  /* anonymous memory */
+void mm_set_filemap(const struct filemap_ops *ops);
+/* Before memory runs out: give frames back, `want` if possible; returns how many. */
+void frames_set_shrinker(u64 (*shrink)(u64 want));
+/* It has run out in an access of the running task's: something has to end. */
+void mm_set_exhausted(void (*hook)(void));
+
 u64 pt_shrink(void); /* gives spare page tables back; returns frames freed */
-/* Before memory runs out: fs drops clean cached pages; returns frames freed. */
-u64 pagecache_shrink(u64 want);
-/* Between system calls: fs lets names of host files go that nobody uses, if memory is short. */
-void names_shrink(void);
 
 #endif

@@ -29,8 +29,15 @@ u64 qcall_out(int i);
 void qcall_close_later(int handle);
 void qcall_flush_closes(void); /* now: the notes are not part of a snapshot */
 
-/* Reads the event ring and hands events out: host_event() in fs/hoststream.c for handles, signals, capture, tick. */
-void events_poll(void);
+/* Who hears what the host says. */
+struct event_sink {
+	void (*contact)(bool input);           /* something came from the host, or (input) it did something while time passed */
+	void (*event)(int handle, u32 events); /* of a handle, or QK_EV_SIGNAL, QK_EV_WINCH */
+	void (*cut)(void);                     /* QK_EV_CUT */
+	void (*look_again)(void);              /* events of handles were lost */
+};
+void events_set_sink(const struct event_sink *s);
+void events_poll(void);        /* reads the event ring and hands events out */
 extern bool capture_requested; /* QK_EV_CAPTURE came: park at the next safe point, then clear */
 /* The event ring was full: what came then is in these. */
 static inline bool events_missed(void) { return comm()->missed || comm()->missed_signals; }

@@ -1,6 +1,6 @@
 /* Advice about memory and what is resident: madvise, mincore, msync, mlock. */
 #include "arch.h"
-#include "fs.h"
+#include "uaccess.h"
 #include "qcall.h"
 #include "vma.h"
 #include <linux/mman.h>
@@ -10,7 +10,7 @@ bool vma_note_writes(struct mm *mm, const struct vma *v, vaddr_t from, vaddr_t t
 {
 	bool written = false;
 	u64 *e;
-	if (!(v->flags & MAP_SHARED) || !v->file || !(v->file->inode->iflags & I_DISK))
+	if (!(v->flags & MAP_SHARED) || !v->file || !(filemap->traits(v->file) & FILEMAP_TIMES))
 		return false;
 	for (vaddr_t va = from; (e = pte_next(mm, &va, to)); va += PAGE_SIZE)
 		if (*e & PTE_D) {
@@ -18,7 +18,7 @@ bool vma_note_writes(struct mm *mm, const struct vma *v, vaddr_t from, vaddr_t t
 			written = true;
 		}
 	if (written)
-		v->file->inode->mtime_ns = v->file->inode->ctime_ns = (s64)real_ns();
+		filemap->written(v->file);
 	return written;
 }
 
@@ -37,12 +37,9 @@ int mm_populate(struct mm *mm, vaddr_t from, vaddr_t to, bool write)
 /* MADV_REMOVE: a hole in the file behind a shared mapping. */
 static int remove_range(struct vma *v, vaddr_t from, vaddr_t to)
 {
-	struct file *f = v->file;
-	if (!(v->flags & MAP_SHARED) || !f || !f->ops->fallocate)
+	if (!(v->flags & MAP_SHARED) || !v->file)
 		return -EINVAL;
-	if (!(v->prot & PROT_WRITE))
-		return -EACCES;
-	return f->ops->fallocate(f, 3 /* PUNCH_HOLE, KEEP_SIZE */, (v->pgoff << PAGE_SHIFT) + (from - v->start), to - from);
+	return v->prot & PROT_WRITE ? filemap->punch(v->file, (v->pgoff << PAGE_SHIFT) + (from - v->start), to - from) : -EACCES;
 }
 
 static int advise(struct mm *mm, struct vma *v, vaddr_t from, vaddr_t to, int advice)
@@ -97,7 +94,7 @@ static bool known_advice(int a)
 
 long sys_madvise(u64 addr, u64 len, u64 advice)
 {
-	struct mm *mm = current->mm;
+	struct mm *mm = mm_current();
 	bool hole = false, populates = advice == MADV_POPULATE_READ || advice == MADV_POPULATE_WRITE;
 	if ((addr & ~PAGE_MASK) || !known_advice((int)advice))
 		return -EINVAL;
@@ -135,11 +132,11 @@ long sys_mincore(u64 addr, u64 len, u64 vec)
 		return -ENOMEM;
 	for (u64 i = 0; i < len / PAGE_SIZE; i++) {
 		vaddr_t va = addr + i * PAGE_SIZE;
-		struct vma *v = vma_find(current->mm, va);
+		struct vma *v = vma_find(mm_current(), va);
 		if (!v || v->start > va)
 			return -ENOMEM;
-		const u64 *e = pte_lookup(current->mm, va);
-		bool cached = v->file && pagecache_has(v->file->inode, v->pgoff + ((va - v->start) >> PAGE_SHIFT));
+		const u64 *e = pte_lookup(mm_current(), va);
+		bool cached = v->file && filemap->in_memory(v->file, v->pgoff + ((va - v->start) >> PAGE_SHIFT));
 		u8 present = cached || (e && pte_resident(v, *e));
 		if (put_user(present, UPTR(vec + i)))
 			return -EFAULT;
@@ -152,7 +149,7 @@ static long check_mapped(u64 addr, u64 len)
 	len = PAGE_ALIGN(len + (addr & ~PAGE_MASK));
 	addr &= PAGE_MASK;
 	for (vaddr_t at = addr; at < addr + len;) {
-		struct vma *v = vma_find(current->mm, at);
+		struct vma *v = vma_find(mm_current(), at);
 		if (!v || v->start > at)
 			return -ENOMEM;
 		at = v->end;
@@ -169,21 +166,21 @@ long sys_msync(u64 addr, u64 len, u64 flags)
 	long r = check_mapped(addr, len);
 	bool written = false;
 	for (vaddr_t at = addr; !r && at < addr + len;) {
-		const struct vma *v = vma_find(current->mm, at);
+		const struct vma *v = vma_find(mm_current(), at);
 		if (!v)
 			break;
-		written |= vma_note_writes(current->mm, v, MAX(at, v->start), MIN(addr + PAGE_ALIGN(len), v->end));
+		written |= vma_note_writes(mm_current(), v, MAX(at, v->start), MIN(addr + PAGE_ALIGN(len), v->end));
 		at = v->end;
 	}
 	if (written) /* or the processor would not set the flags again */
 		arch_flush_all();
 	for (vaddr_t at = addr; !r && (flags & MS_SYNC) && at < addr + len;) {
-		const struct vma *v = vma_find(current->mm, at);
+		const struct vma *v = vma_find(mm_current(), at);
 		if (!v)
 			break;
 		at = v->end;
-		if (v->file && (v->flags & MAP_SHARED) && v->file->ops->fsync)
-			r = v->file->ops->fsync(v->file, true);
+		if (v->file && (v->flags & MAP_SHARED))
+			r = filemap->sync(v->file);
 	}
 	return r;
 }

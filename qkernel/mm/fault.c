@@ -1,6 +1,5 @@
 /* Page faults and software access: anonymous memory, copy on write, file pages, stack growth, all with fault-around. */
 #include "arch.h"
-#include "fs.h"
 #include "qcall.h"
 #include "vma.h"
 #include <linux/mman.h>
@@ -66,7 +65,7 @@ static int map_file(struct mm *mm, struct vma *v, vaddr_t va, bool write)
 	if (!e)
 		return -ENOMEM;
 	bool own = false;
-	int r = is_shared(v) ? file_get_shared(v->file, index, write, &p, &own) : file_get_page(v->file, index, false, &p);
+	int r = is_shared(v) ? filemap->shared(v->file, index, write, &p, &own) : filemap->page(v->file, index, false, &p);
 	if (r)
 		return r;
 	u64 flags = pte_flags(v->prot), around = (own ? flags : flags & ~PTE_W) & ~PTE_D; /* what is written gets the flag: msync looks for it */
@@ -91,9 +90,9 @@ static int map_file(struct mm *mm, struct vma *v, vaddr_t va, bool write)
 	paddr_t frames[AROUND];
 	u32 n = (u32)((to - from) >> PAGE_SHIFT);
 	if (is_shared(v))
-		file_get_shared_around(v->file, v->pgoff + ((from - v->start) >> PAGE_SHIFT), n, frames);
+		filemap->shared_around(v->file, v->pgoff + ((from - v->start) >> PAGE_SHIFT), n, frames);
 	else
-		file_get_pages_around(v->file, v->pgoff + ((from - v->start) >> PAGE_SHIFT), n, frames);
+		filemap->around(v->file, v->pgoff + ((from - v->start) >> PAGE_SHIFT), n, frames);
 	for (u32 i = 0; i < n; i++) {
 		if (!frames[i])
 			continue;
@@ -113,7 +112,7 @@ static int map_file(struct mm *mm, struct vma *v, vaddr_t va, bool write)
 static bool copy_range(struct mm *mm, struct vma *v, vaddr_t from, vaddr_t to, vaddr_t but)
 {
 	bool changed = false;
-	if (!arch_ring3() || !v->file || !inode_is_lower(v->file->inode) || frames_free() < 512)
+	if (!arch_ring3() || !v->file || !(filemap->traits(v->file) & FILEMAP_STABLE) || frames_free() < 512)
 		return false;
 	for (vaddr_t at = from; at < to; at += PAGE_SIZE) {
 		u64 *e = at == but ? NULL : pte_lookup(mm, at);
@@ -140,12 +139,12 @@ static bool copy_around(struct mm *mm, struct vma *v, vaddr_t va)
 void fault_ahead(struct mm *mm, struct vma *v)
 {
 	u64 pages = MIN((v->end - v->start) >> PAGE_SHIFT, AHEAD_FILE);
-	if (!arch_ring3() || !v->file || is_shared(v) || !inode_is_lower(v->file->inode) || !v->prot || frames_free() < 2 * AHEAD_FILE)
+	if (!arch_ring3() || !v->file || is_shared(v) || !(filemap->traits(v->file) & FILEMAP_STABLE) || !v->prot || frames_free() < 2 * AHEAD_FILE)
 		return;
 	for (u64 at = 0; at < pages; at += AROUND) {
 		paddr_t frames[AROUND];
 		u32 n = (u32)MIN(pages - at, AROUND);
-		file_get_pages_around(v->file, v->pgoff + at, n, frames);
+		filemap->around(v->file, v->pgoff + at, n, frames);
 		for (u32 i = 0; i < n; i++) {
 			u64 *e = frames[i] ? pte_make(mm, v->start + (at + i) * PAGE_SIZE) : NULL;
 			if (e && !*e) {
@@ -172,7 +171,7 @@ static int upgrade(struct mm *mm, struct vma *v, vaddr_t va, u64 *e, u32 access)
 		if (v->file) {
 			paddr_t same;
 			bool own;
-			int r = file_get_shared(v->file, v->pgoff + ((va - v->start) >> PAGE_SHIFT), true, &same, &own);
+			int r = filemap->shared(v->file, v->pgoff + ((va - v->start) >> PAGE_SHIFT), true, &same, &own);
 			if (r)
 				return r;
 			*e = same | flags;
@@ -217,12 +216,8 @@ static struct vma *grow_stack(struct mm *mm, struct vma *v, vaddr_t va)
 	return v;
 }
 
-int mm_fault(struct mm *mm, vaddr_t va, u32 access, int *si_code)
+int mm_fault(struct mm *mm, vaddr_t va, u32 access)
 {
-	int dummy;
-	if (!si_code)
-		si_code = &dummy;
-	*si_code = SEGV_MAPERR;
 	if (va >= QK_USER_TOP)
 		return -EFAULT;
 	va &= PAGE_MASK;
@@ -233,10 +228,8 @@ int mm_fault(struct mm *mm, vaddr_t va, u32 access, int *si_code)
 		v = grow_stack(mm, v, va);
 	if (!v)
 		return -EFAULT;
-	if (!allowed(v, access)) {
-		*si_code = SEGV_ACCERR;
-		return -EFAULT;
-	}
+	if (!allowed(v, access))
+		return -EACCES;
 	u64 *e = pte_lookup(mm, va);
 	if (e && *e) {
 		u64 need = PTE_P | (access & PF_WRITE ? PTE_W : 0);
@@ -245,6 +238,13 @@ int mm_fault(struct mm *mm, vaddr_t va, u32 access, int *si_code)
 		return upgrade(mm, v, va, e, access);
 	}
 	return v->file ? map_file(mm, v, va, access & PF_WRITE) : map_anonymous(mm, v, va);
+}
+
+static void (*exhausted)(void);
+
+void mm_set_exhausted(void (*hook)(void))
+{
+	exhausted = hook;
 }
 
 paddr_t mm_translate(struct mm *mm, vaddr_t va, u32 access)
@@ -259,10 +259,9 @@ paddr_t mm_translate(struct mm *mm, vaddr_t va, u32 access)
 				*e |= PTE_D; /* the write goes past the processor */
 			return (*e & PTE_ADDR) | (va & (PAGE_SIZE - 1));
 		}
-		int r = mm_fault(mm, va, access, NULL);
+		int r = mm_fault(mm, va, access);
 		if (r == -ENOMEM) {
-			current->out_of_memory = true;
-			oom_kill();
+			exhausted();
 		}
 		if (r)
 			return 0;

@@ -1,7 +1,7 @@
 /* Page frames: buddy allocator over all RAM slots, low addresses first, with the free-frame bitmap that a capture reads. */
 #include "arch.h"
 #include "errno.h"
-#include "mm.h"
+#include "vma.h"
 #include "qcall.h"
 
 #define MAX_ORDER 10
@@ -125,10 +125,22 @@ static void map_direct(paddr_t from, u64 len)
 	}
 }
 
+static u64 (*shrinker)(u64 want);
+
+void frames_set_shrinker(u64 (*shrink)(u64 want))
+{
+	shrinker = shrink;
+}
+
+static u64 frames_shrink(u64 want)
+{
+	return shrinker ? shrinker(want) : 0;
+}
+
 bool frames_map_window(void)
 {
 	static bool mapped;
-	if (!mapped && nfree < 8 && !pagecache_shrink(8))
+	if (!mapped && nfree < 8 && !frames_shrink(8))
 		return false;
 	if (!mapped)
 		map_direct(QK_WINDOW_GPA, QK_WINDOW_CHUNKS * QK_WINDOW_CHUNK);
@@ -163,7 +175,7 @@ paddr_t frame_alloc_order(unsigned order, unsigned flags)
 		while (o <= MAX_ORDER && list_empty(&free_list[o]))
 			o++;
 		if (o > MAX_ORDER) {
-			if (!grow() && !pagecache_shrink(1ul << order) && !pt_shrink())
+			if (!grow() && !frames_shrink(1ul << order) && !pt_shrink())
 				return 0;
 			continue;
 		}
@@ -219,7 +231,7 @@ void frame_free_order(paddr_t p, unsigned order)
 void frame_get(paddr_t p)
 {
 	if (p >= QK_WINDOW_GPA)
-		window_count(p, 1);
+		filemap->count(p, 1);
 	else
 		frame_of(p)->refs++;
 }
@@ -227,7 +239,7 @@ void frame_get(paddr_t p)
 void frame_put(paddr_t p)
 {
 	if (p >= QK_WINDOW_GPA) {
-		window_count(p, -1);
+		filemap->count(p, -1);
 		return;
 	}
 	struct frame *f = frame_of(p);

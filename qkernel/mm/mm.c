@@ -1,11 +1,16 @@
 /* Address spaces: creation, copy-on-write duplication, activation, end. */
 #include "arch.h"
-#include "fs.h"
-#include "task.h"
 #include "vma.h"
 #include <linux/mman.h>
 
+const struct filemap_ops *filemap;
 static u64 last_id;
+static struct list all = LIST_INIT(all); /* mm.all */
+
+void mm_set_filemap(const struct filemap_ops *ops)
+{
+	filemap = ops;
+}
 
 struct mm *mm_current(void)
 {
@@ -24,6 +29,7 @@ struct mm *mm_create(void)
 	}
 	mm->refs = 1;
 	mm->id = ++last_id;
+	list_add_tail(&mm->all, &all);
 	mm->mmap_top = QK_USER_TOP - (1ul << 30);
 	mm->limit_as = mm->limit_data = ~0ul;
 	mm->limit_stack = 8ul << 20;
@@ -51,10 +57,9 @@ void mm_put(struct mm *mm)
 		vma_free(v);
 	}
 	pt_free(mm);
-	if (mm->exe) {
-		inode_allow_write(mm->exe->inode);
-		file_put(mm->exe);
-	}
+	if (mm->exe)
+		filemap->exe(mm->exe, false);
+	list_del(&mm->all);
 	kfree(mm->vmas);
 	kfree(mm);
 }
@@ -116,20 +121,17 @@ struct mm *mm_clone(struct mm *src)
 	struct mm *mm = mm_create();
 	if (!mm)
 		return NULL;
-	struct vma **vmas = mm->vmas;
-	paddr_t pml4 = mm->pml4;
-	u64 id = mm->id;
+	struct mm own = *mm;
 	*mm = *src;
-	mm->vmas = vmas;
-	mm->pml4 = pml4;
-	mm->id = id;
+	mm->all = own.all;
+	mm->vmas = own.vmas;
+	mm->pml4 = own.pml4;
+	mm->id = own.id;
 	mm->refs = 1;
 	mm->nvma = mm->vma_cap = 0;
 	mm->pages = mm->total_vm = mm->pages_peak = mm->vm_peak = 0;
-	if (mm->exe) {
-		file_get(mm->exe);
-		(void)inode_deny_write(mm->exe->inode); /* the parent's is one already: no writers */
-	}
+	if (mm->exe)
+		filemap->exe(mm->exe, true);
 	u32 copies = arch_ring3() ? COPY_AT_FORK : 0; /* a fault on hardware costs less than the copy */
 	/* From the top: the stack comes first. */
 	for (u32 i = src->nvma; i-- > 0;) {
@@ -152,4 +154,28 @@ void mm_wipe_on_restore(struct mm *mm)
 	for (u32 i = 0; i < mm->nvma; i++)
 		if (mm->vmas[i]->flags & VMA_WIPEONFORK)
 			pt_clear(mm, mm->vmas[i]->start, mm->vmas[i]->end);
+}
+
+bool mm_file_writable(const struct inode *i)
+{
+	struct mm *mm;
+	list_for_each (mm, &all, all)
+		for (u32 k = 0; k < mm->nvma; k++) {
+			const struct vma *v = vma_at(mm, k);
+			if (v->file && (v->flags & MAP_SHARED) && !(v->flags & VMA_NOWRITE) && filemap->inode(v->file) == i)
+				return true;
+		}
+	return false;
+}
+
+void mm_unmap_file(const struct inode *i, u64 from)
+{
+	struct mm *mm;
+	list_for_each (mm, &all, all)
+		for (u32 k = 0; k < mm->nvma; k++) {
+			const struct vma *v = vma_at(mm, k);
+			u64 last = v->pgoff + ((v->end - v->start) >> PAGE_SHIFT);
+			if (v->file && last > from && filemap->inode(v->file) == i)
+				pt_clear(mm, v->start + ((MAX(from, v->pgoff) - v->pgoff) << PAGE_SHIFT), v->end);
+		}
 }

@@ -1,9 +1,7 @@
 /* mmap and its family: mapping, unmapping, protection, moving. */
 #include "arch.h"
-#include "fs.h"
 #include "qcall.h"
 #include "vma.h"
-#include <linux/fcntl.h>
 #include <linux/mman.h>
 
 #define MAP_32BIT_TOP 0x80000000ul /* mmap(2) */
@@ -101,8 +99,7 @@ long mm_map(struct mm *mm, vaddr_t addr, u64 len, u32 prot, u32 flags, struct fi
 	v->pgoff = off >> PAGE_SHIFT;
 	v->name = name;
 	if (file) {
-		file_get(file);
-		int r = file->ops->mmap ? file->ops->mmap(file, v) : -ENODEV;
+		int r = filemap->map(v);
 		if (r) {
 			vma_free(v);
 			return r;
@@ -129,63 +126,18 @@ int mm_map_frame(struct mm *mm, vaddr_t va, paddr_t frame, u32 prot)
 	return 0;
 }
 
-long sys_mmap(u64 addr, u64 len, u64 prot, u64 flags, u64 fd, u64 off)
-{
-	struct file *f = NULL;
-	if (off & ~PAGE_MASK)
-		return -EINVAL;
-	u32 kind = flags & MAP_TYPE;
-	if (kind != MAP_SHARED && kind != MAP_PRIVATE && kind != MAP_SHARED_VALIDATE)
-		return -EINVAL;
-	if (kind == MAP_SHARED_VALIDATE && (flags & MAP_SYNC))
-		return -EOPNOTSUPP; /* DAX file systems alone have it */
-	if (flags & MAP_HUGETLB)
-		return -ENOMEM; /* as where no huge pages are set aside */
-	if (kind == MAP_SHARED_VALIDATE)
-		flags = (flags & ~(u64)MAP_TYPE) | MAP_SHARED;
-	if (!len)
-		return -EINVAL;
-	if (len > QK_USER_TOP)
-		return -ENOMEM;
-	if (!(flags & MAP_ANONYMOUS) && (s64)(off + len) < 0)
-		return -EOVERFLOW;
-	if (!(flags & MAP_ANONYMOUS)) {
-		f = fd_get((int)fd);
-		if (!f)
-			return -EBADF;
-		u32 mode = f->flags & O_ACCMODE;
-		if (mode == O_WRONLY || ((flags & MAP_SHARED) && (prot & PROT_WRITE) && mode != O_RDWR) || (f->flags & O_PATH)) {
-			file_put(f);
-			return f->flags & O_PATH ? -EBADF : -EACCES;
-		}
-	} else {
-		off = 0;
-		if (flags & MAP_SHARED) {
-			f = shmem_file_new(PAGE_ALIGN(len));
-			if (!f)
-				return -ENOMEM;
-		}
-	}
-	long r = mm_map(current->mm, addr, len, (u32)prot & 7, (u32)flags, f, off, NULL);
-	if (f)
-		file_put(f);
-	if (r > 0 && (flags & (MAP_POPULATE | MAP_LOCKED)) && !(flags & MAP_NONBLOCK))
-		(void)mm_populate(current->mm, (vaddr_t)r, (vaddr_t)r + PAGE_ALIGN(len), prot & PROT_WRITE);
-	return r;
-}
-
 long sys_munmap(u64 addr, u64 len)
 {
 	/* User addresses end earlier here than in Linux; programs that unmap up to its end mean everything. */
 	len = PAGE_ALIGN(len);
 	if (addr < QK_USER_TOP && len > QK_USER_TOP - addr && len <= LINUX_USER_TOP - addr)
 		len = QK_USER_TOP - addr;
-	return mm_unmap(current->mm, addr, len);
+	return mm_unmap(mm_current(), addr, len);
 }
 
 long sys_mprotect(u64 addr, u64 len, u64 prot)
 {
-	struct mm *mm = current->mm;
+	struct mm *mm = mm_current();
 	if ((addr & ~PAGE_MASK) || (prot & ~(u64)(7 | PROT_GROWSDOWN | PROT_GROWSUP)))
 		return -EINVAL;
 	prot &= 7;
@@ -203,8 +155,7 @@ long sys_mprotect(u64 addr, u64 len, u64 prot)
 			r = -ENOMEM;
 			break;
 		}
-		if (v->file && (v->flags & MAP_SHARED) && (prot & PROT_WRITE) &&
-		    ((v->file->flags & O_ACCMODE) != O_RDWR || (v->flags & VMA_SEALED))) {
+		if ((prot & PROT_WRITE) && (v->flags & VMA_NOWRITE)) {
 			r = -EACCES;
 			break;
 		}
@@ -238,12 +189,12 @@ long mm_set_brk(struct mm *mm, vaddr_t brk)
 
 long sys_brk(u64 brk)
 {
-	return mm_set_brk(current->mm, brk);
+	return mm_set_brk(mm_current(), brk);
 }
 
 long sys_mremap(u64 addr, u64 old_len, u64 new_len, u64 flags, u64 new_addr)
 {
-	struct mm *mm = current->mm;
+	struct mm *mm = mm_current();
 	old_len = PAGE_ALIGN(old_len);
 	new_len = PAGE_ALIGN(new_len);
 	if ((addr & ~PAGE_MASK) || !new_len || (flags & ~7ul) || ((flags & MREMAP_FIXED) && !(flags & MREMAP_MAYMOVE)))
@@ -289,7 +240,7 @@ long sys_mremap(u64 addr, u64 old_len, u64 new_len, u64 flags, u64 new_addr)
 	u64 off = v->pgoff << PAGE_SHIFT;
 	const char *name = v->name;
 	if (file)
-		file_get(file);
+		filemap->copy(file); /* the area may be unmapped below */
 	long to = mm_map(mm, flags & MREMAP_FIXED ? new_addr : 0, new_len, prot,
 			 (vflags & ~(u32)MAP_GROWSDOWN) | (flags & MREMAP_FIXED ? MAP_FIXED : 0), file, off, name);
 	if (to > 0) {
@@ -298,36 +249,6 @@ long sys_mremap(u64 addr, u64 old_len, u64 new_len, u64 flags, u64 new_addr)
 			mm_unmap(mm, addr, old_len);
 	}
 	if (file)
-		file_put(file);
+		filemap->drop(file);
 	return to;
-}
-
-bool mm_file_writable(const struct inode *i)
-{
-	struct process *p;
-	struct task *t;
-	list_for_each (p, &all_processes, all)
-		list_for_each (t, &p->tasks, group)
-			for (u32 k = 0; t->mm && k < t->mm->nvma; k++) {
-				const struct vma *v = vma_at(t->mm, k);
-				if (v->file && v->file->inode == i && (v->flags & MAP_SHARED) && !(v->flags & VMA_SEALED) &&
-				    (v->file->flags & O_ACCMODE) == O_RDWR)
-					return true;
-			}
-	return false;
-}
-
-void mm_unmap_file(struct inode *i, u64 from)
-{
-	struct process *p;
-	struct task *t;
-	list_for_each (p, &all_processes, all)
-		list_for_each (t, &p->tasks, group) {
-			for (u32 k = 0; t->mm && k < t->mm->nvma; k++) {
-				const struct vma *v = vma_at(t->mm, k);
-				u64 last = v->pgoff + ((v->end - v->start) >> PAGE_SHIFT);
-				if (v->file && v->file->inode == i && last > from)
-					pt_clear(t->mm, v->start + ((MAX(from, v->pgoff) - v->pgoff) << PAGE_SHIFT), v->end);
-			}
-		}
 }

@@ -2,7 +2,6 @@
 #include "uaccess.h"
 #include "arch.h"
 #include "qcall.h"
-#include "task.h"
 
 static size_t copy(vaddr_t va, void *k, size_t n, bool to_user)
 {
@@ -11,7 +10,7 @@ static size_t copy(vaddr_t va, void *k, size_t n, bool to_user)
 		n = va < QK_USER_TOP ? QK_USER_TOP - va : 0;
 	while (done < n) {
 		size_t part = MIN(n - done, PAGE_SIZE - (va & (PAGE_SIZE - 1)));
-		paddr_t p = mm_translate(current->mm, va, to_user ? PF_WRITE : 0);
+		paddr_t p = mm_translate(mm_current(), va, to_user ? PF_WRITE : 0);
 		if (!p)
 			break;
 		if (to_user)
@@ -51,7 +50,7 @@ static size_t clear(vaddr_t va, size_t n)
 		return 0;
 	while (done < n) {
 		size_t part = MIN(n - done, PAGE_SIZE - (va & (PAGE_SIZE - 1)));
-		paddr_t p = mm_translate(current->mm, va, PF_WRITE);
+		paddr_t p = mm_translate(mm_current(), va, PF_WRITE);
 		if (!p)
 			break;
 		memset(phys_to_virt(p), 0, part);
@@ -71,7 +70,7 @@ long strncpy_from_user(char *dst, uptr src, size_t size)
 	size_t n = 0;
 	while (n < size) {
 		vaddr_t va = src.addr + n;
-		paddr_t p = va < QK_USER_TOP ? mm_translate(current->mm, va, 0) : 0;
+		paddr_t p = va < QK_USER_TOP ? mm_translate(mm_current(), va, 0) : 0;
 		if (!p)
 			return -EFAULT;
 		size_t part = MIN(size - n, PAGE_SIZE - (va & (PAGE_SIZE - 1)));
@@ -93,7 +92,7 @@ ssize_t seg_add_user(uptr u, u64 n, bool write)
 		return -EFAULT;
 	while (done < n) {
 		u64 part = MIN(n - done, PAGE_SIZE - ((u.addr + done) & (PAGE_SIZE - 1)));
-		paddr_t p = mm_translate(current->mm, u.addr + done, write ? PF_WRITE : 0);
+		paddr_t p = mm_translate(mm_current(), u.addr + done, write ? PF_WRITE : 0);
 		if (!p || seg_add(p, part))
 			break;
 		done += part;
@@ -103,7 +102,7 @@ ssize_t seg_add_user(uptr u, u64 n, bool write)
 
 u32 *user_word(uptr p, bool write, paddr_t *key)
 {
-	paddr_t a = p.addr & 3 ? 0 : mm_translate(current->mm, p.addr, write ? PF_WRITE : 0);
+	paddr_t a = p.addr & 3 ? 0 : mm_translate(mm_current(), p.addr, write ? PF_WRITE : 0);
 	if (!a)
 		return NULL;
 	if (key)
@@ -183,7 +182,7 @@ static void prefault(const struct uio *u, u64 n, bool write)
 	for (unsigned i = 0; i < u->cnt && n; i++, off = 0) {
 		u64 base = u->iov[i].base + off, part = MIN(n, u->iov[i].len - off);
 		for (u64 at = base & PAGE_MASK; part && at < base + part; at += PAGE_SIZE)
-			if (!mm_translate(current->mm, at, write ? PF_WRITE : 0))
+			if (!mm_translate(mm_current(), at, write ? PF_WRITE : 0))
 				return;
 		n -= part;
 	}

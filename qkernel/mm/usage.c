@@ -1,6 +1,5 @@
 /* What of an address space is resident, by kind, and access to it from outside (/proc/PID/smaps, pagemap and mem). */
 #include "arch.h"
-#include "fs.h"
 #include "vma.h"
 #include <linux/mman.h>
 
@@ -27,13 +26,14 @@ static u32 mappings(const struct vma *v, u64 e)
 void mm_count(struct mm *mm, const struct vma *v, struct mm_usage *u)
 {
 	u64 *e;
+	bool shmem = v->file && (filemap->traits(v->file) & FILEMAP_SHMEM);
 	for (vaddr_t va = v->start; (e = pte_next(mm, &va, v->end)); va += PAGE_SIZE) {
 		if (!pte_resident(v, *e))
 			continue;
 		bool file = is_of_file(v, *e), dirty = !file || (*e & PTE_D);
 		u32 n = mappings(v, *e);
-		u64 *kind = !file ? &u->anon : v->file->inode->iflags & I_SHMEM ? &u->shmem : &u->file;
-		u64 *share = !file ? &u->pss_anon : v->file->inode->iflags & I_SHMEM ? &u->pss_shmem : &u->pss_file;
+		u64 *kind = !file ? &u->anon : shmem ? &u->shmem : &u->file;
+		u64 *share = !file ? &u->pss_anon : shmem ? &u->pss_shmem : &u->pss_file;
 		++*kind;
 		*share += PAGE_SIZE / n;
 		if (dirty)

@@ -1,5 +1,4 @@
 /* The memory areas of an address space: a sorted array of disjoint areas. */
-#include "fs.h"
 #include "mm.h"
 #include "vma.h"
 
@@ -65,10 +64,8 @@ void vma_remove(struct mm *mm, struct vma *v)
 
 void vma_free(struct vma *v)
 {
-	if (v->file && v->file->ops->area)
-		v->file->ops->area(v->file, false);
 	if (v->file)
-		file_put(v->file);
+		filemap->drop(v->file);
 	kfree(v);
 }
 
@@ -78,9 +75,7 @@ struct vma *vma_copy(const struct vma *v)
 	if (n) {
 		*n = *v;
 		if (n->file)
-			file_get(n->file);
-		if (n->file && n->file->ops->area)
-			n->file->ops->area(n->file, true);
+			filemap->copy(n->file);
 	}
 	return n;
 }

@@ -18,6 +18,7 @@ static inline bool vma_range_ok(vaddr_t addr, u64 len)
 {
 	return len && len <= QK_USER_TOP && addr <= QK_USER_TOP - len;
 }
+extern const struct filemap_ops *filemap; /* mm.c */
 /* pagetable.c */
 u64 *pte_lookup(struct mm *mm, vaddr_t va); /* NULL when there is no page table */
 u64 *pte_make(struct mm *mm, vaddr_t va);   /* NULL: out of memory */
@@ -29,7 +30,6 @@ void pt_move(struct mm *mm, vaddr_t from, vaddr_t to, u64 len);
 void pt_free(struct mm *mm);
 paddr_t pt_new(void);
 /* advise.c */
-int mm_populate(struct mm *mm, vaddr_t from, vaddr_t to, bool write);               /* maps all pages of an area's part; -EFAULT: not all can be */
 bool vma_note_writes(struct mm *mm, const struct vma *v, vaddr_t from, vaddr_t to); /* true: entries lost their dirty flag */
 void fault_ahead(struct mm *mm, struct vma *v);
 u64 pte_flags(u32 prot);

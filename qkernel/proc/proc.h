@@ -19,6 +19,10 @@ static inline struct sched_cpu *sched_cpu(void)
 void sched_new_task_started(void);
 noreturn void sched_start(struct task *t);
 int task_sleep_killable(void); /* until wake_task; only a fatal signal interrupts */
+/* Out of memory (oom.c): ends the largest process, or waits for one that is ending. The report goes out before the next return to user mode. */
+void oom_init(void);
+void oom_kill(void);
+void oom_report(void);
 /* sys_info.c */
 void set_hostname(const char *s);
 const char *get_hostname(void);

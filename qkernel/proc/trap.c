@@ -1,5 +1,6 @@
 /* Exceptions and interrupts from user mode, and the work due before every return to it. */
 #include "arch.h"
+#include "fs.h"
 #include "mm.h"
 #include "proc.h"
 #include "qcall.h"
@@ -11,8 +12,7 @@
 static void page_fault(struct trapframe *tf)
 {
 	vaddr_t va = arch_fault_address();
-	int code = SEGV_MAPERR;
-	int r = mm_fault(current->mm, va, (u32)tf->error, &code);
+	int r = mm_fault(current->mm, va, (u32)tf->error);
 	if (r == 0)
 		return;
 	if (r == -ENOMEM) {
@@ -20,7 +20,7 @@ static void page_fault(struct trapframe *tf)
 	} else if (r == -EIO) {
 		force_signal(SIGBUS, BUS_ADRERR, va, tf->vector, tf->error);
 	} else {
-		force_signal(SIGSEGV, code, va, tf->vector, tf->error);
+		force_signal(SIGSEGV, r == -EACCES ? SEGV_ACCERR : SEGV_MAPERR, va, tf->vector, tf->error);
 	}
 }
 

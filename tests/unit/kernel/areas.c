@@ -1,7 +1,7 @@
 /* Drives address spaces: mapping, protection, moving, faults, fork. Input: commands; output of each: its result and the areas of the current one.
  * What cannot be seen from outside is checked here: page tables against areas, and translations that the processor still has.
  * before: guest_memory.h
- * sources: mm/frame.c mm/vma.c mm/mmap.c mm/pagetable.c mm/mm.c mm/fault.c mm/advise.c mm/usage.c */
+ * sources: mm/frame.c mm/vma.c mm/mmap.c mm/pagetable.c mm/mm.c mm/fault.c mm/advise.c mm/usage.c fs/sys_mmap.c */
 #include "areas.h"
 
 #include "../../../qkernel/mm/vma.h"
@@ -142,7 +142,7 @@ static void report(long result)
 		put_number(v->start);
 		put_number(v->end);
 		put_number(v->prot);
-		put_number(v->flags);
+		put_number(v->flags & ~VMA_NOWRITE); /* which follows from the file */
 		put_number(v->file ? backing_of(v->file)->id : FAULT);
 		put_number(v->file ? v->pgoff : 0);
 		put_number(v->name != NULL);
@@ -156,11 +156,8 @@ int main(void)
 	u64 before = frames_free();
 	backing_init(&named[0], 0, FILE_PAGES, O_RDONLY);
 	backing_init(&named[1], 1, FILE_PAGES, O_RDWR);
-	list_init(&process.tasks);
-	list_add_tail(&process.all, &all_processes);
-	for (int i = 0; i < MMS; i++)
-		list_add_tail(&task[i].group, &process.tasks);
-	current = &task[0];
+	mm_set_filemap(&backing_ops);
+	mm_set_exhausted(exhausted);
 	switch_to(0);
 	while (fread(&c, sizeof(c), 1, stdin) == 1) {
 		report(run(&c));

@@ -6,6 +6,7 @@
 
 #include "fs.h"
 #include <linux/fcntl.h>
+#include <linux/mman.h>
 
 #define FILE_PAGES 16u
 #define MMS 3
@@ -36,17 +37,10 @@ static inline void drop_pages(struct backing *b, u32 from)
 	}
 }
 
-int generic_mmap(struct file *f, struct vma *v)
-{
-	(void)f, (void)v;
-	return 0;
-}
-static const struct file_ops backing_ops = {.mmap = generic_mmap};
-
 static inline void backing_init(struct backing *b, u64 id, u32 pages, u32 flags)
 {
 	*b = (struct backing){.id = id, .pages = pages};
-	b->file = (struct file){.refs = 1, .flags = flags, .ops = &backing_ops, .inode = &b->inode, .priv = b};
+	b->file = (struct file){.refs = 1, .flags = flags, .inode = &b->inode, .priv = b};
 }
 
 struct file *shmem_file_new(u64 size)
@@ -80,7 +74,7 @@ struct file *fd_get(int fd)
 	return &named[fd].file;
 }
 
-int file_get_page(struct file *f, u64 index, bool write, paddr_t *out)
+static int backing_page(struct file *f, u64 index, bool write, paddr_t *out)
 {
 	struct backing *b = backing_of(f);
 	(void)write;
@@ -95,7 +89,7 @@ int file_get_page(struct file *f, u64 index, bool write, paddr_t *out)
 	*out = b->frame[index];
 	return 0;
 }
-unsigned file_get_pages_around(struct file *f, u64 index, unsigned max, paddr_t *out)
+static unsigned backing_around(struct file *f, u64 index, unsigned max, paddr_t *out)
 {
 	const struct backing *b = backing_of(f);
 	unsigned n = 0;
@@ -106,41 +100,59 @@ unsigned file_get_pages_around(struct file *f, u64 index, unsigned max, paddr_t 
 	}
 	return n;
 }
-int file_get_shared(struct file *f, u64 index, bool write, paddr_t *out, bool *own)
+static int backing_shared(struct file *f, u64 index, bool write, paddr_t *out, bool *own)
 {
 	*own = false;
-	return file_get_page(f, index, write, out);
+	return backing_page(f, index, write, out);
 }
-unsigned file_get_shared_around(struct file *f, u64 index, unsigned max, paddr_t *out)
+static bool backing_in_memory(struct file *f, u64 index)
 {
-	return file_get_pages_around(f, index, max, out);
-}
-bool pagecache_has(struct inode *i, u64 index)
-{
-	const struct backing *b = (const struct backing *)((const char *)i - offsetof(struct backing, inode));
+	const struct backing *b = backing_of(f);
 	return index < b->pages && b->frame[index];
 }
-u64 real_ns(void)
+static int backing_map(struct vma *v)
 {
+	file_get(v->file);
+	if ((v->flags & MAP_SHARED) && (v->file->flags & O_ACCMODE) != O_RDWR)
+		v->flags |= VMA_NOWRITE;
 	return 0;
 }
-int inode_deny_write(struct inode *i)
+static const struct inode *backing_inode(const struct file *f)
 {
-	(void)i;
+	return f->inode;
+}
+static u32 backing_traits(const struct file *f)
+{
+	return f == &named[0].file ? FILEMAP_STABLE : 0;
+}
+static int backing_sync(struct file *f)
+{
+	(void)f;
 	return 0;
 }
-void inode_allow_write(struct inode *i)
+static int backing_punch(struct file *f, u64 offset, u64 bytes)
 {
-	(void)i;
+	(void)f, (void)offset, (void)bytes;
+	return -EINVAL;
 }
+static const struct filemap_ops backing_ops = {
+	.map = backing_map,
+	.copy = file_get,
+	.drop = file_put,
+	.inode = backing_inode,
+	.traits = backing_traits,
+	.page = backing_page,
+	.around = backing_around,
+	.shared = backing_shared,
+	.shared_around = backing_around,
+	.in_memory = backing_in_memory,
+	.punch = backing_punch,
+	.sync = backing_sync,
+};
 /* There is no process to kill: running short is not what is tested here. */
-void oom_kill(void)
+static inline void exhausted(void)
 {
 	panic("out of memory");
-}
-bool inode_is_lower(const struct inode *i)
-{
-	return i == &named[0].inode;
 }
 
 /* ---- the heap: the C library's, for the sanitizer */
@@ -163,8 +175,6 @@ void kfree(void *p)
 
 /* ---- tasks and the processor */
 static struct task task[MMS];
-static struct process process;
-struct list all_processes = LIST_INIT(all_processes);
 
 /* What the processor may still believe: it forgets only what it is told to. */
 static struct {
@@ -203,11 +213,6 @@ s64 qcall(enum qk_op op, u32 data_len, u64 a0, u64 a1, u64 a2, u64 a3, u64 a4, u
 {
 	(void)op, (void)data_len, (void)a0, (void)a1, (void)a2, (void)a3, (void)a4, (void)a5;
 	return -ENOMEM;
-}
-u64 pagecache_shrink(u64 want)
-{
-	(void)want;
-	return 0;
 }
 int copy_to_user(uptr dst, const void *src, size_t n)
 {

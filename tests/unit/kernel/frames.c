@@ -26,11 +26,6 @@ s64 qcall(enum qk_op op, u32 data_len, u64 a0, u64 a1, u64 a2, u64 a3, u64 a4, u
 	(void)data_len, (void)a0, (void)a1, (void)a2, (void)a3, (void)a4, (void)a5;
 	return op == QC_GROW ? 0 : -1; /* all of it is there already */
 }
-u64 pagecache_shrink(u64 want)
-{
-	(void)want;
-	return 0;
-}
 u64 arch_pte_kernel(void)
 {
 	return PTE_U;

@@ -14,13 +14,8 @@ static struct cpu host_cpu = {.shared = (struct qk_vcpu *)(comm_area + QK_OFF_VC
 struct kstack_end host_stack = {.cpu = &host_cpu};
 char _kernel_end[1];
 
-/* No file of a volume is mapped: no frame is the host's. */
-void window_count(paddr_t p, int change)
-{
-	(void)change;
-	panic("%lx is no frame of RAM", p);
-}
 #ifndef HAS_PAGE_TABLES
+const struct filemap_ops *filemap; /* no file is mapped */
 u64 pt_shrink(void)
 {
 	return 0;

@@ -21,20 +21,20 @@ static struct qk_event seen[2 * QK_EVENT_MAX];
 static unsigned contacts, cuts, looks;
 static u64 contact_mode;
 
-void host_contact(bool input)
+static void host_contact(bool input)
 {
 	contacts++;
 	contact_mode = input;
 }
-void window_cut(void)
+static void window_cut(void)
 {
 	cuts++;
 }
-void hoststreams_look_again(void)
+static void hoststreams_look_again(void)
 {
 	looks++;
 }
-void host_event(int handle, u32 events)
+static void host_event(int handle, u32 events)
 {
 	seen[events_seen++] = (struct qk_event){handle, events};
 }
@@ -129,6 +129,8 @@ static void check_missed(void)
 
 int main(void)
 {
+	static const struct event_sink sink = {.contact = host_contact, .event = host_event, .cut = window_cut, .look_again = hoststreams_look_again};
+	events_set_sink(&sink);
 	sigaction(SIGSEGV, &(struct sigaction){.sa_sigaction = exit_of_the_guest, .sa_flags = SA_SIGINFO}, NULL);
 	check_segments();
 	check_closes();

@@ -1,7 +1,6 @@
 /* Memory has run out: the largest process ends, and QVisor is told which and why. */
-#include "fs.h"
+#include "proc.h"
 #include "qcall.h"
-#include "task.h"
 #include <asm/signal.h>
 
 #define OOM_WAITS 1000u /* turns that a victim is given to end */
@@ -23,6 +22,18 @@ static u64 pages_of(const struct process *p)
 		if (t->mm)
 			return t->mm->pages;
 	return 0;
+}
+
+/* An access of the kernel for a program failed: its system call begins again when there is memory (proc/syscall.c). */
+static void oom_in_call(void)
+{
+	current->out_of_memory = true;
+	oom_kill();
+}
+
+void oom_init(void)
+{
+	mm_set_exhausted(oom_in_call);
 }
 
 void oom_kill(void)

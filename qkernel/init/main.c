@@ -1,10 +1,16 @@
-/* Kernel entry in C: brings the subsystems up and becomes the first process. */
+/* Kernel entry in C: brings the layers up, from the lowest on, and becomes the first process. It alone knows all of them. */
 #include "arch.h"
 #include "fs.h"
 #include "mm.h"
 #include "qcall.h"
-#include "ring.h"
-#include "task.h"
+#include "../arch/ring.h"
+#include "../proc/proc.h"
+
+static void listen_to_host(void)
+{
+	static const struct event_sink sink = {.contact = host_contact, .event = host_event, .cut = window_cut, .look_again = hoststreams_look_again};
+	events_set_sink(&sink);
+}
 
 noreturn void kmain(u32 ring)
 {
@@ -18,7 +24,10 @@ noreturn void kmain(u32 ring)
 		panic("ring%u mode was asked for, but this host's KVM runs SYSCALL in ring %u", c->boot.ring == QK_RING_3 ? 3u : 0u,
 		      ring == QK_RING_3 ? 3u : 0u);
 	arch_init();
+	listen_to_host();
 	frame_init();
+	filemap_init();
+	oom_init();
 	disk_set_limit((u64)c->boot.disk_mib << 20);
 	random_init();
 	time_init();
