@@ -164,9 +164,11 @@ class Client:
                 written += len(m.data)
         return written
 
-    async def import_snapshot(self, file: BinaryIO, name: str | None = None) -> Snapshot:
-        """Read what `export_snapshot` wrote, under another name if one is given."""
-        return Snapshot.of(await self._call(self._snapshots.ImportSnapshot, api.import_requests(file, name)))
+    async def import_snapshot(self, file: BinaryIO, name: str | None = None, *, host_paths: bool = False) -> Snapshot:
+        """Read what `export_snapshot` wrote, under another name if one is given. With `host_paths` its clones may have the rootfs and volumes that it names."""
+        return Snapshot.of(
+            await self._call(self._snapshots.ImportSnapshot, api.import_requests(file, name, host_paths))
+        )
 
     async def check_snapshot(self, name: str) -> list[Dependency]:
         """The files that it depends on, by path, and whether the daemon's host has them."""
@@ -216,7 +218,8 @@ class Client:
         """Run a sandbox to its end: of the program `argv`, or a clone of `snapshot` with `args`, `env` and `payload`.
 
         A clone may have of its own: `cwd`, `memory` and `disk` (bytes, or a text like "2G"), and `volumes`, which fill its snapshot's slots:
-        {"name": "/directory"} or {"name": ("/directory", "ro")}.
+        {"name": "/directory"} or {"name": ("/directory", "ro")}; under the path of a volume in the guest they take its place. `rootfs` is another root
+        with the same files. An imported snapshot has what it names of the host only if that is given so, or with `host_paths=True`.
         """
         request = api.run_request(
             argv, snapshot, args=args, env=env, payload=payload, prefetch=prefetch, wait=True, stdin=stdin, tty=False, spec=spec

@@ -306,7 +306,7 @@ def run_request(
     if snapshot is None:
         request.spec.CopyFrom(sandbox_spec(argv or (), env=env, **spec))
         return request
-    unwanted = [name for name in spec if name not in {"cwd", "memory", "disk", "volumes"}]
+    unwanted = [name for name in spec if name not in {"cwd", "memory", "disk", "volumes", "rootfs", "host_paths"}]
     if unwanted:
         raise UsageError(f"{unwanted[0]} belongs to the snapshot and cannot be changed for a clone")
     clone = request.clone
@@ -314,24 +314,27 @@ def run_request(
     clone.args.extend(args)
     clone.env.update(env or {})
     clone.cwd = spec.get("cwd", "")
+    clone.rootfs = os.path.abspath(spec["rootfs"]) if spec.get("rootfs") else ""
+    clone.host_paths = spec.get("host_paths", False)
     clone.memory_bytes = memory_bytes(spec.get("memory", 0))
     clone.disk_bytes = disk_bytes(spec.get("disk", 0))
     volumes = spec.get("volumes", {})
     if not isinstance(volumes, dict):
         raise UsageError(
-            "volumes of a clone are a mapping: name of a slot to a directory of the host, or to (directory, 'ro')"
+            "volumes of a clone are a mapping: name of a slot, or path of a volume in the guest, to a directory of the host, or to (directory, 'ro')"
         )
-    for slot, volume in volumes.items():
+    for key, volume in volumes.items():
         source, *mode = (volume,) if isinstance(volume, str) else volume
-        clone.volumes.add(slot=slot, source=os.path.abspath(source), read_only=mode == ["ro"])
+        place = {"target": key} if key.startswith("/") else {"slot": key}
+        clone.volumes.add(**place, source=os.path.abspath(source), read_only=mode == ["ro"])
     return request
 
 
-def import_requests(file: Any, name: str | None) -> Iterator[sn.ImportSnapshotRequest]:
+def import_requests(file: Any, name: str | None, host_paths: bool) -> Iterator[sn.ImportSnapshotRequest]:
     """The messages for a stream that is read to its end."""
     data = file.read(CHUNK)
     yield sn.ImportSnapshotRequest(
-        name=name or "", data=data
+        name=name or "", data=data, host_paths=host_paths
     )  # even of an empty file: the daemon says what is wrong with it
     while data := file.read(CHUNK):
         yield sn.ImportSnapshotRequest(data=data)

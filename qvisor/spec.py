@@ -21,32 +21,53 @@ RESEED = "/dev/quark-reseed.so"  # qkernel/reseed: the guest kernel shows it the
 
 
 class Changes:
-    """What a clone has otherwise than its snapshot: `memory` and `disk` in bytes, 0: the same; `volumes` fill slots of the snapshot."""
+    """What a clone has otherwise than its snapshot: `memory` and `disk` in bytes, 0: the same; `rootfs`, "": the same.
 
-    __slots__ = ("cwd", "disk", "memory", "volumes")
+    Of `volumes` those with a slot fill it, and others take the place of the snapshot's at the same target. With `host_paths` an imported snapshot may have
+    what it names.
+    """
 
-    def __init__(self, cwd: str = "", memory: int = 0, volumes: tuple[Volume, ...] = (), disk: int = 0) -> None:
+    __slots__ = ("cwd", "disk", "host_paths", "memory", "rootfs", "volumes")
+
+    def __init__(
+        self,
+        cwd: str = "",
+        memory: int = 0,
+        volumes: tuple[Volume, ...] = (),
+        disk: int = 0,
+        rootfs: str = "",
+        *,
+        host_paths: bool = False,
+    ) -> None:
         self.cwd = cwd
         self.memory = memory
         self.volumes = volumes
         self.disk = disk
+        self.rootfs = rootfs
+        self.host_paths = host_paths
 
     def to_strings(self) -> list[str]:
         """As a flat list."""
-        return [self.cwd, str(self.memory), str(self.disk), *(text for v in self.volumes for text in v.to_strings())]
+        out = [self.cwd, str(self.memory), str(self.disk), self.rootfs, str(int(self.host_paths))]
+        return [*out, *(text for v in self.volumes for text in v.to_strings())]
 
     @staticmethod
     def from_strings(strings: list[str]) -> Changes:
         """Reverse `to_strings`."""
-        return Changes(strings[0], int(strings[1]), tuple(Volume.from_strings(strings[3:])), int(strings[2]))
+        cwd, memory, disk, rootfs, host_paths = strings[:5]
+        volumes = tuple(Volume.from_strings(strings[5:]))
+        return Changes(cwd, int(memory), volumes, int(disk), rootfs, host_paths=host_paths == "1")
 
-    def apply(self, spec: SandboxSpec, name: str, ram_bytes: int) -> None:
-        """Make `spec`, that of snapshot `name` with so much RAM in it, the clone's.
+    def apply(self, spec: SandboxSpec, name: str, ram_bytes: int, *, imported: bool = False) -> None:
+        """Make `spec`, that of snapshot `name` with so much RAM in it, the clone's. What an `imported` one has of this host is not for itself to say.
 
         Raises:
             MemorySizeError: the clone would have less memory than the snapshot has already.
-            VolumeError: there is no such slot, it is filled twice, or one that has to be filled is not.
+            VolumeError: there is no such slot or volume, it is given twice, or one that has to be filled is not.
+            PathDeniedError: it names a path of this host that nobody gave it.
         """
+        if imported and not self.host_paths:
+            self._refuse_named(spec, name)
         if self.memory:
             if self.memory < ram_bytes:
                 raise MemorySizeError(
@@ -55,8 +76,47 @@ class Changes:
             spec.memory = self.memory
         if self.disk:
             spec.disk = self.disk
-        fill = {v.slot: v for v in self.volumes}
-        if len(fill) < len(self.volumes):
+        if self.rootfs:
+            spec.rootfs = self.rootfs
+        self._fill_slots(spec, name)
+        self._replace(spec, name)
+
+    def _refuse_named(self, spec: SandboxSpec, name: str) -> None:
+        given = {v.target for v in self.volumes if not v.slot} | {
+            v.target for v in spec.volumes if v.slot in {g.slot for g in self.volumes if g.slot}
+        }
+        advice = "or allow what it names with --host-paths"
+        if spec.rootfs != "/" and not self.rootfs:  # that is what any sandbox has whose caller names none
+            raise PathDeniedError(
+                f"snapshot {name!r} was imported and would have {spec.rootfs[:NAME_SHOWN]} of this host as its root; give --rootfs DIR, {advice}"
+            )
+        for v in spec.volumes:
+            if v.source and v.target not in given:
+                raise PathDeniedError(
+                    f"snapshot {name!r} was imported and would have {v.source[:NAME_SHOWN]} of this host; "
+                    f"give -v HOSTDIR:{v.target[:NAME_SHOWN]}, {advice}"
+                )
+
+    def _replace(self, spec: SandboxSpec, name: str) -> None:
+        """Other places of the host for volumes of the snapshot."""
+        wanted = [v for v in self.volumes if not v.slot]
+        given = {v.target: v for v in wanted}
+        if len(given) < len(wanted):
+            raise VolumeError("a volume is given twice; give each -v HOSTDIR:GUESTDIR once")
+        fixed = {v.target: v for v in spec.volumes if not v.slot}
+        for target, volume in given.items():
+            if target not in fixed:
+                known = ", ".join(fixed) or "none"
+                raise VolumeError(
+                    f"snapshot {name!r} has no volume at {target[:NAME_SHOWN]}; its volumes are {known}, and a clone has these"
+                )
+            fixed[target].source = volume.source
+            fixed[target].read_only |= volume.read_only
+
+    def _fill_slots(self, spec: SandboxSpec, name: str) -> None:
+        filling = [v for v in self.volumes if v.slot]
+        fill = {v.slot: v for v in filling}
+        if len(fill) < len(filling):
             raise VolumeError("a volume slot is filled twice; give each -v SLOT=HOSTDIR once")
         slots = [v for v in spec.volumes if v.slot]
         for slot in fill:
@@ -230,19 +290,22 @@ def check(spec: SandboxSpec) -> None:
             )
 
 
-def parse_slot_volume(text: str) -> Volume:
-    """Read `NAME=HOSTDIR[:ro]`, which fills the slot NAME of a clone.
+def parse_clone_volume(text: str) -> Volume:
+    """Read `SLOT=HOSTDIR[:ro]`, which fills a slot of a clone, or `HOST:GUEST[:ro]`, which takes the place of its snapshot's volume there.
 
     Raises:
         UsageError: malformed.
     """
     name, _, rest = text.partition("=")
     source, _, flag = rest.partition(":")
-    if not is_slot_name(name) or not source or flag not in {"", "ro", "rw"}:
+    if is_slot_name(name) and source and flag in {"", "ro", "rw"}:
+        return Volume(os.path.abspath(source), "", flag == "ro", name)
+    try:
+        return parse_volume(text)
+    except UsageError:
         raise UsageError(
-            f"volume {text!r} is not SLOT=HOSTDIR[:ro]: a clone has the volumes of its snapshot, and fills its slots"
-        )
-    return Volume(os.path.abspath(source), "", flag == "ro", name)
+            f"volume {text!r} is not SLOT=HOSTDIR[:ro] or HOSTPATH:/GUESTPATH[:ro]: a clone has the volumes of its snapshot, and fills its slots"
+        ) from None
 
 
 def open_rootfs(path: str) -> int:

@@ -16,6 +16,7 @@ from snapshotd.files import (
     KEPT,
     LOST,
     MISSING,
+    NOT_GIVEN,
     OK,
     File,
     contents,
@@ -40,7 +41,7 @@ class Dependency(NamedTuple):
     Attributes:
         path: in the guest.
         state: one of snapshotd.files: "ok", "from the store" (the host lacks it), "changed", "missing" (these refuse a clone), "changed before
-            the capture" (what the guest had not read by then it cannot read any more).
+            the capture" (what the guest had not read by then it cannot read any more), "to be given" (of a volume that is the clone's).
         size: of its content, bytes.
         contained: the snapshot contains it.
         volume: it is one of a volume, which only has to be there.
@@ -63,10 +64,10 @@ def _hidden(store: Store) -> tuple[int, int]:
     return identity(os.path.dirname(os.path.dirname(store.directory)))
 
 
-def _rootfs(spec: SandboxSpec, paths: tuple[str, ...] | None, hidden: tuple[int, int]) -> int:
+def _rootfs(rootfs: str, paths: tuple[str, ...] | None, hidden: tuple[int, int]) -> int:
     """Descriptor, or -1 if there is none."""
     try:
-        fd = open_rootfs(spec.rootfs)
+        fd = open_rootfs(rootfs)
     except RootfsError:
         return -1
     try:
@@ -78,6 +79,15 @@ def _rootfs(spec: SandboxSpec, paths: tuple[str, ...] | None, hidden: tuple[int,
     return fd
 
 
+def _believed(store: Store, name: str, spec: SandboxSpec) -> SandboxSpec:
+    """What of the host a snapshot has by itself: an imported one nothing but the root that everybody has."""
+    if store.is_imported(name):
+        spec.rootfs = "/" if spec.rootfs == "/" else ""
+        for volume in spec.volumes:
+            volume.source = ""
+    return spec
+
+
 def check(store: Store, name: str, paths: tuple[str, ...] | None = None) -> list[Dependency]:
     """All files that snapshot `name` depends on, by path; `paths` as for a sandbox.
 
@@ -86,10 +96,10 @@ def check(store: Store, name: str, paths: tuple[str, ...] | None = None) -> list
         PathDeniedError: its files are outside of `paths`.
     """
     meta = Metadata.load(store.get(name).meta)
-    spec = SandboxSpec.from_dict(meta.spec)
+    spec = _believed(store, name, SandboxSpec.from_dict(meta.spec))
     files = [File.from_json(f) for f in meta.files]
     hidden = _hidden(store)
-    root = _rootfs(spec, paths, hidden)
+    root = _rootfs(spec.rootfs, paths, hidden)
     try:
         with Digests(store.directory) as digests:
             states = examine(root, hidden, files, digests)
@@ -110,6 +120,9 @@ def _of_volume(
     spec: SandboxSpec, number: int, name: bytes, size: int, paths: tuple[str, ...] | None, hidden: tuple[int, int]
 ) -> Dependency:
     volume = spec.volumes[number - 1]
+    path = f"{volume.target}/{os.fsdecode(name)}".rstrip("/")
+    if not volume.source:
+        return Dependency(path, NOT_GIVEN, size, contained=False, volume=True)
     state = MISSING
     try:
         root, single = open_volume(volume)
@@ -126,7 +139,7 @@ def _of_volume(
                     os.close(fd)
         finally:
             os.close(root)
-    return Dependency(f"{volume.target}/{os.fsdecode(name)}".rstrip("/"), state, size, contained=False, volume=True)
+    return Dependency(path, state, size, contained=False, volume=True)
 
 
 def export(store: Store, name: str, file: BinaryIO, paths: tuple[str, ...] | None = None) -> None:
@@ -144,7 +157,7 @@ def export(store: Store, name: str, file: BinaryIO, paths: tuple[str, ...] | Non
         store.export(name, file)
         return
     hidden = _hidden(store)
-    root = _rootfs(SandboxSpec.from_dict(meta.spec), paths, hidden)
+    root = _rootfs(_believed(store, name, SandboxSpec.from_dict(meta.spec)).rootfs, paths, hidden)
     try:
         with Digests(store.directory) as digests:
             states = examine(root, hidden, lacking, digests)

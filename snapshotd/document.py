@@ -9,6 +9,7 @@ from typing import Any
 from quark.sizes import MEMORY_MAX, SLOT, is_slot_name
 from quark.store_errors import CorruptBlobError
 from qvisor.spec import MOUNTS_MAX, SandboxSpec
+from snapshotd.files import are_possible
 
 ID_MAX = 1 << 32
 COUNT_MAX = 1 << 63
@@ -23,7 +24,13 @@ def _require(good: bool, what: str) -> None:
 
 
 def _is_text(value: object) -> bool:
-    return isinstance(value, str) and "\0" not in value
+    if not isinstance(value, str) or "\0" in value:
+        return False
+    try:
+        value.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half of a surrogate pair, which no file name is
+        return False
+    return True
 
 
 def _is_number(value: object, end: int, first: int = 0) -> bool:
@@ -54,8 +61,8 @@ def check_spec(spec: Any) -> None:
     env = spec["env"]
     _require(isinstance(env, dict) and _is_texts([*env, *env.values()]), "spec.env")
     _require(_is_memory(spec["memory"]), "spec.memory")
-    for key in ("uid", "gid"):
-        _require(_is_number(spec[key], ID_MAX), f"spec.{key}")
+    for key, limit in (("uid", ID_MAX), ("gid", ID_MAX), ("disk", MEMORY_MAX + 1), ("ignored_signals", 1 << 64)):
+        _require(_is_number(spec[key], limit), f"spec.{key}")
     volumes = spec["volumes"]
     _require(isinstance(volumes, list) and len(volumes) <= MOUNTS_MAX, "spec.volumes")
     for volume in volumes:
@@ -110,3 +117,4 @@ def check_document(data: Any, keys: set[str]) -> None:
     _require(isinstance(stats, dict) and {"ram_used", "pause_us"} <= set(stats), "stats")
     _require(all(_is_number(value, COUNT_MAX) for value in stats.values()), "stats")
     check_spec(data["spec"])
+    _require(are_possible(data["recipes"], [True, *(v[2] for v in data["spec"]["volumes"])]), "recipes")

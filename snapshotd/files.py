@@ -35,6 +35,8 @@ OK, FROM_STORE, CHANGED, MISSING, CHANGED_BEFORE = (
     "missing",
     "changed before the capture",
 )
+NOT_GIVEN = "to be given"  # of a volume that whoever runs a clone has to give
+HANDLES_MAX = 1 << 16  # QV_MAX_HANDLES
 SHOWN = 5  # files that the text of an error names
 TOLD = 20  # files that it has with it; `snapshot check` lists all
 
@@ -119,6 +121,34 @@ def unpack(table: bytes) -> list[File]:
         f.sha256 = b"" if f.flags & LOST else sha256
         found.append(f)
     return found
+
+
+def are_possible(recipes: bytes, read_only: list[bool]) -> bool:
+    """Whether a guest whose roots, the rootfs first, are `read_only` could have had these files open: what recipes.c and qfile.c let one have."""
+    at, seen = 0, set[int]()
+    while at < len(recipes):
+        if len(recipes) - at < _RECIPE.size:
+            return False
+        index, root, flags, writable, length, _, *_ = _RECIPE.unpack_from(recipes, at)
+        at += _RECIPE.size
+        writes = (flags & os.O_ACCMODE) != os.O_RDONLY
+        name = recipes[at : at + length]
+        good = (
+            len(name) == length
+            and b"\0" not in name
+            and 3 <= index < HANDLES_MAX
+            and index not in seen
+            and root < len(read_only)
+            and not flags & ~(os.O_ACCMODE | os.O_DIRECTORY)
+            and flags & os.O_ACCMODE != os.O_ACCMODE
+            and writable == int(writes)
+            and not (writes and read_only[root])
+        )
+        if not good:
+            return False
+        seen.add(index)
+        at += length
+    return True
 
 
 def handles(recipes: bytes) -> Iterator[tuple[int, int, bytes, tuple[int, ...]]]:

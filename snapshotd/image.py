@@ -7,9 +7,9 @@ import os
 
 from qvisor.spec import SandboxSpec
 from snapshotd import files
-from snapshotd.layout import RUN, Layout
+from snapshotd.layout import IMPORTED, RUN, Layout, is_working_set
 from snapshotd.metadata import Metadata
-from snapshotd.store.errors import StoreBusyError
+from snapshotd.store.errors import CorruptBlobError, StoreBusyError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ class Image:
                 raise StoreBusyError(f"snapshot {name!r} was replaced by another at this moment; try again")
             self.meta = Metadata.load(info.meta)
             self.working_set = store.working_set(name) or b""
+            if not is_working_set(self.working_set, self.meta.ram_bytes // PAGE):
+                raise CorruptBlobError(f"the working set of snapshot {name!r} is malformed")
+            self.imported = store.is_imported(name)
         except BaseException:
             self._reader.close()
             raise
@@ -77,7 +80,11 @@ class Image:
     def layout_fd(self) -> int:
         """Read-only descriptor of the layout memfd, which is the image's."""
         if self._layout_fd < 0:
-            spec = [str(self.meta.ring), *SandboxSpec.from_dict(self.meta.spec).to_strings()]
+            spec = [
+                str(self.meta.ring),
+                IMPORTED if self.imported else "",
+                *SandboxSpec.from_dict(self.meta.spec).to_strings(),
+            ]
             data = Layout(
                 self.meta.ram_bytes,
                 self.files,

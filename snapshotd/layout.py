@@ -2,7 +2,7 @@
 
 A header of `HEADER` (little endian) is followed by the sections it points to: the table of files that the snapshot depends on (snapshotd/files.py:
 clones map it), the runs to map from the image, the working set, the vCPU state, the file recipes, and the sandbox's specification as
-NUL-separated strings, the ring mode first.
+NUL-separated strings, first the ring mode and whether the snapshot is IMPORTED.
 """
 
 from __future__ import annotations
@@ -11,8 +11,22 @@ import struct
 
 MAGIC = b"QKLAYOUT"
 HEADER = struct.Struct("<8sQ" + "QQ" * 6)  # magic, ram bytes, then (offset, bytes) of each section
+IMPORTED = "imported"  # what its specification names of this host is not believed
 ALIGNMENT = 8  # of sections: arrays of structures are read where they are
 RUN = struct.Struct("<QII")  # struct qv_page_run: first guest frame, pages, kind
+WORKING_SET_RUNS = 1 << 16  # at most: what QVisor records
+
+
+def is_working_set(blob: bytes, frames: int) -> bool:
+    """Whether these are runs of a machine with so many frames, ascending: an import may bring any bytes."""
+    if len(blob) % RUN.size or len(blob) > WORKING_SET_RUNS * RUN.size:
+        return False
+    at = 0
+    for gfn, pages, _ in RUN.iter_unpack(blob):
+        if gfn < at or gfn + pages > frames:
+            return False
+        at = gfn + pages
+    return True
 
 
 class Layout:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any
 
-from quark.errors import HostMismatchError, KernelMismatchError, PathDeniedError
+from quark.errors import HostMismatchError, KernelMismatchError
 from qvisor.host import hardware_kvm
 from snapshotd.document import check_document
 
@@ -54,7 +54,7 @@ class Metadata:
         """
         try:
             data = json.loads(raw)
-        except ValueError:
+        except (ValueError, RecursionError):
             data = None
         if isinstance(data, dict) and data.pop("format", None) != FORMAT:
             raise KernelMismatchError("the snapshot was made by another version of quark; create it again")
@@ -96,25 +96,6 @@ def host_cpu_flags() -> list[str]:
             if line.startswith("flags"):
                 return sorted(w for w in line.split(":", 1)[1].split() if w.startswith(wanted))
     return []
-
-
-def check_import(raw: bytes, *, host_paths: bool) -> None:
-    """Refuse the document of a snapshot from elsewhere: what a sandbox may have of this host is not for its author to say.
-
-    Args:
-        raw: the document.
-        host_paths: somebody here has decided that the host paths in it may be used.
-
-    Raises:
-        PathDeniedError: it names some.
-        CorruptBlobError, KernelMismatchError: it is none, or another version's.
-    """
-    spec = Metadata.load(raw).spec
-    named = [source for source, _, _ in spec["volumes"]] + [spec["rootfs"]] * (spec["rootfs"] != "/")
-    if named and not host_paths:
-        raise PathDeniedError(
-            f"the snapshot would have {named[0]} of this host; import it with --host-paths, or list what it may have in `paths` of the daemon's domain"
-        )
 
 
 def check_host(name: str, meta: Metadata, kernel_id: str) -> None:

@@ -28,9 +28,10 @@ from qvisor._native import ffi, lib
 from snapshotd import client, wire
 from snapshotd.image import PAGE, Image
 from snapshotd.keys import load_key
+from snapshotd.layout import is_working_set
 from snapshotd.metadata import check_host
 from snapshotd.store import Store
-from snapshotd.store.errors import DiskFullError, SnapshotUnknownError
+from snapshotd.store.errors import CorruptBlobError, DiskFullError, SnapshotUnknownError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -205,7 +206,7 @@ class Pager:
         with self.store() as store:
             info = store.get(name)
             image = self.images.get(name)
-            if image is not None and image.id != info.id:
+            if image is not None and (image.id, image.imported) != (info.id, store.is_imported(name)):
                 self.let_go(image)
                 image = None
             if image is None:
@@ -249,6 +250,8 @@ class Pager:
         if clone.image is None or clone.image.working_set:
             return
         blob = os.pread(fds[0], int(fields[0]), 0)
+        if not is_working_set(blob, clone.image.meta.ram_bytes // PAGE):
+            raise CorruptBlobError("the working set that a clone sent is malformed")
         # Deleted meanwhile; or there is no room for it, and the next clone has it from memory all the same.
         with self.store() as store, contextlib.suppress(SnapshotUnknownError, DiskFullError):
             if store.get(clone.image.name).id == clone.image.id:  # else it was replaced by another of that name

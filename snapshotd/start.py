@@ -15,6 +15,7 @@ from qvisor.spec import Changes, SandboxSpec
 from qvisor.spec import check as check_spec
 from snapshotd.accept import Dependencies
 from snapshotd.client import attach
+from snapshotd.layout import IMPORTED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ class Prepared:
         populate = populate and bool(layout.working_set)
         if populate and not self.attachment.complete:
             self.attachment.start_prefetch()
-        ring, *self._spec = layout.spec.decode("utf-8", "surrogateescape").split("\0")
+        ring, origin, *self._spec = layout.spec.decode("utf-8", "surrogateescape").split("\0")
+        self.imported = origin == IMPORTED
         fields = self.message.fields
         fields.flags = lib.QM_CLONE | (lib.QM_POPULATE if populate else 0)
         fields.image = self.message.place(self.attachment.image_fd)
@@ -174,7 +176,7 @@ def assign(prepared: Prepared, start: Start, wanted: Wanted) -> Ready:
     ready: Ready | None = None
     try:
         spec = prepared.spec()
-        wanted.changes.apply(spec, prepared.name, attachment.layout.ram_bytes)
+        wanted.changes.apply(spec, prepared.name, attachment.layout.ram_bytes, imported=prepared.imported)
         dependencies = Dependencies(prepared.name, attachment, prepared.digests)
         no_rootfs = not os.path.isdir(spec.rootfs) and dependencies.contains_all()
         ready = Ready(spec, start, Roots(spec, wanted.paths, prepared.root, no_rootfs=no_rootfs))

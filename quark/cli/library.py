@@ -109,12 +109,9 @@ class Library:
 
     def import_(self, file: BinaryIO, name: str | None, *, host_paths: bool) -> Fields:
         """See Backend."""
-        from functools import partial
+        from snapshotd.metadata import Metadata
 
-        from snapshotd.metadata import check_import
-
-        check = partial(check_import, host_paths=host_paths)
-        return self.show(self._open(create=True).import_(file, name, check).name)
+        return self.show(self._open(create=True).import_(file, name, Metadata.load, believed=host_paths).name)
 
     def warm(self, name: str, progress: Callable[[int], None], clones: int) -> int:
         """See Backend."""

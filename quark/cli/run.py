@@ -25,13 +25,15 @@ def main(context: Context, parsed: Parsed) -> int:
     name = parsed.one("--from-snapshot")
     timing = parsed.flag("--timing") or parsed.flag("--timing-file")
     if parsed.flag("--from-snapshot"):
-        unwanted = sorted(set(parsed.options) & (NAMES - {"--env", "--cwd", "--memory", "--disk", "--volume"}))
+        unwanted = sorted(
+            set(parsed.options) & (NAMES - {"--env", "--cwd", "--memory", "--disk", "--volume", "--rootfs"})
+        )
         if unwanted:
             raise UsageError(f"{unwanted[0]} belongs to the snapshot and cannot be changed for a clone")
         request = clone_request(name, parsed)
         spec = None
     else:
-        for option in ("--payload", "--prefetch", "--timing", "--timing-file"):
+        for option in ("--payload", "--prefetch", "--timing", "--timing-file", "--host-paths"):
             if parsed.flag(option):
                 raise UsageError(f"{option} is for a clone; add --from-snapshot NAME, or leave it out")
         spec = build_spec(parsed)

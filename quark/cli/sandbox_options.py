@@ -7,7 +7,7 @@ import os
 
 from quark.errors import UsageError
 from quark.sizes import MEMORY_DEFAULT, check_disk, parse_disk, parse_memory, parse_slot
-from qvisor.spec import Changes, SandboxSpec, parse_slot_volume, parse_volume
+from qvisor.spec import Changes, SandboxSpec, parse_clone_volume, parse_volume
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -83,7 +83,15 @@ def build_changes(parsed: Parsed) -> Changes:
     memory = parse_memory(parsed.one("--memory")) if parsed.flag("--memory") else 0
     disk = parse_disk(parsed.one("--disk")) if parsed.flag("--disk") else 0
     check_disk(disk, memory)
-    return Changes(parse_cwd(parsed), memory, tuple(parse_slot_volume(v) for v in parsed.many("--volume")), disk)
+    rootfs = parsed.one("--rootfs")
+    return Changes(
+        parse_cwd(parsed),
+        memory,
+        tuple(parse_clone_volume(v) for v in parsed.many("--volume")),
+        disk,
+        os.path.abspath(rootfs) if rootfs else "",
+        host_paths=parsed.flag("--host-paths"),
+    )
 
 
 def confinement_of(parsed: Parsed) -> list[str]:

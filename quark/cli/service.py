@@ -6,7 +6,6 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from quark.cli.backend import LISTED, SHOWN, STATS
-from quark.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,11 +57,7 @@ class Service:
 
     def import_(self, file: BinaryIO, name: str | None, *, host_paths: bool) -> Fields:
         """See Backend."""
-        if host_paths:
-            raise UsageError(
-                "--host-paths is for work without a daemon; list what it may have in `paths` of the daemon's domain"
-            )
-        return _fields(self._client.import_snapshot(file, name), SHOWN)
+        return _fields(self._client.import_snapshot(file, name, host_paths=host_paths), SHOWN)
 
     def warm(self, name: str, progress: Callable[[int], None], clones: int) -> int:
         """See Backend."""

@@ -73,7 +73,7 @@ SANDBOX = (
     Option("--rootfs", "DIR", "root file system, read-only under an overlay in guest memory (default /)", kind="dir"),
     Option("--env", "K=V", "environment variable (repeatable); K alone copies it from here", kind="env", short="-e"),
     Option("--cwd", "DIR", "working directory (default /)"),
-    Option("--volume", "HOST:GUEST[:ro]", "a host directory or file (repeatable), read-write unless :ro; of a clone SLOT=HOSTDIR[:ro]", kind="file", short="-v"),
+    Option("--volume", "HOST:GUEST[:ro]", "a host directory or file (repeatable), read-write unless :ro; of a clone SLOT=HOSTDIR[:ro], or HOST:GUEST for a volume of its snapshot", kind="file", short="-v"),
     Option("--ring", "MODE", "where the guest kernel runs: auto (default, probed at boot), ring0, ring3", kind="=auto ring0 ring3"),
 )  # fmt: skip
 CONFINEMENT = (
@@ -101,11 +101,12 @@ _COMMANDS = (
         "run a program in a sandbox, cold or from a snapshot",
         (
             "[OPTIONS] [--] PROGRAM [ARGS...]",
-            "--from-snapshot NAME [-e K=V] [-v SLOT=HOSTDIR] [--memory SIZE] [--timing] [--] [ARGS...]",
+            "--from-snapshot NAME [-e K=V] [-v SLOT=HOSTDIR] [--memory SIZE] [--host-paths] [--timing] [--] [ARGS...]",
         ),
         (
             *SANDBOX,
             Option("--from-snapshot", "NAME", "start a clone of a snapshot; ARGS, --env, --cwd and --payload reach it through /dev/quark", kind="snapshot"),
+            Option("--host-paths", "", "a snapshot that was imported may have the rootfs and the volumes of this host that it names"),
             Option("--payload", "TEXT", "text for the clone's /dev/quark document"),
             Option("--timing", "", "print the restore timeline to standard error (with --json as one JSON object)"),
             Option("--timing-file", "FILE", "write the restore timeline to FILE, as JSON", kind="file"),
@@ -171,7 +172,7 @@ exit status: 0 when clones can run here, 59 when not"""),
             text="FILE appears when it is complete. It has the content of the files that the snapshot depends on, too."),
     Command("snapshot import", "snapshot:import_", "read what export wrote", ("FILE|- [--name NAME] [--host-paths]",), (
         Option("--name", "NAME", "for the snapshot, instead of the one in the file"),
-        Option("--host-paths", "", "it may have the rootfs and the volumes of this host that it names"),
+        Option("--host-paths", "", "its clones may have the rootfs and the volumes of this host that it names; else whoever runs one gives them"),
     ), words=("file",)),
     Command("snapshot warm", "snapshot:warm", "bring images into memory and keep them there", ("[--clones N] NAME...",), (
         Option("--clones", "N", "of each, keep N clones prepared, too, until `snapshot cool` (needs a daemon)"),

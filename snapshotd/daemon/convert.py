@@ -116,11 +116,22 @@ def changes_of(message: sb.CloneRequest) -> Changes:
     if message.cwd and not message.cwd.startswith("/"):
         raise FieldError("clone.cwd", f"{message.cwd!r} is not an absolute path")
     for i, volume in enumerate(message.volumes):
-        if not is_slot_name(volume.slot) or not volume.source.startswith("/") or "\0" in volume.source:
-            raise FieldError(f"clone.volumes[{i}]", "needs the name of a slot and an absolute path of a directory")
+        place = is_slot_name(volume.slot) if volume.slot else volume.target.startswith("/")
+        if not place or (volume.slot and volume.target) or not _is_path(volume.source) or "\0" in volume.target:
+            raise FieldError(
+                f"clone.volumes[{i}]",
+                "needs the name of a slot, or where in the guest the volume is, and an absolute path of the host",
+            )
+    if message.rootfs and not _is_path(message.rootfs):
+        raise FieldError("clone.rootfs", "is not an absolute path")
     memory = memory_of("clone.memory_bytes", message.memory_bytes) if message.memory_bytes else 0
-    volumes = tuple(Volume(v.source, "", v.read_only, v.slot) for v in message.volumes)
-    return Changes(message.cwd, memory, volumes, disk_of("clone.disk_bytes", message.disk_bytes, memory))
+    volumes = tuple(Volume(v.source, v.target, v.read_only, v.slot) for v in message.volumes)
+    disk = disk_of("clone.disk_bytes", message.disk_bytes, memory)
+    return Changes(message.cwd, memory, volumes, disk, message.rootfs, host_paths=message.host_paths)
+
+
+def _is_path(text: str) -> bool:
+    return text.startswith("/") and "\0" not in text
 
 
 def spec_message(spec: SandboxSpec) -> sb.SandboxSpec:

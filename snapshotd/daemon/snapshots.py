@@ -17,7 +17,7 @@ from snapshotd.daemon import convert
 from snapshotd.daemon.pipe import Abandoned, Pipe, Steps, in_thread
 from snapshotd.daemon.rpc import Service, stream, unary
 from snapshotd.daemon.waiting import first_of
-from snapshotd.metadata import Metadata, check_import
+from snapshotd.metadata import Metadata
 from snapshotd.trigger import compile_pattern
 
 if TYPE_CHECKING:
@@ -181,18 +181,18 @@ class SnapshotService(Service, SnapshotServiceServicer):
         pipe = Pipe()
         work: asyncio.Task[SnapshotInfo] | None = None
 
-        def take(name: str | None) -> SnapshotInfo:
+        def take(name: str | None, host_paths: bool) -> SnapshotInfo:
             try:
-                # Where a domain has `paths`, they are asked at every start of a sandbox.
-                check = functools.partial(check_import, host_paths=domain.paths is not None)
-                return store.import_(cast("BinaryIO", pipe), name, check)
+                return store.import_(cast("BinaryIO", pipe), name, Metadata.load, believed=host_paths)
             finally:
                 pipe.abandon()
 
         try:
             async for request in requests:
                 if work is None:
-                    work = asyncio.create_task(in_thread(functools.partial(take, request.name or None)))
+                    work = asyncio.create_task(
+                        in_thread(functools.partial(take, request.name or None, request.host_paths))
+                    )
                 if not await pipe.give(request.data):
                     break  # it has found something wrong
             if work is None:

@@ -178,11 +178,11 @@ class _Fsck:
                 rows.get_blob(self._catalogue, self._domain.cipher, row, kind)
             except CorruptStoreError as error:
                 self._add("blob", f"{self._path}: {where}", str(error), _BACKUP)
-        if rows.META not in kinds or set(kinds) - {rows.META, rows.WORKING_SET}:
+        if rows.META not in kinds or set(kinds) - {rows.META, rows.WORKING_SET, rows.IMPORTED}:
             self._add(
                 "blob",
                 f"{self._path}: {where}",
-                f"it should have a 'meta' and perhaps a 'working_set', and has {kinds}",
+                f"it should have a 'meta' and perhaps 'working_set' and 'imported', and has {kinds}",
                 _BACKUP,
             )
         claimed: set[int] = set()

@@ -31,13 +31,14 @@ _NS_LIMIT = 1 << 63
 
 
 class Import:
-    """One import. The caller holds the domain's lock shared."""
+    """One import. The caller holds the domain's lock shared. `believed`: as Store.import_ says."""
 
-    def __init__(self, domain: Domain) -> None:
+    def __init__(self, domain: Domain, *, believed: bool = False) -> None:
         self._domain = domain
+        self._believed = believed
         self._incoming: list[SnapshotRow] = []
 
-    def run(self, file: BinaryIO, name: str | None, check: Callable[[bytes], None] | None = None) -> SnapshotRow:
+    def run(self, file: BinaryIO, name: str | None, check: Callable[[bytes], object] | None = None) -> SnapshotRow:
         """Read the whole stream and publish it, if `check` lets the documents of what is new pass; if that fails nothing is visible, and gc removes what was written."""
         reader = RecordReader(file, self._domain.key)
         self._domain.cipher.seal_blob(b"", b"")
@@ -76,10 +77,13 @@ class Import:
         )
         row = capture.run(layer.meta, layer.runs(), None)
         self._incoming.append(row)
-        if layer.working_set is not None:
-            catalogue = self._domain.catalogue
-            with Transaction(catalogue):
-                use(catalogue, rows.put_blob(catalogue, self._domain.cipher, row, rows.WORKING_SET, layer.working_set))
+        blobs = {} if layer.working_set is None else {rows.WORKING_SET: layer.working_set}
+        if not self._believed:
+            blobs[rows.IMPORTED] = b""
+        catalogue = self._domain.catalogue
+        with Transaction(catalogue):
+            for kind, data in blobs.items():
+                use(catalogue, rows.put_blob(catalogue, self._domain.cipher, row, kind, data))
         return row
 
     def _compare(

@@ -35,6 +35,7 @@ class SnapshotRow(NamedTuple):
 LIVE, DELETED, INCOMING = 0, 1, 2
 NAME_SHOWN = 128  # of a name in a message
 META, WORKING_SET = "meta", "working_set"
+IMPORTED = "imported"  # empty; that it is there says that the document is not believed (Store.is_imported)
 _COLUMNS = ", ".join(SnapshotRow._fields) + ", sum"
 _SELECT = f"SELECT {_COLUMNS} FROM snapshot"
 

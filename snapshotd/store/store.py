@@ -301,7 +301,12 @@ class Store:
         export(self._domain, name, fileobj, appendix)
 
     def import_(
-        self, fileobj: BinaryIO, name: str | None = None, check: Callable[[bytes], None] | None = None
+        self,
+        fileobj: BinaryIO,
+        name: str | None = None,
+        check: Callable[[bytes], object] | None = None,
+        *,
+        believed: bool = False,
     ) -> SnapshotInfo:
         """Read a snapshot with its chain from a stream; all of it is there when this returns, or none.
 
@@ -309,6 +314,7 @@ class Store:
             fileobj: what export() wrote.
             name: for the snapshot, instead of the one in the stream. Parents keep theirs, with a suffix if they are taken.
             check: gets the document of each snapshot that is new here before any of them is visible, and refuses it by an exception.
+            believed: what comes is not `is_imported`, as if it had been made here.
 
         Raises:
             NameTakenError, BadNameError: the name.
@@ -321,7 +327,18 @@ class Store:
         if name is not None:
             self.check_name(name)
         with self._domain.share(WAIT):
-            return self._info(Import(self._domain).run(fileobj, name, check))
+            return self._info(Import(self._domain, believed=believed).run(fileobj, name, check))
+
+    @spare
+    def is_imported(self, name: str) -> bool:
+        """Whether a snapshot came by an import that did not believe it.
+
+        Raises:
+            SnapshotUnknownError: there is none of that name.
+            CorruptBlobError: the note of it is damaged.
+        """
+        row = rows.get(self._domain.catalogue, name)
+        return rows.get_blob(self._domain.catalogue, self._domain.cipher, row, rows.IMPORTED) is not None
 
     def set_working_set(self, name: str, blob: bytes) -> None:
         """Replace the working set of a snapshot.

@@ -55,27 +55,31 @@ Global___Volume: _TypeAlias = Volume  # noqa: Y015
 
 @_typing.final
 class SlotVolume(_message.Message):
-    """What a clone has in a slot of its snapshot."""
+    """What a clone has in a slot of its snapshot, or in place of a volume of it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SLOT_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
     READ_ONLY_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
     slot: _builtins.str
     source: _builtins.str
-    """Directory of the host."""
+    """Directory of the host; in place of a volume that is a file, a file."""
     read_only: _builtins.bool
+    target: _builtins.str
+    """Instead of a slot: where in the guest the snapshot has the volume."""
     def __init__(
         self,
         *,
         slot: _builtins.str = ...,
         source: _builtins.str = ...,
         read_only: _builtins.bool = ...,
+        target: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["read_only", b"read_only", "slot", b"slot", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["read_only", b"read_only", "slot", b"slot", "source", b"source", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -193,6 +197,8 @@ class CloneRequest(_message.Message):
     MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     VOLUMES_FIELD_NUMBER: _builtins.int
     DISK_BYTES_FIELD_NUMBER: _builtins.int
+    ROOTFS_FIELD_NUMBER: _builtins.int
+    HOST_PATHS_FIELD_NUMBER: _builtins.int
     snapshot: _builtins.str
     payload: _builtins.str
     no_prefetch: _builtins.bool
@@ -203,6 +209,10 @@ class CloneRequest(_message.Message):
     """Limit of guest memory; 0: the snapshot's. Not less than its ram_bytes."""
     disk_bytes: _builtins.int
     """What files in guest memory may hold; 0: as in the snapshot."""
+    rootfs: _builtins.str
+    """Directory of the host in place of the snapshot's; its files have to have the content that the snapshot depends on."""
+    host_paths: _builtins.bool
+    """A snapshot that was imported may have the rootfs and the volumes of the host that it names."""
     @_builtins.property
     def args(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -221,10 +231,12 @@ class CloneRequest(_message.Message):
         memory_bytes: _builtins.int = ...,
         volumes: _abc.Iterable[Global___SlotVolume] | None = ...,
         disk_bytes: _builtins.int = ...,
+        rootfs: _builtins.str = ...,
+        host_paths: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "cwd", b"cwd", "disk_bytes", b"disk_bytes", "env", b"env", "memory_bytes", b"memory_bytes", "no_prefetch", b"no_prefetch", "payload", b"payload", "snapshot", b"snapshot", "volumes", b"volumes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "cwd", b"cwd", "disk_bytes", b"disk_bytes", "env", b"env", "host_paths", b"host_paths", "memory_bytes", b"memory_bytes", "no_prefetch", b"no_prefetch", "payload", b"payload", "rootfs", b"rootfs", "snapshot", b"snapshot", "volumes", b"volumes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

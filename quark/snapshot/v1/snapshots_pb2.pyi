@@ -362,18 +362,22 @@ class ImportSnapshotRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
+    HOST_PATHS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """For the snapshot, instead of the one in the stream; counts in the first message only."""
     data: _builtins.bytes
+    host_paths: _builtins.bool
+    """Its clones may have the rootfs and the volumes of the host that it names; else whoever runs one gives them, or it is refused. Counts in the first message only."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         data: _builtins.bytes = ...,
+        host_paths: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "host_paths", b"host_paths", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
