@@ -101,7 +101,7 @@ _COMMANDS = (
         "run a program in a sandbox, cold or from a snapshot",
         (
             "[OPTIONS] [--] PROGRAM [ARGS...]",
-            "--from-snapshot NAME [-e K=V] [-v SLOT=HOSTDIR] [--memory SIZE] [--host-paths] [--timing] [--] [ARGS...]",
+            "--from-snapshot NAME [-e K=V] [-v SLOT=HOSTDIR] [--memory SIZE] [--timing] [--] [ARGS...]",
         ),
         (
             *SANDBOX,

@@ -100,8 +100,9 @@ except OSError as e:
         (("-v", "in={}", "-v", "out={}", "-v", "huh={}"), "has no volume slot 'huh'; its slots are in, out, extra"),
         (("-v", "in={}/nothing", "-v", "out={}"), "nothing: No such file or directory"),
         (("-v", "in={}/in/a", "-v", "out={}"), "is a file; slot 'in' takes a directory"),
-        (("-v", "{}:/somewhere"), "is not SLOT=HOSTDIR[:ro]"),
-        (("--rootfs", "/"), "--rootfs belongs to the snapshot"),
+        (("-v", "in={}", "-v", "out={}", "-v", "{}:/somewhere"), "has no volume at /somewhere"),
+        (("-v", "{}"), "is not SLOT=HOSTDIR[:ro]"),
+        (("--ring", "auto"), "--ring belongs to the snapshot"),
         (("--cwd", "here"), "--cwd 'here' is not an absolute path"),
         (("--memory", "64M"), "is less than what snapshot 's' has already"),
     ],
@@ -190,8 +191,8 @@ def test_the_sdk(quark, tree):
             client.run(snapshot="s", volumes={"x": "/"})
         with pytest.raises(MemorySizeError):
             client.run(snapshot="s", memory=1)
-        with pytest.raises(UsageError, match="rootfs belongs to the snapshot"):
-            client.run(snapshot="s", rootfs="/")
+        with pytest.raises(UsageError, match="ring belongs to the snapshot"):
+            client.run(snapshot="s", ring="auto")
 
 
 def test_show_names_the_slots(quark):
