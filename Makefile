@@ -7,6 +7,7 @@
 #   make test-unit | test-guest | test-e2e | test-perf | test-hardware   parts of it; test-nightly is what takes long
 #   make conformance   CPython's own tests in sandboxes and natively, case by case; test-conformance those that `make test` runs
 #   make bench | demo   the tables of start-up times, captures and the store; make bench-check fails when a bar is missed
+#   make fuzz     mutated requests, messages and files for MINUTES=10 in sum; fuzz-plants whether errors that are put in are found
 #   make soak     10,000 cycles of create, clone and delete by four clients at once; fails when anything leaks
 #   make lint     what must be clean before a commit      make format   format C and Python
 #   make docs     regenerate what docs/ is generated from  make clean    remove everything built, .venv excepted
@@ -33,6 +34,7 @@ include mk/stress.mk
 include mk/proto.mk
 include mk/conformance.mk
 include mk/test.mk
+include mk/fuzz.mk
 include mk/lint.mk
 
 .PHONY: demo bench docs clean

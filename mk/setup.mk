@@ -6,7 +6,8 @@ SYSTEM := gcc:gcc g++:g++ cmake:cmake ninja:ninja-build git:git $(PYTHON):python
 	node:nodejs ruby:ruby /usr/lib/postgresql/15/bin/initdb:postgresql-15 \
 	/usr/lib/python3.11/test/libregrtest:libpython3.11-testsuite \
 	/usr/include/linux/kvm.h:linux-libc-dev /usr/lib/x86_64-linux-gnu/libc.a:libc6-dev \
-	/usr/bin/top:procps /usr/bin/vim:vim /usr/bin/tmux:tmux /usr/bin/screen:screen /usr/bin/expect:expect
+	/usr/bin/top:procps /usr/bin/vim:vim /usr/bin/tmux:tmux /usr/bin/screen:screen /usr/bin/expect:expect \
+	clang-14:clang-14 llvm-symbolizer-14:llvm-14 /usr/lib/llvm-14/lib/clang/14.0.6/lib/linux/libclang_rt.fuzzer-x86_64.a:libclang-rt-14-dev
 REQUIREMENTS := $(VENV)/.requirements
 
 .PHONY: setup system

@@ -12,6 +12,8 @@ test: $(READY) $(GUEST_PROGRAMS)
 	@failed=; \
 	$(MAKE) lint || failed+=' lint'; \
 	$(PYTEST) tests/unit tests/guest tests/border tests/e2e || failed+=' pytest'; \
+	$(MAKE) fuzz-plants || failed+=' fuzz-plants'; \
+	$(MAKE) fuzz || failed+=' fuzz'; \
 	$(MAKE) test-conformance || failed+=' test-conformance'; \
 	$(MAKE) test-perf || failed+=' test-perf'; \
 	for target in $(HARDWARE); do $(MAKE) $$target || failed+=" $$target"; done; \

@@ -67,8 +67,8 @@ void events_destroy(struct qv *vm)
 
 bool events_undrained(struct qv *vm)
 {
-	return __atomic_load_n(&vm->comm->event_tail, __ATOMIC_ACQUIRE) != __atomic_load_n(&vm->event_head, __ATOMIC_RELAXED) || vm->comm->missed ||
-	       vm->comm->missed_signals;
+	return __atomic_load_n(&vm->comm->event_tail, __ATOMIC_ACQUIRE) != __atomic_load_n(&vm->event_head, __ATOMIC_RELAXED) ||
+	       __atomic_load_n(&vm->comm->missed, __ATOMIC_ACQUIRE) || __atomic_load_n(&vm->comm->missed_signals, __ATOMIC_ACQUIRE);
 }
 
 /* The ring is full: the guest learns what kind of event it missed, never nothing. */

@@ -210,7 +210,7 @@ int64_t qhandle_close(struct qv *vm, uint64_t handle)
 	vm->handles[handle] = (struct qv_handle){.kind = QV_H_FREE};
 	if ((int)handle < vm->handles_free)
 		vm->handles_free = (int)handle;
-	if (h.name < vm->restored_names || h.name >= vm->restored_names + vm->restored_names_size)
+	if (!vm->restored_names || h.name < vm->restored_names || h.name >= vm->restored_names + vm->restored_names_size)
 		free(h.name);
 	if (h.fd >= 0)
 		close(h.fd);

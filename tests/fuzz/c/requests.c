@@ -1,0 +1,540 @@
+/* Fuzzes the request server: a machine without a running guest, whose place this program takes. The vCPU's thread serves here, the real poller and the real
+ * tick thread beside it, and another thread rewrites what a guest can write, at any moment. An input is a list of shots (shot.h). */
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/uio.h>
+#include <termios.h>
+#include <time.h>
+#include <unistd.h>
+#if __has_feature(address_sanitizer)
+#include <sanitizer/lsan_interface.h>
+#endif
+
+#include "shot.h"
+#include "vm.h"
+#include "world.h"
+
+/* What writes as a guest does: no race is one with the host, however wild (TSan looks for those of the host's threads with each other). */
+#define GUEST __attribute__((no_sanitize("thread", "undefined")))
+#define RAM_RESERVED (4 * QK_SLOT_SIZE)
+#define RAM_LIMIT (2 * QK_SLOT_SIZE)
+#define FILE_MAX (4u << 20)    /* bytes: RLIMIT_FSIZE */
+#define INPUTS_PER_MACHINE 128 /* making one costs milliseconds */
+#define INPUTS_PER_CHECK 16
+#define POLLER_SPINS 2000
+#define BURST 64 /* words that the other processor writes before it looks what it is to write */
+#define WAIT_MAX_NS 20000
+#define MACHINES_PER_LEAK_CHECK 64
+#define STEADY_MACHINES 4 /* after which descriptors and threads have to be as many as before */
+
+static struct shot shots[SHOTS_MAX];
+static size_t count;
+static struct qv *machine;
+static int kvm, pipe_in[2], pipe_out[2], pty_master, pty_slave, stops, signals;
+static pthread_mutex_t rewriting = PTHREAD_MUTEX_INITIALIZER; /* the machine stays as long as it is held */
+static _Atomic unsigned current;
+static _Atomic uint64_t served;
+static uint64_t inputs, machines, started_ns;
+static char recipes[1 << 20]; /* of the last capture: the next clone begins with it */
+static size_t nrecipes;
+static int fds_before, threads_before;
+
+static struct qk_call *call_of(struct qv *vm)
+{
+	return &vm->comm->call;
+}
+
+/* ---- The oracle of transfers: all memory that a request moves is the guest's */
+static void check_iov(const struct iovec *iov, int n)
+{
+	const struct qv *vm = machine;
+	for (int i = 0; vm && i < n; i++) {
+		const char *at = iov[i].iov_base;
+		size_t len = iov[i].iov_len;
+		bool ram = at >= vm->ram && len <= vm->ram_bytes && (size_t)(at - vm->ram) <= vm->ram_bytes - len;
+		bool window = vm->window && at >= vm->window && len <= QK_WINDOW_CHUNK * (size_t)QK_WINDOW_CHUNKS &&
+			      (size_t)(at - vm->window) <= QK_WINDOW_CHUNK * (size_t)QK_WINDOW_CHUNKS - len;
+		if (!ram && !window)
+			violation("a transfer of %zu bytes at %p, which is none of the guest's memory", len, (const void *)at);
+	}
+}
+
+/* The linker gives these the calls of QVisor's objects (--wrap). */
+#define WRAP(name, declared, passed) \
+	ssize_t __real_##name declared; \
+	ssize_t __wrap_##name declared; \
+	ssize_t __wrap_##name declared \
+	{ \
+		check_iov(iov, n); \
+		return __real_##name passed; \
+	}
+WRAP(preadv, (int fd, const struct iovec *iov, int n, off_t at), (fd, iov, n, at))
+WRAP(preadv2, (int fd, const struct iovec *iov, int n, off_t at, int flags), (fd, iov, n, at, flags))
+WRAP(pwritev2, (int fd, const struct iovec *iov, int n, off_t at, int flags), (fd, iov, n, at, flags))
+WRAP(readv, (int fd, const struct iovec *iov, int n), (fd, iov, n))
+WRAP(writev, (int fd, const struct iovec *iov, int n), (fd, iov, n))
+
+void __real_qfile_close_pending(struct qv *vm);
+void __wrap_qfile_close_pending(struct qv *vm);
+/* Each request begins with it. */
+void __wrap_qfile_close_pending(struct qv *vm)
+{
+	atomic_fetch_add(&served, 1);
+	__real_qfile_close_pending(vm);
+}
+
+/* ---- The guest's side */
+GUEST static void copy(volatile char *to, const char *from, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		to[i] = from[i];
+}
+
+/* Puts a name of components into the data area; its length with the NUL. */
+GUEST static size_t put_name(volatile char *data, const uint8_t *name)
+{
+	size_t at = 0;
+	for (int i = 0; i < DEPTH_MAX && name[i]; i++) {
+		const char *component = world_names[name[i] % NAMES_MAX];
+		if (!component)
+			break;
+		if (at)
+			data[at++] = '/';
+		size_t n = strlen(component);
+		copy(data + at, component, n);
+		at += n;
+	}
+	data[at++] = 0;
+	return at;
+}
+
+GUEST static void put_segments(struct qv *vm, const struct shot *s)
+{
+	volatile struct qk_seg *segs = (struct qk_seg *)(vm->comm_area + QK_OFF_SEGS);
+	for (int i = 0; i < SEGMENTS; i++) {
+		segs[i].gpa = s->seg[i].gpa;
+		segs[i].len = s->seg[i].len;
+	}
+}
+
+GUEST static void put_closes(struct qv *vm, uint32_t n, uint32_t handle)
+{
+	volatile struct qk_closes *c = (struct qk_closes *)(vm->comm_area + QK_OFF_CLOSE);
+	for (uint32_t i = 0; i < 4; i++)
+		c->handle[i] = i ? handle + i : handle;
+	c->count = n;
+}
+
+GUEST static uint32_t put_data(struct qv *vm, const struct shot *s)
+{
+	volatile char *data = vm->comm_area + QK_OFF_DATA;
+	size_t n = put_name(data, s->name[0]);
+	n += put_name(data + n, s->name[1]);
+	switch (s->length) {
+	case 1:
+		return (uint32_t)n - 1;
+	case 2:
+		return 0;
+	case 3:
+		return QK_DATA_SIZE;
+	case 4:
+		return UINT32_MAX;
+	case 5: /* attributes have the right prefix, and a value */
+		copy(data + n, "user.a", sizeof("user.a"));
+		return (uint32_t)n + sizeof("user.a");
+	default:
+		return (uint32_t)n;
+	}
+}
+
+GUEST static void submit(struct qv *vm, const struct shot *s)
+{
+	volatile struct qk_call *c = call_of(vm);
+	c->data_len = put_data(vm, s);
+	put_segments(vm, s);
+	if (s->close)
+		put_closes(vm, s->close == 3 ? UINT32_MAX : s->close, s->handle);
+	c->op = s->op;
+	for (int i = 0; i < 6; i++)
+		c->arg[i] = s->arg[i];
+	c->nseg = s->nseg <= SEGMENTS ? s->nseg : s->nseg == SEGMENTS + 1 ? QK_SEG_MAX : QK_SEG_MAX + s->nseg;
+	vm->comm->vcpu.timer_ns = s->timer;
+	c->state = QK_CALL_SUBMITTED;
+}
+
+/* One word of what a guest may write, of this shot or the next. */
+GUEST static void rewrite_one(struct qv *vm, uint64_t *r)
+{
+	unsigned at = atomic_load_explicit(&current, memory_order_relaxed) % SHOTS_MAX;
+	const volatile struct shot *s = &shots[at], *other = &shots[(at + (next_random(r) & 1)) % SHOTS_MAX];
+	volatile struct qk_call *c = call_of(vm);
+	volatile struct qk_comm *comm = vm->comm;
+	volatile char *data = vm->comm_area + QK_OFF_DATA;
+	volatile struct qk_seg *segs = (struct qk_seg *)(vm->comm_area + QK_OFF_SEGS);
+	unsigned kind = s->race & (1u << next_random(r) % 6);
+	switch (kind) {
+	case REWRITE_ARGS:
+		c->arg[next_random(r) % 6] = next_random(r) & 1 ? other->arg[next_random(r) % 6] : s->other;
+		c->op = next_random(r) & 3 ? other->op : (uint32_t)s->other;
+		c->nseg = (uint32_t)(next_random(r) & 1 ? other->nseg : s->other);
+		c->data_len = (uint32_t)(next_random(r) & 1 ? QK_DATA_SIZE : s->other);
+		break;
+	case REWRITE_DATA:
+		if (next_random(r) & 1)
+			put_name(data, (const uint8_t *)other->name[next_random(r) & 1]);
+		else
+			data[next_random(r) % 64] = (char)next_random(r);
+		break;
+	case REWRITE_SEGMENTS:
+		segs[next_random(r) % SEGMENTS].gpa = other->seg[next_random(r) % SEGMENTS].gpa;
+		segs[next_random(r) % SEGMENTS].len = other->seg[next_random(r) % SEGMENTS].len;
+		break;
+	case REWRITE_STATE:
+		c->state = next_random(r) & 3 ? QK_CALL_SUBMITTED : (uint32_t)next_random(r) & 3;
+		c->ret = (int64_t)s->other;
+		break;
+	case REWRITE_RINGS:
+		comm->event_tail = (uint32_t)s->other + (uint32_t)next_random(r) % QK_EVENT_MAX;
+		comm->event_head = (uint32_t)next_random(r);
+		comm->missed = (uint32_t)next_random(r) & 3;
+		comm->missed_signals = s->other;
+		comm->vcpu.timer_ns = s->timer;
+		comm->tick_ns = s->other;
+		comm->poller_awake = (uint32_t)next_random(r) & 1;
+		comm->free_bitmap_gpa = s->other;
+		comm->free_bitmap_len = other->arg[0];
+		break;
+	case REWRITE_CLOSES:
+		put_closes(vm, (uint32_t)(next_random(r) & 1 ? s->close : s->other), other->handle);
+		break;
+	default:
+		break;
+	}
+}
+
+/* The guest's other processor. */
+static void *rewriter(void *unused)
+{
+	uint64_t r = 88172645463325252ull;
+	(void)unused;
+	for (;;) {
+		pthread_mutex_lock(&rewriting);
+		for (int i = 0; machine && i < BURST; i++)
+			rewrite_one(machine, &r);
+		pthread_mutex_unlock(&rewriting);
+	}
+	return NULL;
+}
+
+/* ---- The host's side */
+static void on_kick(int sig)
+{
+	(void)sig;
+}
+
+/* Whoever reads what the guest writes. */
+static void *reader(void *unused)
+{
+	(void)unused;
+	for (;;) {
+		char data[4096];
+		fd_set set;
+		FD_ZERO(&set);
+		FD_SET(pipe_out[0], &set);
+		FD_SET(pty_master, &set);
+		select(1 + (pipe_out[0] > pty_master ? pipe_out[0] : pty_master), &set, NULL, NULL, NULL);
+		if ((FD_ISSET(pipe_out[0], &set) && read(pipe_out[0], data, sizeof(data)) < 0) ||
+		    (FD_ISSET(pty_master, &set) && read(pty_master, data, sizeof(data)) < 0))
+			return NULL;
+	}
+}
+
+static void die(const char *what)
+{
+	perror(what);
+	exit(2);
+}
+
+#if __has_feature(address_sanitizer)
+/* A machine is not on the heap. */
+static void know_machine(struct qv *vm, bool there)
+{
+	(there ? __lsan_register_root_region : __lsan_unregister_root_region)(vm, sizeof(*vm));
+}
+
+static void check_leaks(void)
+{
+	if (machines % MACHINES_PER_LEAK_CHECK == 0 && __lsan_do_recoverable_leak_check())
+		violation("memory of the host was leaked");
+}
+#else
+static void know_machine(struct qv *vm, bool there)
+{
+	(void)vm;
+	(void)there;
+}
+
+static void check_leaks(void)
+{
+}
+#endif
+
+static void new_machine(void)
+{
+	struct qv *vm;
+	struct qv_config config = {.ram_limit = RAM_LIMIT, .signals = signals};
+	int r = qv_create(kvm, RAM_RESERVED, &vm);
+	if (r) {
+		fprintf(stderr, "fuzz: no machine: %s\n", strerror(-r));
+		exit(2);
+	}
+	know_machine(vm, true);
+	world_fill(&config);
+	config.stdio[0] = machines % 2 ? pty_slave : pipe_in[0];
+	config.stdio[1] = machines % 2 ? pty_slave : pipe_out[1];
+	config.stdio[2] = pipe_out[1];
+	if (qv_configure(vm, &config))
+		die("configure");
+	if (machines % 4 > 1) {
+		world_restore(vm);
+		if (nrecipes && qv_recipes_load(vm, recipes, nrecipes))
+			die("recipes");
+	}
+	qv_on_stop(vm, stops);
+	vm->comm->boot.ram_limit = RAM_LIMIT;
+	vm->vcpu_thread = pthread_self();
+	atomic_store(&vm->running, 1);
+	qcall_allow(vm, true);
+	if (tick_start(vm))
+		die("tick");
+	pthread_mutex_lock(&rewriting);
+	machine = vm;
+	pthread_mutex_unlock(&rewriting);
+}
+
+/* Memory beyond the limit is not there. */
+static void check_memory(const struct qv *vm)
+{
+	char line[512];
+	unsigned long from, to;
+	char rights[8];
+	uintptr_t end = (uintptr_t)vm->ram + RAM_LIMIT, all = (uintptr_t)vm->ram + RAM_RESERVED;
+	if (vm->ram_bytes > RAM_LIMIT || vm->ram_bytes != vm->nslots * QK_SLOT_SIZE)
+		violation("the guest has %lu bytes of RAM in %u slots", vm->ram_bytes, vm->nslots);
+	FILE *f = fopen("/proc/self/maps", "re");
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "%lx-%lx %7s", &from, &to, rights) == 3 && from < all && to > end && strncmp(rights, "---", 3) != 0)
+			violation("memory beyond the limit: %s", line);
+	if (f)
+		fclose(f);
+}
+
+static void check_handles(struct qv *vm)
+{
+	qcall_allow(vm, false);
+	for (int i = 3; i < vm->handles_top; i++)
+		if (vm->handles[i].kind == QV_H_FILE && vm->handles[i].fd >= 0)
+			world_check_descriptor(vm->handles[i].fd, vm->handles[i].root);
+	qcall_allow(vm, true);
+}
+
+static void end_machine(void)
+{
+	struct qv *vm = machine;
+	check_memory(vm);
+	pthread_mutex_lock(&rewriting);
+	machine = NULL;
+	pthread_mutex_unlock(&rewriting);
+	qcall_allow(vm, false);
+	atomic_store(&vm->running, 0);
+	know_machine(vm, false);
+	qv_destroy(vm);
+	check_leaks();
+	int fds = world_count("/proc/self/fd"), threads = world_count("/proc/self/task");
+	if (++machines == STEADY_MACHINES) {
+		fds_before = fds;
+		threads_before = threads;
+	} else if (machines > STEADY_MACHINES && (fds > fds_before || threads > threads_before)) {
+		world_list("/proc/self/fd");
+		violation("descriptors %d, before %d; threads %d, before %d", fds, fds_before, threads, threads_before);
+	}
+	world_check();
+	world_renew_volume();
+}
+
+/* A parked machine is read by a storer. */
+static void capture(struct qv *vm)
+{
+	static struct qv_page_run runs[1024];
+	struct qv_scan_stats stats;
+	qcall_allow(vm, false);
+	int64_t n = qv_recipes_save(vm, recipes, sizeof(recipes));
+	nrecipes = n > 0 ? (size_t)n : 0;
+	qv_scan(vm, 1, runs, sizeof(runs) / sizeof(*runs), &stats);
+	qcall_allow(vm, true);
+}
+
+static void host_does(struct qv *vm, const struct shot *s)
+{
+	switch (s->op % 6) {
+	case 0:
+		capture(vm);
+		break;
+	case 1:
+		window_cut(vm);
+		break;
+	case 2:
+		kill(getpid(), SIGWINCH);
+		break;
+	case 3:
+		if (ioctl(pipe_in[0], FIONREAD, &(int){0}) == 0 && write(pipe_in[1], "input", 5) < 0)
+			die("write");
+		break;
+	default:
+		qv_post(vm, (int32_t)s->arg[0], (uint32_t)s->arg[1]);
+	}
+}
+
+GUEST static bool is_submitted(struct qv *vm)
+{
+	return *(volatile uint32_t *)&call_of(vm)->state == QK_CALL_SUBMITTED;
+}
+
+/* No answer tells of a file that is none of the guest's. */
+GUEST static void check_answer(struct qv *vm)
+{
+	const volatile uint64_t *data = (uint64_t *)(vm->comm_area + QK_OFF_DATA);
+	for (size_t i = 0; i < QK_DATA_SIZE / sizeof(*data) && i < 4096 / sizeof(*data); i++)
+		if (data[i] == SECRET_SIZE)
+			violation("an answer describes a file that is not the guest's");
+}
+
+static void play(struct qv *vm, const struct shot *s)
+{
+	switch (s->way % WAYS) {
+	case WAY_WAIT:
+		events_wait(vm, s->timer % WAIT_MAX_NS);
+		break;
+	case WAY_CLOCK:
+		tick_hurry(vm);
+		break;
+	case WAY_HOST:
+		host_does(vm, s);
+		break;
+	case WAY_POLLER:
+		submit(vm, s);
+		for (int i = 0; i < POLLER_SPINS && is_submitted(vm); i++)
+			__builtin_ia32_pause();
+		qcall_serve(vm);
+		break;
+	default:
+		submit(vm, s);
+		qcall_serve(vm);
+	}
+}
+
+#if __has_feature(thread_sanitizer)
+/* Coverage is counted by all threads, and not exactly. */
+void AnnotateBenignRaceSized(const char *file, int line, const volatile void *at, size_t size, const char *what);
+extern char __start___sancov_cntrs[], __stop___sancov_cntrs[];
+static void ignore_counters(void)
+{
+	AnnotateBenignRaceSized(__FILE__, __LINE__, __start___sancov_cntrs, (size_t)(__stop___sancov_cntrs - __start___sancov_cntrs), "coverage");
+}
+#else
+static void ignore_counters(void)
+{
+}
+#endif
+
+static uint64_t clock_now(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* The figures, where the one who started this finds them, also after an abort. */
+static void report(void)
+{
+	const char *file = getenv("FUZZ_REPORT");
+	char line[128], new[4096];
+	double seconds = (double)(clock_now() - started_ns) / 1e9;
+	int n = snprintf(line, sizeof(line), "{\"requests\": %lu, \"inputs\": %lu, \"machines\": %lu, \"seconds\": %.1f}\n", atomic_load(&served),
+			 inputs, machines, seconds);
+	if (!file)
+		return;
+	snprintf(new, sizeof(new), "%s.new", file);
+	int fd = open(new, O_CREAT | O_WRONLY | O_TRUNC | O_CLOEXEC, 0644);
+	if (fd < 0 || write(fd, line, (size_t)n) != n || rename(new, file))
+		perror(new);
+	if (fd >= 0)
+		close(fd);
+}
+
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+	(void)argc;
+	(void)argv;
+	struct sigaction kick = {.sa_handler = on_kick};
+	struct rlimit size = {FILE_MAX, FILE_MAX};
+	sigset_t set;
+	pthread_t thread;
+	sigaction(SIGRTMIN + 1, &kick, NULL);
+	signal(SIGXFSZ, SIG_IGN);
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&set);
+	sigaddset(&set, SIGWINCH);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	world_make();
+	setrlimit(RLIMIT_FSIZE, &size);
+	kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	stops = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	pty_master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+	if (kvm < 0 || stops < 0 || signals < 0 || pipe2(pipe_in, O_CLOEXEC) || pipe2(pipe_out, O_CLOEXEC) || pty_master < 0 || unlockpt(pty_master))
+		die("fuzz");
+	pty_slave = open(ptsname(pty_master), O_RDWR | O_NOCTTY | O_CLOEXEC);
+	if (pty_slave < 0)
+		die("fuzz: a terminal");
+	fcntl(pipe_in[1], F_SETFL, O_NONBLOCK);
+	if (pthread_create(&thread, NULL, rewriter, NULL) || pthread_create(&thread, NULL, reader, NULL))
+		die("fuzz: a thread");
+	ignore_counters();
+	started_ns = clock_now();
+	atexit(report);
+	return 0;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	if (!machine)
+		new_machine();
+	count = size / sizeof(*shots);
+	count = count < SHOTS_MAX ? count : SHOTS_MAX;
+	memcpy(shots, data, count * sizeof(*shots));
+	for (size_t i = 0; i < count; i++) {
+		atomic_store(&current, (unsigned)i);
+		play(machine, &shots[i]);
+	}
+	check_answer(machine);
+	check_handles(machine);
+	inputs++;
+	if (inputs % INPUTS_PER_CHECK == 0)
+		report();
+	if (inputs % INPUTS_PER_MACHINE == 0)
+		end_machine();
+	return 0;
+}

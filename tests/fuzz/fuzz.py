@@ -1,0 +1,216 @@
+"""Fuzzes the borders of quark for so many minutes in sum, two fuzzers at a time; with --plants, whether they find errors that are put in."""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+HERE = Path(__file__).parent
+REPOSITORY = HERE.parents[1]
+BUILD = REPOSITORY / "build" / "fuzz"
+FOUND = BUILD / "found"  # inputs that showed an error
+CLANG = "clang-14"
+PARALLEL = 2
+HANG_SECONDS = 60  # one input
+END_SECONDS = 60  # beyond its time, for a fuzzer's end
+REPORT_SECONDS = 15  # from an error's report to the end
+MEMORY_MIB = 4096
+SHOTS_BYTES = 24 * 136  # requests: the longest input
+PLANT_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Fuzzer:
+    """One of them, and its share of the time."""
+
+    name: str
+    share: int
+    binary: str = ""  # in C: the target, and what it is built with
+    sanitizers: str = ""
+    options: list[str] = field(default_factory=list)
+    script: str = ""  # in Python
+
+
+REQUESTS = [f"-max_len={SHOTS_BYTES}", "-handle_xfsz=0"]
+FUZZERS = [
+    Fuzzer("requests", 5, "requests", "address,undefined", REQUESTS),
+    Fuzzer("requests-threads", 3, "requests", "thread", REQUESTS),
+]
+
+
+@dataclass(frozen=True)
+class Plant:
+    """An error put in: in `file`, `before` becomes `after`; `fuzzer` has to find it."""
+
+    name: str
+    fuzzer: str
+    file: str
+    before: str
+    after: str
+
+
+NO_LOCKS = "".join(f"#define pthread_mutex_{what}(m) 0\n" for what in ("lock", "trylock", "unlock"))
+PLANTS = [
+    Plant("ram-bound", "requests", "vm.h", "|| len > vm->ram_bytes - gpa)", ")"),
+    Plant("window-bound", "requests", "window.c", "if (chunk >= QK_WINDOW_CHUNKS || off %", "if (off %"),
+    Plant("dot-dot", "requests", "walk.c", ' && strcmp(name, "..")', ""),
+    Plant("two-servers", "requests-threads", "qcall.c", '#include "vm.h"\n', f'#include "vm.h"\n{NO_LOCKS}'),
+    Plant(
+        "event-ring",
+        "requests-threads",
+        "events.c",
+        "__atomic_load_n(&vm->event_head, __ATOMIC_RELAXED) ||",
+        "vm->event_head ||",
+    ),
+]
+
+
+def build(fuzzer: Fuzzer, native: Path | None = None) -> Path:
+    """The built program of a fuzzer in C, of the machine's sources in `native`."""
+    folder = BUILD / (
+        fuzzer.sanitizers.split(",")[0] if native is None else f"{native.parent.name}-{fuzzer.sanitizers[:1]}"
+    )
+    define = [
+        f"-DFUZZ_SANITIZERS={fuzzer.sanitizers}",
+        *([f"-DFUZZ_NATIVE={native}", "-DCMAKE_C_FLAGS=-w"] if native else []),
+    ]
+    cmake = ["cmake", "-S", HERE, "-B", folder, "-G", "Ninja", f"-DCMAKE_C_COMPILER={CLANG}", "-DCMAKE_BUILD_TYPE=None"]
+    subprocess.run([*cmake, *define, "--log-level=ERROR"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(["cmake", "--build", folder, "--target", fuzzer.binary, "--", "--quiet"], check=True)
+    return folder / fuzzer.binary
+
+
+def environment(report: Path) -> dict[str, str]:
+    """What the sanitizers are told: the first error is the end."""
+    return {
+        **os.environ,
+        "FUZZ_REPORT": str(report),
+        "ASAN_OPTIONS": "detect_leaks=1:halt_on_error=1:abort_on_error=0:allocator_may_return_null=1",
+        "UBSAN_OPTIONS": "print_stacktrace=1",
+        "TSAN_OPTIONS": "halt_on_error=1:report_signal_unsafe=0",
+    }
+
+
+def command(fuzzer: Fuzzer, program: Path | None, seconds: float, name: str) -> list[str]:
+    """The command line that fuzzes for so long."""
+    corpus, prefix = BUILD / "corpus" / name, FOUND / f"{name}-"
+    corpus.mkdir(parents=True, exist_ok=True)
+    if program is None:
+        script = str(HERE / fuzzer.script)
+        return [sys.executable, script, "--seconds", str(int(seconds)), "--corpus", str(corpus), "--found", str(prefix)]
+    seeds = HERE / "corpus" / fuzzer.binary
+    limits = [f"-max_total_time={int(seconds)}", f"-timeout={HANG_SECONDS}", f"-rss_limit_mb={MEMORY_MIB}"]
+    # Leaks: of a machine at its end, the fuzzers look themselves. Functions: their names would come from another process.
+    quiet = ["-detect_leaks=0", "-print_funcs=0", "-handle_usr1=0", "-handle_usr2=0", "-verbosity=0"]
+    places = [f"-artifact_prefix={prefix}", str(corpus), *([str(seeds)] if seeds.is_dir() else [])]
+    return [str(program), *limits, *quiet, *fuzzer.options, *places]
+
+
+def fuzz(
+    fuzzer: Fuzzer, seconds: float, name: str = "", native: Path | None = None
+) -> tuple[bool, str, dict[str, float]]:
+    """Run one: whether nothing was found, the end of what it said, and its figures."""
+    name = name or fuzzer.name
+    report, log = BUILD / f"{name}.json", BUILD / f"{name}.log"
+    program = None
+    if fuzzer.binary:
+        program = build(fuzzer, native)
+    report.unlink(missing_ok=True)
+    with log.open("w") as f:
+        process = subprocess.Popen(
+            command(fuzzer, program, seconds, name),
+            stdin=subprocess.DEVNULL, stdout=f, stderr=f, env=environment(report), cwd=BUILD,
+        )  # fmt: skip
+    end = time.monotonic() + seconds + END_SECONDS
+    while process.poll() is None and time.monotonic() < end:
+        time.sleep(0.2)
+        # Of what has reported an error and cannot write down its input: the report is what counts.
+        if "SUMMARY: " in log.read_text(errors="replace"):
+            end = min(end, time.monotonic() + REPORT_SECONDS)
+    if process.poll() is None:
+        process.kill()
+        with log.open("a") as f:
+            f.write("\nfuzz: it did not end\n")
+    good = process.wait() == 0
+    text = log.read_text(errors="replace")
+    figures = json.loads(report.read_text()) if report.exists() else {}
+    return good, "\n".join(text.splitlines()[-60:]), figures
+
+
+def fuzz_all(minutes: float, names: list[str]) -> bool:
+    """Share the time out; whether nothing was found."""
+    chosen = [f for f in FUZZERS if not names or f.name in names]
+    if unknown := set(names) - {f.name for f in FUZZERS}:
+        sys.exit(
+            f"fuzz: there is no fuzzer {', '.join(sorted(unknown))}; there are {', '.join(f.name for f in FUZZERS)}"
+        )
+    total = sum(f.share for f in chosen)
+    good = True
+    with concurrent.futures.ThreadPoolExecutor(PARALLEL) as pool:
+        running = {pool.submit(fuzz, f, minutes * 60 * f.share / total): f for f in chosen}
+        for future in concurrent.futures.as_completed(running):
+            name = running[future].name
+            fine, text, figures = future.result()
+            rate = figures.get("requests", 0) / max(figures.get("seconds", 0), 1)
+            print(
+                f"{name}: {'nothing found' if fine else 'FOUND AN ERROR'}, {figures.get('requests', 0):,.0f} requests, {rate:,.0f} a second"
+            )
+            if not fine:
+                good = False
+                print(text)
+                for kept in sorted(FOUND.glob(f"{name}-*")):
+                    print(f"{name}: input {kept.relative_to(REPOSITORY)}")
+    return good
+
+
+def plant(p: Plant) -> bool:
+    """Put an error in; whether it was found."""
+    native = BUILD / f"plant-{p.name}" / "native"
+    shutil.rmtree(native, ignore_errors=True)
+    shutil.copytree(REPOSITORY / "qvisor" / "native", native)
+    text = (native / p.file).read_text()
+    if text.count(p.before) != 1:
+        print(
+            f"plant {p.name}: {p.file} has {p.before!r} {text.count(p.before)} times; tests/fuzz/fuzz.py says what to change"
+        )
+        return False
+    (native / p.file).write_text(text.replace(p.before, p.after))
+    fuzzer = next(f for f in FUZZERS if f.name == p.fuzzer)
+    started = time.monotonic()
+    name = f"plant-{p.name}"
+    shutil.rmtree(BUILD / "corpus" / name, ignore_errors=True)
+    good, text, _ = fuzz(fuzzer, PLANT_SECONDS, name, native)
+    seconds = time.monotonic() - started
+    reported = any(mark in text for mark in ("HOST EFFECT", "SUMMARY: "))
+    for kept in FOUND.glob(f"{name}-*"):
+        kept.unlink()
+    print(
+        f"plant {p.name}: {'found' if reported and not good else 'NOT FOUND'} within {seconds:.0f} s, its build included"
+    )
+    return reported and not good
+
+
+def main() -> int:
+    """Exit status: 0 when there was no error, or all planted ones were found."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--plants", action="store_true")
+    parser.add_argument("names", nargs="*")
+    args = parser.parse_args()
+    FOUND.mkdir(parents=True, exist_ok=True)
+    if args.plants:
+        missed = [p for p in PLANTS if (not args.names or p.name in args.names) and not plant(p)]
+        return 1 if missed else 0
+    return 0 if fuzz_all(args.minutes, args.names) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
