@@ -101,16 +101,17 @@ def environment(report: Path) -> dict[str, str]:
 
 def command(fuzzer: Fuzzer, program: Path | None, seconds: float, name: str) -> list[str]:
     """The command line that fuzzes for so long."""
-    corpus, prefix = BUILD / "corpus" / name, FOUND / f"{name}-"
-    corpus.mkdir(parents=True, exist_ok=True)
+    corpus, found = BUILD / "corpus" / name, FOUND / name
+    for folder in (corpus, found):
+        folder.mkdir(parents=True, exist_ok=True)
     if program is None:
         script = str(HERE / fuzzer.script)
-        return [sys.executable, script, "--seconds", str(int(seconds)), "--corpus", str(corpus), "--found", str(prefix)]
+        return [sys.executable, script, "--seconds", str(int(seconds)), "--corpus", str(corpus), "--found", str(found)]
     seeds = HERE / "corpus" / fuzzer.binary
     limits = [f"-max_total_time={int(seconds)}", f"-timeout={HANG_SECONDS}", f"-rss_limit_mb={MEMORY_MIB}"]
     # Leaks: of a machine at its end, the fuzzers look themselves. Functions: their names would come from another process.
     quiet = ["-detect_leaks=0", "-print_funcs=0", "-handle_usr1=0", "-handle_usr2=0", "-verbosity=0"]
-    places = [f"-artifact_prefix={prefix}", str(corpus), *([str(seeds)] if seeds.is_dir() else [])]
+    places = [f"-artifact_prefix={found}/", str(corpus), *([str(seeds)] if seeds.is_dir() else [])]
     return [str(program), *limits, *quiet, *fuzzer.options, *places]
 
 
@@ -124,6 +125,7 @@ def fuzz(
     if fuzzer.binary:
         program = build(fuzzer, native)
     report.unlink(missing_ok=True)
+    shutil.rmtree(FOUND / name, ignore_errors=True)
     with log.open("w") as f:
         process = subprocess.Popen(
             command(fuzzer, program, seconds, name),
@@ -166,7 +168,7 @@ def fuzz_all(minutes: float, names: list[str]) -> bool:
             if not fine:
                 good = False
                 print(text)
-                for kept in sorted(FOUND.glob(f"{name}-*")):
+                for kept in sorted((FOUND / name).iterdir()):
                     print(f"{name}: input {kept.relative_to(REPOSITORY)}")
     return good
 
@@ -190,8 +192,7 @@ def plant(p: Plant) -> bool:
     good, text, _ = fuzz(fuzzer, PLANT_SECONDS, name, native)
     seconds = time.monotonic() - started
     reported = any(mark in text for mark in ("HOST EFFECT", "SUMMARY: "))
-    for kept in FOUND.glob(f"{name}-*"):
-        kept.unlink()
+    shutil.rmtree(FOUND / name, ignore_errors=True)
     print(
         f"plant {p.name}: {'found' if reported and not good else 'NOT FOUND'} within {seconds:.0f} s, its build included"
     )
@@ -205,7 +206,7 @@ def main() -> int:
     parser.add_argument("--plants", action="store_true")
     parser.add_argument("names", nargs="*")
     args = parser.parse_args()
-    FOUND.mkdir(parents=True, exist_ok=True)
+    BUILD.mkdir(parents=True, exist_ok=True)
     if args.plants:
         missed = [p for p in PLANTS if (not args.names or p.name in args.names) and not plant(p)]
         return 1 if missed else 0

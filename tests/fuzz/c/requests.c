@@ -39,8 +39,8 @@
 
 static struct shot shots[SHOTS_MAX];
 static size_t count;
-static struct qv *machine;
-static int kvm, pipe_in[2], pipe_out[2], pty_master, pty_slave, stops, signals;
+static struct qv *_Atomic machine;
+static int kvm, self, pipe_in[2], pipe_out[2], pty_master, pty_slave, stops, signals;
 static pthread_mutex_t rewriting = PTHREAD_MUTEX_INITIALIZER; /* the machine stays as long as it is held */
 static _Atomic unsigned current;
 static _Atomic uint64_t served;
@@ -49,12 +49,30 @@ static char recipes[1 << 20]; /* of the last capture: the next clone begins with
 static size_t nrecipes;
 static int fds_before, threads_before;
 
-static struct qk_call *call_of(struct qv *vm)
+static struct qv_vcpu *vcpu_of(struct qv *vm)
 {
-	return &vm->comm->call;
+	return &vm->vcpus[0];
 }
 
-/* ---- The oracle of transfers: all memory that a request moves is the guest's */
+static struct qk_call *call_of(struct qv *vm)
+{
+	return &vcpu_of(vm)->shared->call;
+}
+
+/* ---- The oracle of transfers: all memory that a request moves is the guest's, but for what QVisor puts around a line of the log */
+#define LOG_MARKS 7 /* bytes: "quark: " */
+static _Thread_local bool logs;
+
+int64_t __real_qstream_log(struct qv *vm, struct iovec *iov, int n);
+int64_t __wrap_qstream_log(struct qv *vm, struct iovec *iov, int n);
+int64_t __wrap_qstream_log(struct qv *vm, struct iovec *iov, int n)
+{
+	logs = true;
+	int64_t r = __real_qstream_log(vm, iov, n);
+	logs = false;
+	return r;
+}
+
 static void check_iov(const struct iovec *iov, int n)
 {
 	const struct qv *vm = machine;
@@ -64,7 +82,9 @@ static void check_iov(const struct iovec *iov, int n)
 		bool ram = at >= vm->ram && len <= vm->ram_bytes && (size_t)(at - vm->ram) <= vm->ram_bytes - len;
 		bool window = vm->window && at >= vm->window && len <= QK_WINDOW_CHUNK * (size_t)QK_WINDOW_CHUNKS &&
 			      (size_t)(at - vm->window) <= QK_WINDOW_CHUNK * (size_t)QK_WINDOW_CHUNKS - len;
-		if (!ram && !window)
+		bool text = logs && ((at >= vm->comm_area && len <= QK_DATA_SIZE && at + len <= vm->comm_area + QK_COMM_SIZE(vm->nvcpus)) ||
+				     len <= LOG_MARKS);
+		if (!ram && !window && !text)
 			violation("a transfer of %zu bytes at %p, which is none of the guest's memory", len, (const void *)at);
 	}
 }
@@ -84,13 +104,13 @@ WRAP(pwritev2, (int fd, const struct iovec *iov, int n, off_t at, int flags), (f
 WRAP(readv, (int fd, const struct iovec *iov, int n), (fd, iov, n))
 WRAP(writev, (int fd, const struct iovec *iov, int n), (fd, iov, n))
 
-void __real_qfile_close_pending(struct qv *vm);
-void __wrap_qfile_close_pending(struct qv *vm);
+void __real_qfile_close_pending(struct qv_vcpu *v);
+void __wrap_qfile_close_pending(struct qv_vcpu *v);
 /* Each request begins with it. */
-void __wrap_qfile_close_pending(struct qv *vm)
+void __wrap_qfile_close_pending(struct qv_vcpu *v)
 {
 	atomic_fetch_add(&served, 1);
-	__real_qfile_close_pending(vm);
+	__real_qfile_close_pending(v);
 }
 
 /* ---- The guest's side */
@@ -120,7 +140,7 @@ GUEST static size_t put_name(volatile char *data, const uint8_t *name)
 
 GUEST static void put_segments(struct qv *vm, const struct shot *s)
 {
-	volatile struct qk_seg *segs = (struct qk_seg *)(vm->comm_area + QK_OFF_SEGS);
+	volatile struct qk_seg *segs = (struct qk_seg *)(vcpu_of(vm)->block + QK_VCPU_SEGS);
 	for (int i = 0; i < SEGMENTS; i++) {
 		segs[i].gpa = s->seg[i].gpa;
 		segs[i].len = s->seg[i].len;
@@ -129,7 +149,7 @@ GUEST static void put_segments(struct qv *vm, const struct shot *s)
 
 GUEST static void put_closes(struct qv *vm, uint32_t n, uint32_t handle)
 {
-	volatile struct qk_closes *c = (struct qk_closes *)(vm->comm_area + QK_OFF_CLOSE);
+	volatile struct qk_closes *c = (struct qk_closes *)(vcpu_of(vm)->block + QK_VCPU_CLOSE);
 	for (uint32_t i = 0; i < 4; i++)
 		c->handle[i] = i ? handle + i : handle;
 	c->count = n;
@@ -137,7 +157,7 @@ GUEST static void put_closes(struct qv *vm, uint32_t n, uint32_t handle)
 
 GUEST static uint32_t put_data(struct qv *vm, const struct shot *s)
 {
-	volatile char *data = vm->comm_area + QK_OFF_DATA;
+	volatile char *data = vcpu_of(vm)->block + QK_VCPU_DATA;
 	size_t n = put_name(data, s->name[0]);
 	n += put_name(data + n, s->name[1]);
 	switch (s->length) {
@@ -168,7 +188,7 @@ GUEST static void submit(struct qv *vm, const struct shot *s)
 	for (int i = 0; i < 6; i++)
 		c->arg[i] = s->arg[i];
 	c->nseg = s->nseg <= SEGMENTS ? s->nseg : s->nseg == SEGMENTS + 1 ? QK_SEG_MAX : QK_SEG_MAX + s->nseg;
-	vm->comm->vcpu.timer_ns = s->timer;
+	vcpu_of(vm)->shared->timer_ns = s->timer;
 	c->state = QK_CALL_SUBMITTED;
 }
 
@@ -179,8 +199,9 @@ GUEST static void rewrite_one(struct qv *vm, uint64_t *r)
 	const volatile struct shot *s = &shots[at], *other = &shots[(at + (next_random(r) & 1)) % SHOTS_MAX];
 	volatile struct qk_call *c = call_of(vm);
 	volatile struct qk_comm *comm = vm->comm;
-	volatile char *data = vm->comm_area + QK_OFF_DATA;
-	volatile struct qk_seg *segs = (struct qk_seg *)(vm->comm_area + QK_OFF_SEGS);
+	volatile struct qk_vcpu *vcpu = vcpu_of(vm)->shared;
+	volatile char *data = vcpu_of(vm)->block + QK_VCPU_DATA;
+	volatile struct qk_seg *segs = (struct qk_seg *)(vcpu_of(vm)->block + QK_VCPU_SEGS);
 	unsigned kind = s->race & (1u << next_random(r) % 6);
 	switch (kind) {
 	case REWRITE_ARGS:
@@ -208,9 +229,10 @@ GUEST static void rewrite_one(struct qv *vm, uint64_t *r)
 		comm->event_head = (uint32_t)next_random(r);
 		comm->missed = (uint32_t)next_random(r) & 3;
 		comm->missed_signals = s->other;
-		comm->vcpu.timer_ns = s->timer;
-		comm->tick_ns = s->other;
-		comm->poller_awake = (uint32_t)next_random(r) & 1;
+		vcpu->timer_ns = s->timer;
+		vcpu->tick_ns = s->other;
+		vcpu->wait_ns = s->timer % WAIT_MAX_NS;
+		vcpu->poller_awake = (uint32_t)next_random(r) & 1;
 		comm->free_bitmap_gpa = s->other;
 		comm->free_bitmap_len = other->arg[0];
 		break;
@@ -303,18 +325,18 @@ static void new_machine(void)
 	config.stdio[0] = machines % 2 ? pty_slave : pipe_in[0];
 	config.stdio[1] = machines % 2 ? pty_slave : pipe_out[1];
 	config.stdio[2] = pipe_out[1];
-	if (qv_configure(vm, &config))
+	if (qv_open_pagemap(vm, self) || qv_configure(vm, &config))
 		die("configure");
 	if (machines % 4 > 1) {
 		world_restore(vm);
 		if (nrecipes && qv_recipes_load(vm, recipes, nrecipes))
-			die("recipes");
+			violation("the open files of a guest, as a capture recorded them, are refused");
 	}
 	qv_on_stop(vm, stops);
 	vm->comm->boot.ram_limit = RAM_LIMIT;
-	vm->vcpu_thread = pthread_self();
-	atomic_store(&vm->running, 1);
-	qcall_allow(vm, true);
+	vcpu_of(vm)->thread = pthread_self();
+	atomic_store(&vcpu_of(vm)->running, 1);
+	qcall_allow(vcpu_of(vm), true);
 	if (tick_start(vm))
 		die("tick");
 	pthread_mutex_lock(&rewriting);
@@ -341,11 +363,11 @@ static void check_memory(const struct qv *vm)
 
 static void check_handles(struct qv *vm)
 {
-	qcall_allow(vm, false);
+	qcall_allow(vcpu_of(vm), false);
 	for (int i = 3; i < vm->handles_top; i++)
 		if (vm->handles[i].kind == QV_H_FILE && vm->handles[i].fd >= 0)
 			world_check_descriptor(vm->handles[i].fd, vm->handles[i].root);
-	qcall_allow(vm, true);
+	qcall_allow(vcpu_of(vm), true);
 }
 
 static void end_machine(void)
@@ -355,8 +377,8 @@ static void end_machine(void)
 	pthread_mutex_lock(&rewriting);
 	machine = NULL;
 	pthread_mutex_unlock(&rewriting);
-	qcall_allow(vm, false);
-	atomic_store(&vm->running, 0);
+	qcall_allow(vcpu_of(vm), false);
+	atomic_store(&vcpu_of(vm)->running, 0);
 	know_machine(vm, false);
 	qv_destroy(vm);
 	check_leaks();
@@ -377,11 +399,11 @@ static void capture(struct qv *vm)
 {
 	static struct qv_page_run runs[1024];
 	struct qv_scan_stats stats;
-	qcall_allow(vm, false);
+	qcall_allow(vcpu_of(vm), false);
 	int64_t n = qv_recipes_save(vm, recipes, sizeof(recipes));
 	nrecipes = n > 0 ? (size_t)n : 0;
 	qv_scan(vm, 1, runs, sizeof(runs) / sizeof(*runs), &stats);
-	qcall_allow(vm, true);
+	qcall_allow(vcpu_of(vm), true);
 }
 
 static void host_does(struct qv *vm, const struct shot *s)
@@ -413,17 +435,24 @@ GUEST static bool is_submitted(struct qv *vm)
 /* No answer tells of a file that is none of the guest's. */
 GUEST static void check_answer(struct qv *vm)
 {
-	const volatile uint64_t *data = (uint64_t *)(vm->comm_area + QK_OFF_DATA);
+	const volatile uint64_t *data = (uint64_t *)(vcpu_of(vm)->block + QK_VCPU_DATA);
 	for (size_t i = 0; i < QK_DATA_SIZE / sizeof(*data) && i < 4096 / sizeof(*data); i++)
 		if (data[i] == SECRET_SIZE)
 			violation("an answer describes a file that is not the guest's");
+}
+
+GUEST static void set_wait(struct qv *vm, uint64_t ns)
+{
+	volatile struct qk_vcpu *vcpu = vcpu_of(vm)->shared;
+	vcpu->wait_ns = ns;
 }
 
 static void play(struct qv *vm, const struct shot *s)
 {
 	switch (s->way % WAYS) {
 	case WAY_WAIT:
-		events_wait(vm, s->timer % WAIT_MAX_NS);
+		set_wait(vm, s->timer % WAIT_MAX_NS);
+		events_wait(vcpu_of(vm));
 		break;
 	case WAY_CLOCK:
 		tick_hurry(vm);
@@ -435,11 +464,11 @@ static void play(struct qv *vm, const struct shot *s)
 		submit(vm, s);
 		for (int i = 0; i < POLLER_SPINS && is_submitted(vm); i++)
 			__builtin_ia32_pause();
-		qcall_serve(vm);
+		qcall_serve(vcpu_of(vm));
 		break;
 	default:
 		submit(vm, s);
-		qcall_serve(vm);
+		qcall_serve(vcpu_of(vm));
 	}
 }
 
@@ -501,9 +530,11 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	world_make();
 	setrlimit(RLIMIT_FSIZE, &size);
 	kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	self = open("/proc/self", O_PATH | O_CLOEXEC);
 	stops = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	pty_master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
-	if (kvm < 0 || stops < 0 || signals < 0 || pipe2(pipe_in, O_CLOEXEC) || pipe2(pipe_out, O_CLOEXEC) || pty_master < 0 || unlockpt(pty_master))
+	if (kvm < 0 || self < 0 || stops < 0 || signals < 0 || pipe2(pipe_in, O_CLOEXEC) || pipe2(pipe_out, O_CLOEXEC) || pty_master < 0 ||
+	    unlockpt(pty_master))
 		die("fuzz");
 	pty_slave = open(ptsname(pty_master), O_RDWR | O_NOCTTY | O_CLOEXEC);
 	if (pty_slave < 0)
