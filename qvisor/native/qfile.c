@@ -99,7 +99,7 @@ static int64_t open_file(struct qv *vm, struct qv_call *call)
 		return root < 0 ? root : r;
 	if ((flags & O_ACCMODE) == O_ACCMODE)
 		return -EINVAL; /* neither: no recipe is made of it (recipes.c) */
-	flags &= ~O_APPEND; /* the guest gives the offset of every write */
+	flags &= ~O_APPEND;     /* the guest gives the offset of every write */
 	bool file_root = qfile_is_single(vm, call->arg[0]);
 	if (file_root && *name)
 		return -ENOTDIR;
