@@ -128,6 +128,7 @@ class SandboxState:
     tty: bool = False
     error_class: str = ""
     end_reason: str = ""
+    confined_by: tuple[str, ...] = ()
 
     @staticmethod
     def of(m: sb.Sandbox) -> SandboxState:
@@ -136,7 +137,7 @@ class SandboxState:
             m.id, STATES.get(m.state, "unknown"), m.snapshot, tuple(m.argv), nanoseconds(m.start_time),
             nanoseconds(m.end_time), m.exit_status, m.error, tuple((s.name, s.microseconds) for s in m.timeline),
             m.private_bytes, m.shared_bytes, m.generation, m.tty, m.error_reason,
-            m.end_reason,
+            m.end_reason, tuple(m.confined_by),
         )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import threading
 import time
 
 from quark.errors import CaptureError, VmError, named_error
-from qvisor import process
+from qvisor import confinement, process
 from qvisor._native import lib
 from qvisor.machine import check, open_kvm
 from snapshotd import wire
@@ -35,7 +35,7 @@ class Attended:
 
     QVisor is a child of this process and part of its job: what the terminal sends is sent to both, and what only this one gets is passed on. With
     `signals` unset none are, and they are this process's alone; else they are taken over from the calling thread. The guest sees nothing of `state`,
-    quark's state directory.
+    quark's state directory. `confine` are words of qvisor/confinement.py; `confined_by` says how it is when `machine` has been had.
     """
 
     def __init__(
@@ -47,8 +47,11 @@ class Attended:
         stdio: tuple[int, int, int] = (0, 1, 2),
         signals: bool = True,
         debug: bool = False,
+        confine: list[str] | None = None,
     ) -> None:
         self._trigger = trigger
+        self._confine = confine or []
+        self.confined_by: list[str] = []
         self._pid = 0
         self._thread: threading.Thread | None = None
         self._watched: tuple[int, ...] = ()
@@ -76,10 +79,12 @@ class Attended:
             self._watched = os.pipe2(os.O_CLOEXEC)
             streams = (stdio[0], self._watched[1], self._watched[1])
         with ready_cold(spec, state, stdio=streams, debug=debug) as ready:
-            ready.start.assign.fields.flags |= flags
+            ready.start.assign.fields.flags |= flags | confinement.request_flags(self._confine)
             kvm = open_kvm()
             try:
-                process.machine(spec.memory, kvm).send(self._sock.fileno())
+                process.machine(spec.memory, kvm, flags=confinement.machine_flags(self._confine)).send(
+                    self._sock.fileno()
+                )
             finally:
                 os.close(kvm)
             self._pid = process.spawn(self._theirs.fileno())
@@ -144,6 +149,7 @@ class Attended:
             return
         event, *fields = data.decode(errors="replace").split("\0")
         if event == "started":
+            self.confined_by = confinement.parts(int(fields[1]))
             if self._trigger.kind == "after":
                 self._fire_at = time.monotonic() + self._trigger.seconds
         elif event == "parked":

@@ -27,6 +27,7 @@ def create_snapshot(
     domain: str = "default",
     key: bytes | None = None,
     self_contained: bool = False,
+    confine: list[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[SnapshotInfo, Metadata]:
     """Run `spec`'s program until `trigger`, capture it as `name` in `domain`, end it; `progress` gets (frames dealt with, all frames).
@@ -38,7 +39,7 @@ def create_snapshot(
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     with Store.open(root, domain=domain, key=key) as store:
         store.check_name(name)
-        with Attended(spec, trigger, str(root), debug=debug) as program:
+        with Attended(spec, trigger, str(root), debug=debug, confine=confine) as program:
 
             def step(done: int, total: int) -> None:
                 program.check_given_up()

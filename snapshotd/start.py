@@ -6,7 +6,6 @@ import os
 
 from qvisor import confinement, kernel
 from qvisor._native import ffi, lib
-from qvisor.confinement import STRICT, UNCONFINED
 from qvisor.document import document, new_generation
 from qvisor.machine import check, open_kvm
 from qvisor.process import Start, prepare_message
@@ -228,6 +227,5 @@ def become(ready: Ready, *, json: bool, confine: list[str], timing: bool = False
     fields = ready.start.assign.fields
     fields.flags |= lib.QM_TIMING if timing else 0
     fields.timing_file = ready.start.assign.place(timing_file)
-    host = (lib.QM_UNCONFINED if UNCONFINED in confine else 0) | (lib.QM_USERS if STRICT in confine else 0)
-    fields.flags |= confinement.flags([word for word in confine if word != UNCONFINED])
-    ready.start.exec(ready.spec.memory, open_kvm(), json=json, flags=host)
+    fields.flags |= confinement.request_flags(confine)
+    ready.start.exec(ready.spec.memory, open_kvm(), json=json, flags=confinement.machine_flags(confine))

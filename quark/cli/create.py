@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quark.cli.progress import Progress
-from quark.cli.run import in_daemon, open_missing_streams
+from quark.cli.run import in_daemon, open_missing_streams, say_unconfined
 from quark.errors import UsageError
 from quark.session import keep_terminal
 from snapshotd import create
@@ -67,6 +67,7 @@ def create_snapshot(
     *,
     self_contained: bool,
     timeout: float,
+    confine: list[str],
     debug: bool,
 ) -> int:
     """Run `spec`'s program until the trigger (an option and its value), store it as `name`; returns the exit status."""
@@ -83,7 +84,8 @@ def create_snapshot(
     try:
         request = ["create", name, parsed.kind, value, "self-contained" if self_contained else "", *spec.to_strings()]
         signal.setitimer(signal.ITIMER_REAL, 0 if debug else timeout)
-        outcome = None if debug else in_daemon(context, request, reporter)
+        alone = say_unconfined(confine) or debug
+        outcome = None if alone else in_daemon(context, request, reporter, mode="+".join(["attached", *confine]))
         signal.setitimer(signal.ITIMER_REAL, 0)
         if outcome is not None:
             return outcome.status
@@ -93,6 +95,7 @@ def create_snapshot(
                 spec,
                 parsed,
                 Path(context.root),
+                confine=confine,
                 debug=debug,
                 domain=context.library_domain,
                 key=load_key(context.key),

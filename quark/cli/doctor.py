@@ -36,7 +36,7 @@ def main(context: Context, parsed: Parsed) -> int:
         processor(),
         kvm(),
         guest_kernel(),
-        sandbox(),
+        *sandbox(),
         userfaultfd(),
         memory(),
         state(context.root),
@@ -99,8 +99,8 @@ def guest_kernel() -> Finding:
     return Finding("guest kernel", ok=True, detail=f"QKernel, {len(elf) >> 10} KiB, build {kernel.build_id(elf)[:16]}")
 
 
-def sandbox() -> Finding:
-    """Boots a sandbox, up to a capture point: which ring mode is in force tells what kind of KVM this is."""
+def sandbox() -> list[Finding]:
+    """Boots a sandbox, up to a capture point: which ring mode is in force tells what kind of KVM this is; and how its process is confined."""
     from qvisor._native import lib
     from qvisor.spec import SandboxSpec
     from snapshotd.attended import Attended
@@ -112,18 +112,31 @@ def sandbox() -> Finding:
     try:
         with Attended(spec, trigger, "", stdio=(null, null, null), signals=False) as program:
             ring = program.machine().ring
+            confined = confinement(program.confined_by)
     except QuarkError as e:
-        return Finding("sandbox", ok=False, detail=str(e))
+        return [Finding("sandbox", ok=False, detail=str(e))]
     finally:
         os.close(null)
     if ring == lib.QK_RING_3:
-        return Finding(
+        found = Finding(
             "sandbox",
             ok=True,
             detail="works; software KVM: the guest kernel runs in ring 3, and exits are slow",
             advice="isolation inside the sandbox is weaker here (README, Limits); hardware KVM is what production wants",
         )
-    return Finding("sandbox", ok=True, detail="works; hardware KVM: the guest kernel runs in ring 0")
+    else:
+        found = Finding("sandbox", ok=True, detail="works; hardware KVM: the guest kernel runs in ring 0")
+    return [found, *confined]
+
+
+def confinement(confined_by: list[str]) -> list[Finding]:
+    """What a sandbox's process is confined by here (docs/threat-model.md)."""
+    from qvisor.confinement import PARTS
+
+    return [
+        Finding("confined by", ok=name in confined_by, detail=f"{name}: {what}", needed=False)
+        for name, (_, what) in PARTS.items()
+    ]
 
 
 def userfaultfd() -> Finding:

@@ -68,8 +68,7 @@ def exec_alone(
 
     lib.qv_signals()  # from now on those that come are the guest's
     debug, confine = parsed.flag("--debug"), confinement_of(parsed)
-    if parsed.flag("--unconfined"):
-        print("quark: the sandbox's process is not confined", file=sys.stderr)
+    say_unconfined(confine)
     if spec is not None:
         become(ready_cold(spec, context.root, debug=debug), json=context.json, confine=confine)
     from quark.clone_request import unpack_clone
@@ -110,6 +109,14 @@ def in_daemon(
     session = Session(sock)
     session.request(["run", context.domain, mode, *request], (0, 1, 2))
     return keep_terminal(lambda: session.run(progress))
+
+
+def say_unconfined(confine: list[str]) -> bool:
+    """Whether that is what was asked for; nobody is to get it without knowing."""
+    if "unconfined" not in confine:
+        return False
+    print("quark: the sandbox's process is not confined", file=sys.stderr)
+    return True
 
 
 def open_missing_streams() -> None:

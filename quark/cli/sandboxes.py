@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 COLUMNS = ("ID", "SNAPSHOT", "STATE", "AGE", "PRIVATE", "SHARED", "ARGS")
 RIGHT = "AGE PRIVATE SHARED"
 ARGS_WIDTH = 60
+SECURITY = ("ID", "STATE", "CONFINED BY", "NOT BY")
 
 
 def fields(s: SandboxState) -> dict[str, Any]:
@@ -39,6 +40,7 @@ def fields(s: SandboxState) -> dict[str, Any]:
         "private_bytes": s.private_bytes,
         "shared_bytes": s.shared_bytes,
         "tty": s.tty,
+        "confined_by": list(s.confined_by),
     }
 
 
@@ -59,6 +61,14 @@ def row(s: SandboxState, now_ns: int) -> tuple[str, ...]:
     )
 
 
+def security_row(s: SandboxState) -> tuple[str, ...]:
+    """What its process is confined by, and what not."""
+    from qvisor.confinement import PARTS
+
+    missing = [part for part in PARTS if part not in s.confined_by]
+    return (s.id, s.state, " ".join(s.confined_by) or "-", " ".join(missing) or "-")
+
+
 def ps(context: Context, parsed: Parsed) -> int:
     """List them."""
     none(parsed, context.command)
@@ -66,6 +76,9 @@ def ps(context: Context, parsed: Parsed) -> int:
         found = list(client.list_sandboxes(ended=parsed.flag("--all"), snapshot=parsed.one("--snapshot")))
     if context.json:
         print_json([fields(s) for s in found])
+        return 0
+    if parsed.flag("--security"):
+        print_table(SECURITY, [security_row(s) for s in found])
         return 0
     now = time.time_ns()
     print_table(COLUMNS, [row(s, now) for s in found], RIGHT)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from quark.cli.options import exactly, some
 from quark.cli.output import local_time, megabytes, print_fields, print_json, print_table
 from quark.cli.progress import Counted, Progress, each
-from quark.cli.sandbox_options import build_spec
+from quark.cli.sandbox_options import build_spec, confinement_of
 from quark.errors import FileAccessError, SnapshotFilesError, UsageError
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def create(context: Context, parsed: Parsed) -> int:
         value,
         self_contained=parsed.flag("--self-contained"),
         timeout=timeout,
+        confine=confinement_of(parsed),
         debug=debug,
     )
     if status:

@@ -122,6 +122,7 @@ _COMMANDS = (
     Command("ps", "sandboxes:ps", "list sandboxes", ("[--all]",), (
         Option("--all", "", "those that have ended too", short="-a"),
         Option("--snapshot", "NAME", "only clones of this snapshot", kind="snapshot"),
+        Option("--security", "", "what the process of each is confined by (docs/threat-model.md)"),
     ), text=NEEDS_DAEMON),
     Command("top", "top:main", "show live sandboxes with their memory", ("[--once]",), (
         Option("--once", "", "print one listing and end, as when standard output is no terminal"),
@@ -152,6 +153,7 @@ exit status: the program's own, as of `quark run`"""),
             Option("--volume-slot", "NAME:GUEST[:ro][:optional]", "a directory that every clone fills with -v NAME=HOSTDIR (repeatable); empty until then"),
             Option("--self-contained", "", "with the content of the files that it depends on: it runs where these are gone or changed"),
             Option("--no-reseed", "", "do not preload the library that makes OpenSSL and others reseed in clones (docs/clones.md)"),
+            *CONFINEMENT,
             DEBUG,
         ),
         words=("",),

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "vm.h"
@@ -68,7 +69,8 @@ static int for_pages(struct qv *vm, int (*fn)(struct qv *, uint64_t gfn, uint64_
 	int r = !entries ? -ENOMEM : vm->pagemap_fd < 0 ? vm->pagemap_fd : 0;
 	for (uint64_t at = 0; entries && !r && at < frames; at += BATCH) {
 		uint64_t n = frames - at < BATCH ? frames - at : BATCH;
-		ssize_t got = pread(vm->pagemap_fd, entries, n * 8, (off_t)((uintptr_t)vm->ram / QK_PAGE_SIZE + at) * 8);
+		struct iovec iov = {.iov_base = entries, .iov_len = n * 8};
+		ssize_t got = preadv2(vm->pagemap_fd, &iov, 1, (off_t)((uintptr_t)vm->ram / QK_PAGE_SIZE + at) * 8, 0);
 		if (got != (ssize_t)n * 8)
 			r = got < 0 ? -errno : -EIO;
 		for (uint64_t i = 0; !r && i < n; i++)

@@ -151,12 +151,10 @@ static void serve(struct qv *vm, int sock, struct frozen *f)
 	}
 }
 
-/* In the fork. Its parent's end is its own. */
-static _Noreturn void serve_alone(struct qv *vm, int sock, struct frozen *f, pid_t parent)
+/* In the fork. Its parent's end is its own; should that have come already, the storer's is. */
+static _Noreturn void serve_alone(struct qv *vm, int sock, struct frozen *f)
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() != parent)
-		_exit(1);
 	for (int fd = 0; fd < 3; fd++)
 		close(fd); /* whoever reads the guest's output is not to wait for this process */
 	control_close();
@@ -176,13 +174,12 @@ void capture_serve(struct qv *vm, int sock, bool once)
 {
 	struct frozen f = {0};
 	capture_wait(); /* one at a time */
-	pid_t self = getpid();
 	/* A storer that is told nothing knows that it came to nothing. */
 	if (freeze(vm, &f) == 0) {
 		if (once)
 			serve(vm, sock, &f);
 		else if ((child = fork()) == 0)
-			serve_alone(vm, sock, &f, self);
+			serve_alone(vm, sock, &f);
 	}
 	close(sock);
 	unfreeze(&f);

@@ -20,8 +20,9 @@
 #define FILE_CAPABILITIES \
 	(CAPABILITY(CAP_CHOWN) | CAPABILITY(CAP_DAC_OVERRIDE) | CAPABILITY(CAP_DAC_READ_SEARCH) | CAPABILITY(CAP_FOWNER) | CAPABILITY(CAP_FSETID))
 #define NOTHING_SPECIAL (MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)
-/* Without these the word is not kept; files by one of two ways. */
+/* Without these, and one of the two ways to keep to files beneath the roots, the word is not kept. */
 #define NEEDED (QM_BY_CAPABILITIES | QM_BY_PRIVILEGES | QM_BY_NAMESPACES | QM_BY_NETWORK | QM_BY_ROOT | QM_BY_LIMITS | QM_BY_SYSCALLS)
+#define FILES (QM_BY_LANDLOCK | QM_BY_MOUNTS)
 
 unsigned confined_by;
 
@@ -152,6 +153,26 @@ void confine(struct qv *vm, const struct qm_machine *host, const struct descript
 	note(seccomp_confine(IN_PREPARE | IN_RUN | IN_VOLUME | IN_CAPTURE) == 0, QM_BY_SYSCALLS);
 }
 
+/* The names of these QM_BY_*, each behind a space. */
+static const char *names_of(unsigned parts)
+{
+	static const char *const names[] = {"capabilities", "no-new-privileges", "namespaces", "network",   "empty-root",
+					    "limits",       "system-calls",      "landlock",   "own-mounts"}; /* in the order of their bits */
+	static char text[256];
+	size_t n = 0;
+	text[0] = 0;
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+		if (parts >> i & 1)
+			n += (size_t)snprintf(text + n, sizeof(text) - n, " %s", names[i]);
+	return text;
+}
+
+void confine_report(void)
+{
+	dprintf(2, "quark: confined by:%s\n", names_of(confined_by));
+	dprintf(2, "quark: not confined by:%s\n", names_of(~confined_by));
+}
+
 static bool is_writable(const struct qm_assign *a)
 {
 	for (uint32_t i = 1; i < a->nroots; i++)
@@ -175,6 +196,9 @@ void confine_run(const struct qm_machine *host, const struct qm_assign *a, const
 		confined_by &= ~QM_BY_CAPABILITIES;
 	if (seccomp_confine(IN_RUN | (is_writable(a) ? IN_VOLUME : 0) | (control_is_open() ? IN_CAPTURE : 0)))
 		confined_by &= ~QM_BY_SYSCALLS;
-	if (a->flags & QM_STRICT && ((confined_by & NEEDED) != NEEDED || !(confined_by & (QM_BY_LANDLOCK | QM_BY_MOUNTS))))
-		fail(FAIL_CONFINEMENT, "this host cannot confine the sandbox as is required (quark doctor says what is missing)");
+	unsigned missing = NEEDED & ~confined_by;
+	if (!(confined_by & FILES))
+		missing |= FILES;
+	if (a->flags & QM_STRICT && missing)
+		fail(FAIL_CONFINEMENT, "the sandbox is required to be confined, and this host has not:%s; see quark doctor", names_of(missing));
 }

@@ -1,5 +1,5 @@
 /* Landlock (Documentation/userspace-api/landlock.rst): files are opened beneath the roots alone, whatever this process is made to try. */
-#include "program.h"
+#include "confine.h"
 
 #include <errno.h>
 #include <sys/syscall.h>

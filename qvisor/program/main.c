@@ -86,8 +86,10 @@ static _Noreturn void end_alone(struct program *p, const struct outcome *o)
 	const struct qm_assign *a = &p->assign;
 	if (a->flags & QM_TIMING || a->timing_file >= 0)
 		timeline_report(o, a->flags & QM_TIMING, p->host.flags & QM_JSON, descriptor_or_none(&p->request, a->timing_file, "the timing"));
-	if (a->flags & QM_DEBUG)
+	if (a->flags & QM_DEBUG) {
 		counters_report(p->vm);
+		confine_report();
+	}
 	leave(o->status);
 }
 

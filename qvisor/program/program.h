@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "confine.h"
 #include "message.h"
 #include "qvisor_api.h"
 
@@ -25,34 +26,6 @@ void json_quote(const char *text, char *out, size_t size);
 /* ---- terminal.c */
 void terminal_remember(void);
 _Noreturn void leave(int status); /* ends the process; the terminal is as it was */
-
-/* ---- confine.c, seccomp.c, landlock.c: this process gives up what it does not need (docs/threat-model.md). What the host lacks is not had:
- * confined_by has the QM_BY_* of what is. */
-struct descriptors;
-void confine(struct qv *vm, const struct qm_machine *host, const struct descriptors *fds);
-/* The rest, when all has been opened that the request names. */
-void confine_run(const struct qm_machine *host, const struct qm_assign *assign, const struct descriptors *fds);
-extern unsigned confined_by;
-
-enum { IN_PREPARE = 1, IN_RUN = 2, IN_VOLUME = 4, IN_CAPTURE = 8 };
-struct seccomp_rule {
-	int number;
-	unsigned stages; /* IN_* */
-	const char *name;
-	const struct seccomp_test *tests; /* of its arguments: all must hold; NULL: any will do */
-	const char *reason;               /* for docs/threat-model.md */
-};
-extern const struct seccomp_rule seccomp_rules[];
-extern const size_t seccomp_rule_count;
-int seccomp_confine(unsigned stages); /* from now on anything but the rules of these stages is this process's end; 0 or -errno */
-
-struct confined_root {
-	int fd;
-	bool file, writable;
-};
-/* From now on files are opened beneath these roots alone. -ENOSYS: the host has no Landlock that could do it. */
-int landlock_confine(const struct confined_root *roots, unsigned n);
-bool landlock_is_there(void);
 
 /* ---- receive.c: a message of exactly `size` bytes, which begins with its version, and its descriptors */
 struct descriptors {

@@ -1,6 +1,6 @@
 /* The system calls that are left to this process (seccomp(2)): a table, and the filter in BPF that is made of it. Any other is the process's end. What the
  * table lets pass is compared with docs/threat-model.md by tests/e2e/test_confinement.py, and tried out by tests/confinement/syscalls.c. */
-#include "program.h"
+#include "confine.h"
 
 #include <asm/termbits.h>
 #include <errno.h>
@@ -34,30 +34,25 @@
 #define THREAD_FLAGS \
 	(CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID)
 
-enum test { END, ONE_OF, NO_BITS, BELOW, THIS_PROCESS };
-struct seccomp_test {
-	enum test test;
-	unsigned arg;
-	uint32_t value;
-	const uint32_t *values; /* ONE_OF: 0 is the end */
-};
 #define LIST(...) ((const uint32_t[]){__VA_ARGS__, 0})
 #define TESTS(...) ((const struct seccomp_test[]){__VA_ARGS__, {.test = END}})
 #define NOT_EXECUTABLE TESTS({.test = NO_BITS, .arg = 2, .value = PROT_EXEC})
 #define COMMAND(...) TESTS({.test = ONE_OF, .arg = 1, .values = LIST(__VA_ARGS__)})
+#define STREAM_COMMAND(...) TESTS({.test = BELOW, .arg = 0, .value = 3}, {.test = ONE_OF, .arg = 1, .values = LIST(__VA_ARGS__)})
+#define ADVICE(...) TESTS({.test = ONE_OF, .arg = 2, .values = LIST(__VA_ARGS__)})
+#define IN_WORKING_DIRECTORY TESTS({.test = ONE_OF, .arg = 0, .values = LIST((uint32_t)AT_FDCWD)})
+#define THIS_PROCESS_ONLY TESTS({.test = THIS_PROCESS, .arg = 0})
 #define FLAGS(...) TESTS({.test = ONE_OF, .arg = 0, .values = LIST(__VA_ARGS__)})
 
 /* Answered with ENOSYS, which the C library takes for an older kernel: its arguments lie in memory, where no filter sees them. */
-static const struct seccomp_test lacking[1];
+const struct seccomp_test seccomp_lacking[1];
 
-#define RULE(call, stages, tests, reason) {__NR_##call, stages, #call, tests, reason}
+#define RULE(call, stages, tests, reason) {__NR_##call, stages, #call, tests, #tests, reason}
 #define ALWAYS (IN_PREPARE | IN_RUN)
 const struct seccomp_rule seccomp_rules[] = {
 	RULE(ioctl, ALWAYS, COMMAND(KVM_RUN, KVM_INTERRUPT, KVM_GET_REGS, KVM_GET_SREGS, KVM_SET_USER_MEMORY_REGION, TCGETS),
 	     "runs the vCPU, interrupts it, describes how it failed, adds memory; sees whether something is a terminal"),
-	RULE(ioctl, ALWAYS,
-	     TESTS({.test = BELOW, .arg = 0, .value = 3},
-		   {.test = ONE_OF, .arg = 1, .values = LIST(TCSETS, TCSETSW, TCSETSF, TIOCGWINSZ, TIOCSWINSZ, FIONREAD, TCXONC, TCFLSH, TIOCGPGRP)}),
+	RULE(ioctl, ALWAYS, STREAM_COMMAND(TCSETS, TCSETSW, TCSETSF, TIOCGWINSZ, TIOCSWINSZ, FIONREAD, TCXONC, TCFLSH, TIOCGPGRP),
 	     "the guest's terminal, on the standard streams only"),
 	RULE(ioctl, IN_PREPARE | IN_CAPTURE, COMMAND(KVM_GET_XCRS, KVM_GET_VCPU_EVENTS, KVM_GET_DEBUGREGS, KVM_GET_MSR_INDEX_LIST, KVM_GET_MSRS),
 	     "reads the vCPU's state for a capture"),
@@ -68,13 +63,11 @@ const struct seccomp_rule seccomp_rules[] = {
 	RULE(futex, ALWAYS, NULL, "threads wait for each other"),
 	RULE(read, ALWAYS, NULL, "counters of events, signals, what a storer asks"),
 	RULE(write, ALWAYS, NULL, "the same in the other direction; the log"),
-	RULE(preadv2, ALWAYS, NULL, "reads of streams and files"),
+	RULE(preadv2, ALWAYS, NULL, "reads of streams and files; which pages are in use (pagemap)"),
 	RULE(pwritev2, ALWAYS, NULL, "writes to them"),
-	RULE(pread64, ALWAYS, NULL, "which pages are in use (pagemap); the arguments"),
 	RULE(lseek, ALWAYS, NULL, "directories are read from where the guest says; a stream may be a file"),
 	RULE(openat2, ALWAYS, NULL, "names beneath the roots, one component at a time"),
-	RULE(openat, ALWAYS, TESTS({.test = ONE_OF, .arg = 0, .values = LIST((uint32_t)AT_FDCWD)}),
-	     "opens a descriptor's file again, for a lock or a volume of one file"),
+	RULE(openat, ALWAYS, IN_WORKING_DIRECTORY, "opens a descriptor's file again, for a lock or a volume of one file"),
 	RULE(close, ALWAYS, NULL, "files"),
 	RULE(fstat, ALWAYS, NULL, "attributes, as newer C libraries ask for them"),
 	RULE(newfstatat, ALWAYS, NULL, "attributes"),
@@ -94,17 +87,17 @@ const struct seccomp_rule seccomp_rules[] = {
 	RULE(mprotect, ALWAYS, NOT_EXECUTABLE, "stacks of threads; nothing that can be executed"),
 	RULE(munmap, ALWAYS, NULL, "memory"),
 	RULE(brk, ALWAYS, NULL, "the heap"),
-	RULE(madvise, ALWAYS, TESTS({.test = ONE_OF, .arg = 2, .values = LIST(MADV_DONTNEED)}), "gives back memory"),
-	RULE(madvise, IN_PREPARE, TESTS({.test = ONE_OF, .arg = 2, .values = LIST(MADV_POPULATE_READ, MADV_POPULATE_WRITE)}), "maps the working set"),
+	RULE(madvise, ALWAYS, ADVICE(MADV_DONTNEED), "gives back memory"),
+	RULE(madvise, IN_PREPARE, ADVICE(MADV_POPULATE_READ, MADV_POPULATE_WRITE), "maps the working set"),
 	RULE(rt_sigaction, ALWAYS, NULL, "the signal that interrupts the vCPU; Ctrl-Z"),
 	RULE(rt_sigprocmask, ALWAYS, NULL, "the same"),
 	RULE(rt_sigreturn, ALWAYS, NULL, "the same"),
-	RULE(tgkill, ALWAYS, TESTS({.test = THIS_PROCESS, .arg = 0}), "interrupts the vCPU: signals to threads of this process only"),
+	RULE(tgkill, ALWAYS, THIS_PROCESS_ONLY, "interrupts the vCPU: signals to threads of this process only"),
 	RULE(getpid, ALWAYS, NULL, "the same"),
 	RULE(gettid, ALWAYS, NULL, "the same"),
 	RULE(clone, ALWAYS, FLAGS(THREAD_FLAGS, THREAD_FLAGS | CLONE_DETACHED),
 	     "the two threads beside the vCPU's: ticks, and requests without an exit"),
-	RULE(clone3, ALWAYS, lacking, "is answered with ENOSYS: its arguments cannot be seen; the C library takes clone"),
+	RULE(clone3, ALWAYS, seccomp_lacking, "is answered with ENOSYS: its arguments cannot be seen; the C library takes clone"),
 	RULE(set_robust_list, ALWAYS, NULL, "every new thread does"),
 	RULE(rseq, ALWAYS, NULL, "the same"),
 	RULE(prctl, ALWAYS, FLAGS(PR_SET_TIMERSLACK, PR_SET_PDEATHSIG, PR_SET_VMA),
@@ -115,7 +108,6 @@ const struct seccomp_rule seccomp_rules[] = {
 	RULE(exit_group, ALWAYS, NULL, "the end"),
 	RULE(clone, IN_PREPARE | IN_CAPTURE, FLAGS(FORK_FLAGS), "a fork that stands still while a storer reads it"),
 	RULE(wait4, IN_PREPARE | IN_CAPTURE, NULL, "its end"),
-	RULE(getppid, IN_PREPARE | IN_CAPTURE, NULL, "whether its parent is still there"),
 	RULE(fdatasync, IN_PREPARE | IN_VOLUME, NULL, "files of volumes"),
 	RULE(fallocate, IN_PREPARE | IN_VOLUME, NULL, "the same"),
 	RULE(flock, IN_PREPARE | IN_VOLUME, NULL, "the same"),
@@ -130,6 +122,7 @@ const struct seccomp_rule seccomp_rules[] = {
 	RULE(symlinkat, IN_PREPARE | IN_VOLUME, NULL, "the same"),
 	RULE(renameat2, IN_PREPARE | IN_VOLUME, NULL, "the same"),
 	RULE(unlinkat, IN_PREPARE | IN_VOLUME, NULL, "the same"),
+	RULE(pread64, IN_PREPARE, NULL, "the guest kernel, the arguments"),
 	RULE(getrandom, IN_PREPARE, NULL, "the guest's entropy"),
 	RULE(memfd_create, IN_PREPARE, NULL, "for the working set"),
 	RULE(eventfd2, IN_PREPARE, NULL, "counters of events"),
@@ -192,7 +185,7 @@ static void emit_rule(struct code *c, const struct seccomp_rule *r)
 	emit(c, BPF_JMP | BPF_JA, 0, 0, 0);
 	for (const struct seccomp_test *t = r->tests; t && t->test != END; t++)
 		out[n++] = emit_test(c, t);
-	emit(c, BPF_RET | BPF_K, 0, 0, r->tests == lacking ? SECCOMP_RET_ERRNO | ENOSYS : SECCOMP_RET_ALLOW);
+	emit(c, BPF_RET | BPF_K, 0, 0, r->tests == seccomp_lacking ? SECCOMP_RET_ERRNO | ENOSYS : SECCOMP_RET_ALLOW);
 	while (n--)
 		c->at[out[n]].k = c->n - out[n] - 1u;
 }

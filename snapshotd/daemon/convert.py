@@ -205,6 +205,7 @@ def sandbox_message(sandbox: Sandbox, *, memory: bool = True) -> sb.Sandbox:
         shared_bytes=shared,
         generation=sandbox.generation,
         tty=sandbox.streams is not None and sandbox.streams.tty,
+        confined_by=sandbox.confined_by,
     )
 
 

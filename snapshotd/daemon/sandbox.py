@@ -198,7 +198,7 @@ class Sandbox:
                 return None
         else:
             ready = ready_cold(SandboxSpec.from_dict(job["spec"]), job["root"], paths=paths, stdio=stdio)
-        flags = confinement.flags(job["confine"]) | (lib.QM_TTY if job["tty"] else 0)
+        flags = confinement.request_flags(job["confine"]) | (lib.QM_TTY if job["tty"] else 0)
         flags |= lib.QM_STOPS if self.streams is None else 0  # a command stops when the program does
         if self.trigger is not None:
             flags |= lib.QM_ONCE | (lib.QM_WANT_READY if self.trigger.kind == "file" else 0)

@@ -378,6 +378,7 @@ class Sandbox(_message.Message):
     GENERATION_FIELD_NUMBER: _builtins.int
     TTY_FIELD_NUMBER: _builtins.int
     END_REASON_FIELD_NUMBER: _builtins.int
+    CONFINED_BY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     state: Global___Sandbox.State.ValueType
     snapshot: _builtins.str
@@ -405,6 +406,12 @@ class Sandbox(_message.Message):
     def timeline(self) -> _containers.RepeatedCompositeFieldContainer[Global___Step]:
         """From the request to the first output, step by step. Complete when the sandbox has ended."""
 
+    @_builtins.property
+    def confined_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What its process is confined by: of capabilities, no-new-privileges, namespaces, network, empty-root, limits, system-calls, landlock, own-mounts
+        (docs/threat-model.md).
+        """
+
     def __init__(
         self,
         *,
@@ -423,10 +430,11 @@ class Sandbox(_message.Message):
         generation: _builtins.str = ...,
         tty: _builtins.bool = ...,
         end_reason: _builtins.str = ...,
+        confined_by: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["argv", b"argv", "end_reason", b"end_reason", "end_time", b"end_time", "error", b"error", "error_reason", b"error_reason", "exit_status", b"exit_status", "generation", b"generation", "id", b"id", "private_bytes", b"private_bytes", "shared_bytes", b"shared_bytes", "snapshot", b"snapshot", "start_time", b"start_time", "state", b"state", "timeline", b"timeline", "tty", b"tty"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["argv", b"argv", "confined_by", b"confined_by", "end_reason", b"end_reason", "end_time", b"end_time", "error", b"error", "error_reason", b"error_reason", "exit_status", b"exit_status", "generation", b"generation", "id", b"id", "private_bytes", b"private_bytes", "shared_bytes", b"shared_bytes", "snapshot", b"snapshot", "start_time", b"start_time", "state", b"state", "timeline", b"timeline", "tty", b"tty"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
