@@ -117,11 +117,9 @@ class Client:
             timeout: seconds; then nothing is stored.
             on_progress: called with (frames dealt with, all frames).
             on_output: called with what came on standard output and standard error.
-            spec: env, cwd, rootfs, volumes, volume_slots, memory, disk, ring (quark.api.sandbox_spec).
+            spec: env, cwd, rootfs, volumes, volume_slots, memory, disk, ring (quark.api.sandbox_spec), and cpus, pids, io as for `run`.
         """
-        request = api.create_request(
-            name, api.sandbox_spec(argv, **spec), ready, value, reseed=reseed, self_contained=self_contained
-        )
+        request = api.create_request(name, argv, spec, ready, value, reseed=reseed, self_contained=self_contained)
         with _errors():
             async for m in self._snapshots.CreateSnapshot(request, timeout=timeout, metadata=self._metadata):
                 if on_output and (m.stdout or m.stderr):
@@ -220,6 +218,9 @@ class Client:
         A clone may have of its own: `cwd`, `memory` and `disk` (bytes, or a text like "2G"), and `volumes`, which fill its snapshot's slots:
         {"name": "/directory"} or {"name": ("/directory", "ro")}; under the path of a volume in the guest they take its place. `rootfs` is another root
         with the same files. An imported snapshot has what it names of the host only if that is given so, or with `host_paths=True`.
+
+        Either may have limits of what it takes of the host: `cpus` (1.5 processors), `pids` (processes and threads of the host), `io` (bytes a second
+        that are read from each disk, and as many that are written, or a text like "10M").
         """
         request = api.run_request(
             argv, snapshot, args=args, env=env, payload=payload, prefetch=prefetch, wait=True, stdin=stdin, tty=False, spec=spec

@@ -11,7 +11,7 @@ from google.rpc import error_details_pb2
 
 from quark.errors import DaemonLostError, QuarkError, SnapshotFilesError, UsageError, named_error
 from quark.paths import state_root
-from quark.sizes import parse_disk, parse_memory, parse_slot
+from quark.sizes import Limits, parse_disk, parse_limits, parse_memory, parse_slot
 from quark.snapshot.v1 import sandboxes_pb2 as sb
 from quark.snapshot.v1 import snapshots_pb2 as sn
 
@@ -129,6 +129,12 @@ class SandboxState:
     error_class: str = ""
     end_reason: str = ""
     confined_by: tuple[str, ...] = ()
+    cpus: float = 0
+    pids: int = 0
+    io_bytes: int = 0
+    cpu_us: int = 0
+    host_memory_bytes: int = 0
+    host_memory_limit_bytes: int = 0
 
     @staticmethod
     def of(m: sb.Sandbox) -> SandboxState:
@@ -137,7 +143,8 @@ class SandboxState:
             m.id, STATES.get(m.state, "unknown"), m.snapshot, tuple(m.argv), nanoseconds(m.start_time),
             nanoseconds(m.end_time), m.exit_status, m.error, tuple((s.name, s.microseconds) for s in m.timeline),
             m.private_bytes, m.shared_bytes, m.generation, m.tty, m.error_reason,
-            m.end_reason, tuple(m.confined_by),
+            m.end_reason, tuple(m.confined_by), m.limits.cpus, m.limits.pids, m.limits.io_bytes,
+            m.cpu_microseconds, m.host_memory_bytes, m.host_memory_limit_bytes,
         )  # fmt: skip
 
 
@@ -271,11 +278,32 @@ def disk_bytes(disk: int | str) -> int:
     return parse_disk(disk) if isinstance(disk, str) else disk
 
 
+def take_limits(spec: dict[str, Any]) -> sb.Limits:
+    """Remove `cpus` (processors), `pids` and `io` (bytes a second, or a text like "10M") from the options of a sandbox; the message of them."""
+    cpus, pids, io = (spec.pop(name, 0) for name in ("cpus", "pids", "io"))
+    if isinstance(io, str):
+        io = parse_limits("", "", io).io
+    limits = Limits(cpus, pids, io)
+    for name, problem in limits.problems():
+        raise UsageError(f"{name}={problem}")
+    return sb.Limits(cpus=limits.cpus, pids=limits.pids, io_bytes=limits.io)
+
+
 def create_request(
-    name: str, spec: sb.SandboxSpec, ready: str, value: str | float, *, reseed: bool, self_contained: bool
+    name: str,
+    argv: Sequence[str],
+    spec: dict[str, Any],
+    ready: str,
+    value: str | float,
+    *,
+    reseed: bool,
+    self_contained: bool,
 ) -> sn.CreateSnapshotRequest:
     """The message for the trigger `ready`: "file", "log" (value: regular expression), "after" (value: seconds)."""
-    request = sn.CreateSnapshotRequest(name=name, spec=spec, no_reseed=not reseed, self_contained=self_contained)
+    limits = take_limits(spec)
+    request = sn.CreateSnapshotRequest(
+        name=name, spec=sandbox_spec(argv, **spec), no_reseed=not reseed, self_contained=self_contained, limits=limits
+    )
     if ready == "file":
         request.ready_file = True
     elif ready == "log":
@@ -298,10 +326,10 @@ def run_request(
     wait: bool,
     stdin: bytes,
     tty: bool,
-    spec: Mapping[str, Any],
+    spec: dict[str, Any],
 ) -> sb.RunSandboxRequest:
     """A cold sandbox of `argv`, or a clone of `snapshot`."""
-    request = sb.RunSandboxRequest(wait=wait, stdin=stdin, tty=tty)
+    request = sb.RunSandboxRequest(wait=wait, stdin=stdin, tty=tty, limits=take_limits(spec))
     if (argv is None) == (snapshot is None):
         raise UsageError("give either argv or snapshot")
     if snapshot is None:

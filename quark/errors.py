@@ -182,6 +182,13 @@ class KeySourceError(QuarkError):
     grpc_code = "FAILED_PRECONDITION"
 
 
+class LimitsError(QuarkError):
+    """A limit on what a sandbox takes of the host cannot be had there."""
+
+    exit_code = 57
+    grpc_code = "FAILED_PRECONDITION"
+
+
 class FileAccessError(QuarkError):
     """A file that the command line names cannot be read or written."""
 

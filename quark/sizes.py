@@ -13,6 +13,9 @@ MEMORY_DEFAULT = 1 << 30
 MIB = 1 << 20
 MEMORY_MAX = 32 << 30
 VOLUME_STRINGS = 4
+CPUS_MIN, CPUS_MAX = 0.01, 4096.0  # the kernel's smallest quota is 1 ms of 100
+PIDS_MIN, PIDS_MAX = 16, 1 << 22  # QVisor has a handful of threads, and a capture a process more
+IO_MIN, IO_MAX = 1 << 16, 1 << 40
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
@@ -49,6 +52,72 @@ class Volume:
             Volume(s, t, m == "ro", slot.rstrip("?"), slot.endswith("?"))
             for s, t, m, slot in zip(strings[::n], strings[1::n], strings[2::n], strings[3::n], strict=True)
         ]
+
+
+class Limits:
+    """What a sandbox may take of the host: processors (1.5), processes and threads, bytes a second read and as many written. 0: no limit."""
+
+    __slots__ = ("cpus", "io", "pids")
+
+    def __init__(self, cpus: float = 0, pids: int = 0, io: int = 0) -> None:
+        self.cpus = cpus
+        self.pids = pids
+        self.io = io
+
+    def __bool__(self) -> bool:
+        return bool(self.cpus or self.pids or self.io)
+
+    def to_string(self) -> str:
+        """As one field."""
+        return f"{self.cpus} {self.pids} {self.io}"
+
+    @staticmethod
+    def from_string(text: str) -> Limits:
+        """Reverse `to_string`.
+
+        Raises:
+            ValueError: it is none.
+            UsageError: a limit is out of range.
+        """
+        cpus, pids, io = text.split(" ")
+        limits = Limits(float(cpus), int(pids), int(io))
+        for name, message in limits.problems():
+            raise UsageError(f"{name}: {message}")
+        return limits
+
+    def problems(self) -> list[tuple[str, str]]:
+        """(name, what is wrong) of those out of range."""
+        found = []
+        if self.cpus and not CPUS_MIN <= self.cpus <= CPUS_MAX:
+            found.append(("cpus", f"{self.cpus} is out of range; give {CPUS_MIN} to {CPUS_MAX} processors"))
+        if self.pids and not PIDS_MIN <= self.pids <= PIDS_MAX:
+            found.append(("pids", f"{self.pids} is out of range; give {PIDS_MIN} to {PIDS_MAX}"))
+        if self.io and not IO_MIN <= self.io <= IO_MAX:
+            found.append(("io", f"{self.io} is out of range; give {IO_MIN} to {IO_MAX} bytes a second"))
+        return found
+
+
+def parse_limits(cpus: str, pids: str, io: str) -> Limits:
+    """Of texts, empty for those that are not wanted: `1.5`, `64`, `10M`.
+
+    Raises:
+        UsageError: no number, or out of range.
+    """
+    unit = io[-1:].upper() if not io[-1:].isdigit() else ""
+    try:
+        limits = Limits(float(cpus or 0), int(pids or 0), int(io[: len(io) - len(unit)] or 0) * UNITS[unit])
+        wrong = [
+            name
+            for name, text, value in (("cpus", cpus, limits.cpus), ("pids", pids, limits.pids), ("io", io, limits.io))
+            if text and not value
+        ]
+    except (KeyError, ValueError):
+        wrong = ["cpus, --pids or --io"]
+    if wrong:
+        raise UsageError(f"--{wrong[0]}: give a number above 0, as in --cpus 1.5 --pids 64 --io 10M (bytes a second)")
+    for name, message in limits.problems():
+        raise UsageError(f"--{name} {message}")
+    return limits
 
 
 def parse_memory(text: str) -> int:

@@ -13,6 +13,7 @@ import time
 from quark.errors import CaptureError, VmError, named_error
 from qvisor import confinement, process
 from qvisor._native import lib
+from qvisor.cgroup import limit_process
 from qvisor.machine import check, open_kvm
 from snapshotd import wire
 from snapshotd.frozen import FrozenMachine, NotFrozenError
@@ -23,6 +24,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Self
 
+    from quark.sizes import Limits
+    from qvisor.cgroup import Group
     from qvisor.spec import SandboxSpec
     from snapshotd.trigger import Trigger
 
@@ -48,8 +51,11 @@ class Attended:
         signals: bool = True,
         debug: bool = False,
         confine: list[str] | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self._trigger = trigger
+        self._limits = limits
+        self._group: Group | None = None
         self._confine = confine or []
         self.confined_by: list[str] = []
         self._pid = 0
@@ -89,6 +95,8 @@ class Attended:
                 os.close(kvm)
             self._pid = process.spawn(self._theirs.fileno())
             self._theirs.close()  # its end is to be seen here
+            if self._limits:
+                self._group = limit_process(self._pid, self._limits, spec.memory, ready.roots.fds)
             ready.start.send(self._sock.fileno())
         if self._trigger.pattern is not None:
             os.close(self._watched[1])
@@ -197,6 +205,9 @@ class Attended:
             os.kill(self._pid, signal.SIGKILL)
             os.waitpid(self._pid, 0)
             self._pid = 0
+        if self._group is not None:
+            self._group.remove()
+            self._group = None
         if self._thread is not None:
             self._thread.join()
             self._thread = None

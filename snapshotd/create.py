@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from quark.sizes import Limits
     from qvisor.spec import SandboxSpec
     from snapshotd.metadata import Metadata
     from snapshotd.store import SnapshotInfo
@@ -29,6 +30,7 @@ def create_snapshot(
     self_contained: bool = False,
     confine: list[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    limits: Limits | None = None,
 ) -> tuple[SnapshotInfo, Metadata]:
     """Run `spec`'s program until `trigger`, capture it as `name` in `domain`, end it; `progress` gets (frames dealt with, all frames).
 
@@ -39,7 +41,7 @@ def create_snapshot(
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     with Store.open(root, domain=domain, key=key) as store:
         store.check_name(name)
-        with Attended(spec, trigger, str(root), debug=debug, confine=confine) as program:
+        with Attended(spec, trigger, str(root), debug=debug, confine=confine, limits=limits) as program:
 
             def step(done: int, total: int) -> None:
                 program.check_given_up()

@@ -20,6 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn, Self
 
+    from quark.sizes import Limits
     from qvisor.process import Message
 
 
@@ -218,12 +219,20 @@ def accept(dependencies: Dependencies, spec: SandboxSpec, roots: Roots) -> None:
         lib.qv_destroy(out[0])
 
 
-def become(ready: Ready, *, json: bool, confine: list[str], timing: bool = False, timing_file: int = -1) -> NoReturn:
+def become(
+    ready: Ready, limits: Limits, *, json: bool, confine: list[str], timing: bool = False, timing_file: int = -1
+) -> NoReturn:
     """Go on as this sandbox, on this process's standard streams. `timing_file` is a descriptor for the timeline of a clone, or -1.
 
     Raises:
+        LimitsError: `limits` cannot be had.
         QuarkError: what is wrong with the installation or the host.
     """
+    if limits:
+        from qvisor.cgroup import limit_process
+
+        # The process that the caller waits for stays the same, so that nobody is left to remove the group: who makes the next one does it.
+        limit_process(os.getpid(), limits, ready.spec.memory, ready.roots.fds)
     fields = ready.start.assign.fields
     fields.flags |= lib.QM_TIMING if timing else 0
     fields.timing_file = ready.start.assign.place(timing_file)

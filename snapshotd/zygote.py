@@ -1,8 +1,8 @@
 """The zygote: a process without gRPC that starts the sandboxes' processes, and has everything imported that those who store captures need.
 
-Usage: python -m snapshotd.zygote FD DAEMON FLAGS, a SOCK_SEQPACKET socket to the daemon, its PID, and QM_USERS or 0. `qvisor` asks for the program QVisor with a virtual
-machine that waits for its request, `storer` for a process that stores a capture; each is answered with `process PID` and two descriptors, its socket and
-its pidfd; or with `failed CLASS MESSAGE`. Answers come in the order of the requests. When the daemon ends, however it ends, the kernel kills the
+Usage: python -m snapshotd.zygote FD DAEMON FLAGS TREES, a SOCK_SEQPACKET socket to the daemon, its PID, QM_USERS or 0, and where a QVisor gets a control
+group of its own, as JSON (qvisor.cgroup.Tree). `qvisor` asks for the program QVisor with a virtual machine that waits for its request, `storer` for a
+process that stores a capture; each is answered with `process PID GROUP` (the group's name, or nothing) and two descriptors, its socket and its pidfd; or with `failed CLASS MESSAGE`. Answers come in the order of the requests. When the daemon ends, however it ends, the kernel kills the
 zygote, and then its children (PR_SET_PDEATHSIG): no sandbox outlives its daemon, and nobody has to remember a PID for that.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import json
 import os
 import selectors
 import signal
@@ -20,7 +21,7 @@ from typing import NoReturn
 
 from quark.errors import QuarkError, VmError
 from quark.sizes import MEMORY_MAX
-from qvisor import process
+from qvisor import cgroup, process
 from qvisor.machine import open_kvm
 from snapshotd import namespaces, storer, wire
 from snapshotd.lifeline import die_with_parent
@@ -29,10 +30,12 @@ from snapshotd.lifeline import die_with_parent
 class Zygote:
     """Serves the daemon at the other end of `daemon`."""
 
-    def __init__(self, daemon: socket.socket, reaper: tuple[int, int], flags: int) -> None:
+    def __init__(self, daemon: socket.socket, reaper: tuple[int, int], flags: int, trees: list[cgroup.Tree]) -> None:
         self.daemon = daemon
         self.flags = flags
         self.reaper = reaper
+        self.trees = trees
+        self.groups: dict[int, cgroup.Group] = {}  # by PID
         self.kvm = -1
         self.namespaces = namespaces.make()
 
@@ -51,7 +54,8 @@ class Zygote:
                 wire.send(self.daemon, ["failed", type(error).__name__, str(error)])
                 return
             stack.callback(os.close, pidfd)
-            wire.send(self.daemon, ["process", str(pid)], (ours.fileno(), pidfd))
+            group = self.groups[pid].name if pid in self.groups else ""
+            wire.send(self.daemon, ["process", str(pid), group], (ours.fileno(), pidfd))
 
     def start_qvisor(self, ours: socket.socket, theirs: socket.socket) -> int:
         """One that makes its machine and waits."""
@@ -61,7 +65,18 @@ class Zygote:
             MEMORY_MAX, self.kvm, parent=os.getpid(), flags=self.flags, namespaces=self.namespaces
         )
         message.send(ours.fileno())
-        return process.spawn(theirs.fileno())
+        pid = process.spawn(theirs.fileno())
+        if self.trees:
+            # Now, while nobody waits: to join a group may take a while (the kernel waits for all processors).
+            self.groups[pid] = cgroup.join(self.trees, pid)
+        return pid
+
+    def reap(self) -> None:
+        """Collect children that ended, and their groups."""
+        with contextlib.suppress(ChildProcessError):
+            while pid := os.waitpid(-1, os.WNOHANG)[0]:
+                if pid in self.groups:
+                    self.groups.pop(pid).remove()
 
     def fork_storer(self, ours: socket.socket, theirs: socket.socket) -> int:
         """A fork of this process."""
@@ -92,16 +107,7 @@ def become_storer(zygote: int, sock: socket.socket, others: tuple[int, ...]) -> 
         os._exit(0)
 
 
-def reap() -> None:
-    """Collect children that ended."""
-    try:
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
-    except ChildProcessError:
-        pass
-
-
-def main(fd: int, parent: int, flags: int) -> int:
+def main(fd: int, parent: int, flags: int, trees: str) -> int:
     """Serve the daemon until it goes."""
     die_with_parent(parent)
     daemon = socket.socket(fileno=fd)
@@ -109,7 +115,7 @@ def main(fd: int, parent: int, flags: int) -> int:
     reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(writer)
-    zygote = Zygote(daemon, (reader, writer), flags)
+    zygote = Zygote(daemon, (reader, writer), flags, [cgroup.Tree(*tree) for tree in json.loads(trees)])
     storer.preload()
     gc.collect()
     gc.freeze()  # storers share these pages as long as the collector leaves them alone
@@ -120,7 +126,7 @@ def main(fd: int, parent: int, flags: int) -> int:
         for key, _ in selector.select():
             if key.fd == reader:
                 os.read(reader, 4096)
-                reap()
+                zygote.reap()
                 continue
             fields, _fds = wire.receive(daemon)
             if not fields:
@@ -132,4 +138,4 @@ def main(fd: int, parent: int, flags: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*map(int, sys.argv[1:])))
+    sys.exit(main(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]))

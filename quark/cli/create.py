@@ -17,6 +17,7 @@ from snapshotd.trigger import Trigger
 
 if TYPE_CHECKING:
     from quark.cli.context import Context
+    from quark.sizes import Limits
     from qvisor.spec import SandboxSpec
 
 
@@ -62,6 +63,7 @@ def create_snapshot(
     context: Context,
     name: str,
     spec: SandboxSpec,
+    limits: Limits,
     trigger: str,
     value: str,
     *,
@@ -85,7 +87,9 @@ def create_snapshot(
         request = ["create", name, parsed.kind, value, "self-contained" if self_contained else "", *spec.to_strings()]
         signal.setitimer(signal.ITIMER_REAL, 0 if debug else timeout)
         alone = say_unconfined(confine) or debug
-        outcome = None if alone else in_daemon(context, request, reporter, mode="+".join(["attached", *confine]))
+        outcome = (
+            None if alone else in_daemon(context, limits, request, reporter, mode="+".join(["attached", *confine]))
+        )
         signal.setitimer(signal.ITIMER_REAL, 0)
         if outcome is not None:
             return outcome.status
@@ -101,6 +105,7 @@ def create_snapshot(
                 key=load_key(context.key),
                 self_contained=self_contained,
                 progress=reporter,
+                limits=limits,
             )
         )
         return 0

@@ -39,6 +39,7 @@ def main(context: Context, parsed: Parsed) -> int:
         *sandbox(),
         userfaultfd(),
         memory(),
+        limits(),
         state(context.root),
         daemon(context),
     ]
@@ -162,6 +163,25 @@ def memory() -> Finding:
         available = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
     return Finding(
         "memory", ok=available > 256 << 10, detail=f"{available >> 10} MiB available", advice="", needed=False
+    )
+
+
+def limits() -> Finding:
+    """What control groups this process may make: --cpus, --pids, --io, and a limit of the host's memory for the daemon's sandboxes."""
+    from qvisor import cgroup
+
+    host = cgroup.find()
+    reasons: dict[str, list[str]] = {}
+    for name, why in host.missing.items():
+        reasons.setdefault(why, []).append(name)
+    lacking = "; ".join(f"{', '.join(names)}: {why}" for why, names in reasons.items())
+    old = any(t.controllers == ("io",) and not t.unified for t in host.trees)
+    return Finding(
+        "limits",
+        ok=not host.missing,
+        detail=f"control groups {host.describe()}",
+        advice=lacking or ("version 1 limits no writes that wait in the page cache" if old else ""),
+        needed=False,
     )
 
 

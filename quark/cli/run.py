@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from quark.cli.sandbox_options import NAMES, build_changes, build_spec, confinement_of, mode_of, parse_env
+from quark.cli.sandbox_options import NAMES, build_changes, build_limits, build_spec, confinement_of, mode_of, parse_env
 from quark.errors import UsageError
 
 TYPE_CHECKING = False
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from quark.cli.context import Context
     from quark.cli.options import Parsed
     from quark.outcome import Outcome
+    from quark.sizes import Limits
     from qvisor.spec import SandboxSpec
 
 
@@ -38,8 +39,9 @@ def main(context: Context, parsed: Parsed) -> int:
                 raise UsageError(f"{option} is for a clone; add --from-snapshot NAME, or leave it out")
         spec = build_spec(parsed)
         request = ["cold", *spec.to_strings()]
+    limits = build_limits(parsed)
     if parsed.flag("--detach"):
-        return detach(context, parsed, request)
+        return detach(context, parsed, limits, request)
     if parsed.flag("--tty"):
         raise UsageError("--tty goes with --detach; without, the sandbox has the command's own streams")
     debug, file = parsed.flag("--debug"), -1
@@ -48,10 +50,12 @@ def main(context: Context, parsed: Parsed) -> int:
 
         file = open_timing(path)
     outcome = (
-        None if debug or parsed.flag("--unconfined") else in_daemon(context, request, mode=mode_of("attached", parsed))
+        None
+        if debug or parsed.flag("--unconfined")
+        else in_daemon(context, limits, request, mode=mode_of("attached", parsed))
     )
     if outcome is None:
-        exec_alone(context, parsed, spec, request, file)
+        exec_alone(context, parsed, spec, limits, request, file)
     if timing:
         from quark.cli.timing import report_timing
 
@@ -60,7 +64,7 @@ def main(context: Context, parsed: Parsed) -> int:
 
 
 def exec_alone(
-    context: Context, parsed: Parsed, spec: SandboxSpec | None, request: list[str], timing_file: int
+    context: Context, parsed: Parsed, spec: SandboxSpec | None, limits: Limits, request: list[str], timing_file: int
 ) -> NoReturn:
     """Without a daemon: become the sandbox of `spec`, or the clone that `request` asks for. `timing_file` is a descriptor, or -1."""
     from qvisor._native import lib
@@ -70,13 +74,13 @@ def exec_alone(
     debug, confine = parsed.flag("--debug"), confinement_of(parsed)
     say_unconfined(confine)
     if spec is not None:
-        become(ready_cold(spec, context.root, debug=debug), json=context.json, confine=confine)
+        become(ready_cold(spec, context.root, debug=debug), limits, json=context.json, confine=confine)
     from quark.clone_request import unpack_clone
 
     name, prefetch, payload, args, env, changes = unpack_clone(request[1:])
     wanted = Wanted(args, env, payload, changes, debug=debug)
     clone = ready_clone(context.root, name, wanted, prefetch=prefetch, domain=context.library_domain, key=context.key)
-    become(clone, json=context.json, confine=confine, timing=parsed.flag("--timing"), timing_file=timing_file)
+    become(clone, limits, json=context.json, confine=confine, timing=parsed.flag("--timing"), timing_file=timing_file)
 
 
 def clone_request(name: str, parsed: Parsed) -> list[str]:
@@ -93,6 +97,7 @@ def clone_request(name: str, parsed: Parsed) -> list[str]:
 
 def in_daemon(
     context: Context,
+    limits: Limits,
     request: list[str],
     progress: Callable[[int, int], None] | None = None,
     mode: str = "attached",
@@ -107,7 +112,7 @@ def in_daemon(
         sock.close()
         return None
     session = Session(sock)
-    session.request(["run", context.domain, mode, *request], (0, 1, 2))
+    session.request(["run", context.domain, mode, limits.to_string(), *request], (0, 1, 2))
     return keep_terminal(lambda: session.run(progress))
 
 
@@ -131,7 +136,7 @@ def open_missing_streams() -> None:
             os.set_inheritable(os.open(os.devnull, os.O_PATH), True)  # the lowest free number
 
 
-def detach(context: Context, parsed: Parsed, request: list[str]) -> int:
+def detach(context: Context, parsed: Parsed, limits: Limits, request: list[str]) -> int:
     """Leave it running in the daemon; print its id."""
     from quark.session import Session
 
@@ -143,7 +148,7 @@ def detach(context: Context, parsed: Parsed, request: list[str]) -> int:
         raise context.no_daemon()
     session = Session(sock)
     mode = mode_of("detached-tty" if parsed.flag("--tty") else "detached", parsed)
-    session.request(["run", context.domain, mode, *request], ())
+    session.request(["run", context.domain, mode, limits.to_string(), *request], ())
     sandbox_id = session.start()
     print(f'{{"id": "{sandbox_id}"}}' if context.json else sandbox_id)
     return 0

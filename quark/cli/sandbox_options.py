@@ -6,7 +6,7 @@ import _signal  # type: ignore[import-not-found]  # has no stubs; `signal` would
 import os
 
 from quark.errors import UsageError
-from quark.sizes import MEMORY_DEFAULT, check_disk, parse_disk, parse_memory, parse_slot
+from quark.sizes import MEMORY_DEFAULT, Limits, check_disk, parse_disk, parse_limits, parse_memory, parse_slot
 from qvisor.spec import Changes, SandboxSpec, parse_clone_volume, parse_volume
 
 TYPE_CHECKING = False
@@ -72,6 +72,15 @@ def build_spec(parsed: Parsed) -> SandboxSpec:
         ring=ring,
         ignored_signals=ignored_signals(),
     )
+
+
+def build_limits(parsed: Parsed) -> Limits:
+    """What it may take of the host.
+
+    Raises:
+        UsageError: an option is wrong.
+    """
+    return parse_limits(*(parsed.one(name) for name in ("--cpus", "--pids", "--io")))
 
 
 def build_changes(parsed: Parsed) -> Changes:

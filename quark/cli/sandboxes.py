@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from quark.cli.options import Parsed
     from quark.client import Sandbox
 
-COLUMNS = ("ID", "SNAPSHOT", "STATE", "AGE", "PRIVATE", "SHARED", "ARGS")
-RIGHT = "AGE PRIVATE SHARED"
+COLUMNS = ("ID", "SNAPSHOT", "STATE", "AGE", "CPU", "PRIVATE", "SHARED", "LIMITS", "ARGS")
+RIGHT = "AGE CPU PRIVATE SHARED"
 ARGS_WIDTH = 60
 SECURITY = ("ID", "STATE", "CONFINED BY", "NOT BY")
 
@@ -39,9 +39,23 @@ def fields(s: SandboxState) -> dict[str, Any]:
         "end_reason": s.end_reason or None,
         "private_bytes": s.private_bytes,
         "shared_bytes": s.shared_bytes,
+        "cpu_us": s.cpu_us,
+        "cpus": s.cpus or None,
+        "pids": s.pids or None,
+        "io_bytes": s.io_bytes or None,
+        "host_memory_bytes": s.host_memory_bytes,
+        "host_memory_limit_bytes": s.host_memory_limit_bytes or None,
         "tty": s.tty,
         "confined_by": list(s.confined_by),
     }
+
+
+def limits(s: SandboxState) -> str:
+    """What it may take of the host: processors, processes, input and output."""
+    found = [f"{s.cpus:g}cpu"] if s.cpus else []
+    found += [f"{s.pids}pids"] if s.pids else []
+    found += [f"{megabytes(s.io_bytes)}/s"] if s.io_bytes else []
+    return " ".join(found) or "-"
 
 
 def row(s: SandboxState, now_ns: int) -> tuple[str, ...]:
@@ -55,8 +69,10 @@ def row(s: SandboxState, now_ns: int) -> tuple[str, ...]:
         s.snapshot or "-",
         state,
         age(((s.ended_ns or now_ns) - s.started_ns) / 1e9),
+        f"{s.cpu_us / 1e6:.1f}s",
         megabytes(s.private_bytes),
         megabytes(s.shared_bytes),
+        limits(s),
         args if len(args) <= ARGS_WIDTH else args[: ARGS_WIDTH - 3] + "...",
     )
 

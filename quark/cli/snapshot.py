@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from quark.cli.options import exactly, some
 from quark.cli.output import local_time, megabytes, print_fields, print_json, print_table
 from quark.cli.progress import Counted, Progress, each
-from quark.cli.sandbox_options import build_spec, confinement_of
+from quark.cli.sandbox_options import build_limits, build_spec, confinement_of
 from quark.errors import FileAccessError, SnapshotFilesError, UsageError
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def create(context: Context, parsed: Parsed) -> int:
         context,
         name,
         spec,
+        build_limits(parsed),
         chosen[0],
         value,
         self_contained=parsed.flag("--self-contained"),

@@ -81,6 +81,11 @@ CONFINEMENT = (
     Option("--require-confinement", "", "an error when this host cannot confine the sandbox's process in every way (docs/threat-model.md)"),
     Option("--unconfined", "", "do not confine the sandbox's process; runs without the daemon"),
 )  # fmt: skip
+LIMITS = (
+    Option("--cpus", "N", "processors of the host, 0.01 to 4096, that it may take (with --cpus 1.5 one and a half); by a control group, as the next two"),
+    Option("--pids", "N", "processes and threads of the host that it may have, 16 or more (those in the sandbox are none of them)"),
+    Option("--io", "SIZE", "bytes a second that it may read from each of its disks, and as many that it may write"),
+)  # fmt: skip
 DEBUG = Option(
     "--debug", "", "log system calls and the guest kernel's messages to standard error; runs without the daemon"
 )
@@ -105,6 +110,7 @@ _COMMANDS = (
         ),
         (
             *SANDBOX,
+            *LIMITS,
             Option("--from-snapshot", "NAME", "start a clone of a snapshot; ARGS, --env, --cwd and --payload reach it through /dev/quark", kind="snapshot"),
             Option("--host-paths", "", "a snapshot that was imported may have the rootfs and the volumes of this host that it names"),
             Option("--payload", "TEXT", "text for the clone's /dev/quark document"),
@@ -150,6 +156,7 @@ exit status: the program's own, as of `quark run`"""),
             Option("--ready-after", "SECONDS", "trigger: so long after its start"),
             Option("--timeout", "SECONDS", "give up, and store nothing, when it has not come so far by then"),
             *SANDBOX,
+            *LIMITS,
             Option("--volume-slot", "NAME:GUEST[:ro][:optional]", "a directory that every clone fills with -v NAME=HOSTDIR (repeatable); empty until then"),
             Option("--self-contained", "", "with the content of the files that it depends on: it runs where these are gone or changed"),
             Option("--no-reseed", "", "do not preload the library that makes OpenSSL and others reseed in clones (docs/clones.md)"),

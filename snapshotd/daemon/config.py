@@ -103,6 +103,7 @@ class Config(_Section):
         output_bytes: kept of each standard stream of a sandbox.
         keep_ended: ended sandboxes that can still be asked for.
         gc_seconds: between two collections; 0: only when asked.
+        cgroup: "auto": every sandbox has a control group where the host allows it; "none": none has.
         log: "text" or "json", to standard error.
         log_level: debug, info, warning or error.
         otlp: endpoint of an OpenTelemetry collector (gRPC), or empty.
@@ -124,6 +125,7 @@ class Config(_Section):
     output_bytes: Annotated[int, Field(gt=0, le=1 << 30)] = 1 << 20
     keep_ended: Annotated[int, Field(ge=0)] = 1000
     gc_seconds: Annotated[float, Field(ge=0)] = 300
+    cgroup: Annotated[str, Field(pattern="^(auto|none)$")] = "auto"
     log: Annotated[str, Field(pattern="^(text|json)$")] = "text"
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
     otlp: str = ""

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from quark.errors import FieldError, named_error
-from quark.sizes import MEMORY_DEFAULT, MEMORY_MAX, MIB, SLOT, Volume, is_slot_name
+from quark.sizes import MEMORY_DEFAULT, MEMORY_MAX, MIB, SLOT, Limits, Volume, is_slot_name
 from quark.snapshot.v1 import sandboxes_pb2 as sb
 from quark.snapshot.v1 import snapshots_pb2 as sn
 from qvisor.spec import Changes, SandboxSpec
 from snapshotd.daemon import sandbox as states
 from snapshotd.daemon.errors import told
+from snapshotd.daemon.memory import processor_time
 
 if TYPE_CHECKING:
     from snapshotd.daemon.sandbox import Sandbox
@@ -107,6 +108,18 @@ def disk_of(field: str, size: int, memory: int) -> int:
     return size // MIB * MIB
 
 
+def limits_of(message: sb.Limits) -> Limits:
+    """What a sandbox may take of the host.
+
+    Raises:
+        FieldError: naming the field.
+    """
+    limits = Limits(message.cpus, message.pids, message.io_bytes)
+    for name, problem in limits.problems():
+        raise FieldError({"io": "limits.io_bytes"}.get(name, f"limits.{name}"), problem)
+    return limits
+
+
 def changes_of(message: sb.CloneRequest) -> Changes:
     """What a clone has otherwise than its snapshot.
 
@@ -189,6 +202,8 @@ def snapshot_message(info: SnapshotInfo, meta: Metadata | None = None, *, workin
 def sandbox_message(sandbox: Sandbox, *, memory: bool = True) -> sb.Sandbox:
     """What is known of a sandbox."""
     private, shared = sandbox.memory() if memory and not sandbox.ended.is_set() else (0, 0)
+    group = sandbox.worker.group if memory and not sandbox.ended.is_set() else None
+    limits = sandbox.limits
     return sb.Sandbox(
         id=sandbox.id,
         state=STATES[sandbox.state],
@@ -206,6 +221,10 @@ def sandbox_message(sandbox: Sandbox, *, memory: bool = True) -> sb.Sandbox:
         generation=sandbox.generation,
         tty=sandbox.streams is not None and sandbox.streams.tty,
         confined_by=sandbox.confined_by,
+        limits=sb.Limits(cpus=limits.cpus, pids=limits.pids, io_bytes=limits.io) if limits else None,
+        cpu_microseconds=processor_time(sandbox.worker) if memory and not sandbox.ended.is_set() else 0,
+        host_memory_bytes=group.memory() if group else 0,
+        host_memory_limit_bytes=sandbox.memory_limit,
     )
 
 

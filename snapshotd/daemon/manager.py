@@ -7,6 +7,8 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from quark.errors import BusyError, DaemonLostError, SandboxUnknownError
+from quark.sizes import Limits
+from qvisor import cgroup
 from qvisor._native import lib
 from qvisor.confinement import ANY_OWNER, STRICT
 from snapshotd.daemon.output import Terminals
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 THREADS = 64  # of a domain
 END_SECONDS = 10.0
+SWITCHED_OFF = "the daemon's configuration switches control groups off (`cgroup`)"
 STOPPED = "the daemon was stopped, and ended the sandbox; run it again when the daemon is back"
 
 
@@ -32,7 +35,9 @@ class Manager:
     def __init__(self, config: Config, metrics: Metrics, stores: Stores) -> None:
         self.config = config
         self.metrics = metrics
-        self.pool = Pool(config.pool, lib.QM_USERS if config.require_confinement else 0)
+        self.host = cgroup.find() if config.cgroup == "auto" else cgroup.Host(SWITCHED_OFF)
+        cgroup.sweep(self.host.trees)  # what a daemon that was killed has left
+        self.pool = Pool(config.pool, lib.QM_USERS if config.require_confinement else 0, self.host.trees)
         self.sandboxes: dict[str, Sandbox] = {}
         self.live: dict[str, Sandbox] = {}  # those whose process is there
         self.shelf = Shelf(config, self.pool, stores, self._is_busy)
@@ -53,7 +58,7 @@ class Manager:
         """Sandboxes that have not ended."""
         return len(self.live)
 
-    def job(self, domain: Domain) -> dict[str, Any]:
+    def job(self, domain: Domain, limits: Limits) -> dict[str, Any]:
         """What every job says."""
         config = self.config
         confine = [w for w, on in ((ANY_OWNER, config.any_owner), (STRICT, config.require_confinement)) if on]
@@ -63,11 +68,12 @@ class Manager:
             "key": domain.key,
             "paths": domain.paths,
             "confine": confine,
+            "limits": limits.to_string(),
         }
 
-    def cold_job(self, domain: Domain, spec: SandboxSpec) -> dict[str, Any]:
+    def cold_job(self, domain: Domain, spec: SandboxSpec, limits: Limits) -> dict[str, Any]:
         """A sandbox that boots."""
-        return {**self.job(domain), "spec": spec.to_dict()}
+        return {**self.job(domain, limits), "spec": spec.to_dict()}
 
     def clone_job(
         self,
@@ -79,6 +85,7 @@ class Manager:
         *,
         prefetch: bool,
         changes: Changes,
+        limits: Limits,
     ) -> dict[str, Any]:
         """A sandbox that is restored."""
         mode = "working-set" if prefetch else "none"
@@ -90,7 +97,7 @@ class Manager:
             "prefetch": mode,
             "changes": changes.to_strings(),
         }
-        return {**self.job(domain), "clone": clone}
+        return {**self.job(domain, limits), "clone": clone}
 
     async def run(
         self, domain: Domain, job: dict[str, Any], *, tty: bool = False, stdio: tuple[int, ...] | None = None
@@ -99,8 +106,10 @@ class Manager:
 
         Raises:
             BusyError: too many run.
+            LimitsError: this host cannot limit what it is to limit.
             QuarkError: it could not be started. (What goes wrong later is the sandbox's `error`.)
         """
+        self.host.need(Limits.from_string(job["limits"]))
         if self.running + self.starting >= self.config.sandboxes_max:
             raise BusyError(f"{self.config.sandboxes_max} sandboxes run already; end one, or raise sandboxes_max")
         self.starting += 1

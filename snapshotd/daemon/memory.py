@@ -1,7 +1,8 @@
-"""How much memory processes have, and the host has left."""
+"""How much memory and processor time processes have, and how much memory the host has left."""
 
 from __future__ import annotations
 
+import os
 import signal
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,17 @@ def memory_of(process: Process) -> tuple[int, ...]:
 def own_memory(process: Process) -> int:
     """Bytes that no file has: gone with the process."""
     return _sum(process, (b"RssAnon:",))[0]
+
+
+def processor_time(process: Process) -> int:
+    """Microseconds that all threads of a process have run (proc_pid_stat(5)); 0 when it has ended."""
+    try:
+        with open(f"/proc/{process.pid}/stat", "rb") as f:
+            fields = f.read().rpartition(b")")[2].split()
+        signal.pidfd_send_signal(process.pidfd, 0)  # so it was this process
+    except OSError:
+        return 0
+    return (int(fields[11]) + int(fields[12])) * 1_000_000 // os.sysconf("SC_CLK_TCK")
 
 
 def available_memory() -> int:

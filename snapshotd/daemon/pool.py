@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import select
@@ -15,6 +16,7 @@ import time
 from collections import deque
 
 from quark.errors import CaptureError, QuarkError, VmError, named_error
+from qvisor.cgroup import Group, Tree
 from snapshotd import wire
 
 log = logging.getLogger("snapshotd")
@@ -26,7 +28,8 @@ AGAIN_SECONDS = 1.0  # between attempts, when the zygote or a fork fails
 class Process:
     """A process that the zygote started: its socket and its pidfd. `pid` is for /proc; whether it is still this process, the pidfd tells."""
 
-    def __init__(self, pid: int, sock: socket.socket, pidfd: int) -> None:
+    def __init__(self, pid: int, sock: socket.socket, pidfd: int, group: Group | None = None) -> None:
+        self.group = group  # of its own
         self.pid = pid
         self.sock = sock
         self.pidfd = pidfd
@@ -54,9 +57,10 @@ class Process:
 class Pool:
     """Keeps `size` QVisors ready, with the QM_* `flags` of struct qm_machine. All on the event loop's thread."""
 
-    def __init__(self, size: int, flags: int) -> None:
+    def __init__(self, size: int, flags: int, trees: list[Tree]) -> None:
         self.size = size
         self._flags = flags
+        self._trees = trees  # where each has a control group of its own
         self.idle: deque[Process] = deque()
         self._waiting: deque[asyncio.Future[Process]] = deque()
         self._asked: deque[asyncio.Future[Process] | None] = (
@@ -73,6 +77,7 @@ class Pool:
             return
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         package_parent = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+        trees = json.dumps([tree.to_list() for tree in self._trees])
         with theirs:
             self._process = subprocess.Popen(
                 [
@@ -83,6 +88,7 @@ class Pool:
                     str(theirs.fileno()),
                     str(os.getpid()),
                     str(self._flags),
+                    trees,
                 ],
                 env={**os.environ, "PYTHONPATH": package_parent},
                 pass_fds=[theirs.fileno()],
@@ -129,7 +135,8 @@ class Pool:
             self._fail(error)
             asyncio.get_running_loop().call_later(AGAIN_SECONDS, self._refill)
             return
-        process = Process(int(fields[1]), socket.socket(fileno=fds[0]), fds[1])
+        group = Group(self._trees, fields[2]) if fields[2] else None
+        process = Process(int(fields[1]), socket.socket(fileno=fds[0]), fds[1], group)
         process.sock.setblocking(False)
         if storer is not None:
             if storer.done():

@@ -11,9 +11,11 @@ import signal
 import time
 from typing import TYPE_CHECKING, Any
 
-from quark.errors import QuarkError, SandboxStateError, UsageError, VmError, named_error
+from quark.errors import LimitsError, QuarkError, SandboxStateError, UsageError, VmError, named_error
+from quark.sizes import Limits
 from qvisor import confinement
 from qvisor._native import lib
+from qvisor.cgroup import devices_of, memory_limit
 from qvisor.process import Start
 from qvisor.spec import Changes, SandboxSpec
 from snapshotd import wire
@@ -48,6 +50,7 @@ FORWARDED = {
 }
 
 
+SHRINK_SECONDS = 0.2
 KILL_SECONDS = 5.0  # that a process has to end after it was killed
 ANSWER_SECONDS = 10.0  # that a guest has to stand still, and to go on
 
@@ -96,6 +99,8 @@ class Sandbox:
         self._left = False  # QVisor has
         self._spec: dict[str, Any] = {}
         self._parent: tuple[str, str] | None = None
+        self.limits = Limits.from_string(job["limits"])
+        self.memory_limit = 0  # of the host's memory, bytes; 0: none
         self._known = (-1, 0, 0)  # snapshotd.start.Ready.take_known
         self._task: asyncio.Task[None] | None = None
         self.trace = tracing.current()
@@ -203,7 +208,20 @@ class Sandbox:
         if self.trigger is not None:
             flags |= lib.QM_ONCE | (lib.QM_WANT_READY if self.trigger.kind == "file" else 0)
         ready.start.assign.fields.flags |= flags
+        self._limit(ready)
         return ready
+
+    def _limit(self, ready: Ready) -> None:
+        """Before it begins. Its thread is that of `_ready`."""
+        group = self.worker.group
+        if group is None:
+            return
+        try:
+            group.limit(self.limits, ready.spec.memory, devices_of(ready.roots.fds) if self.limits.io else [])
+        except LimitsError:
+            ready.close()
+            raise
+        self.memory_limit = memory_limit(ready.spec.memory) if group.limits_memory else 0
 
     def _fail(self, error: QuarkError) -> None:
         """It ends before it has begun."""
@@ -403,7 +421,9 @@ class Sandbox:
 
     async def _capture(self, capture: Capture, job: dict[str, Any]) -> None:
         """Have a storer read it while it goes on."""
-        capture.on_gone = lambda: capture.end(capture.missed)
+        capture.on_gone = lambda: self._captured(capture)
+        if self.worker.group is not None:
+            self.worker.group.limit_memory(2 * self.memory_limit)  # it has each page twice that it changes meanwhile
         try:
             await self._store(capture, job, ())
         except QuarkError as e:
@@ -412,6 +432,19 @@ class Sandbox:
             capture.drop()
         elif not capture.finished:
             capture.hand_over(self.worker.sock)
+
+    def _captured(self, capture: Capture) -> None:
+        capture.end(capture.missed)
+        self._task = asyncio.create_task(self._shrink())
+
+    async def _shrink(self) -> None:
+        """Limit its memory again, as soon as that takes nothing away."""
+        group = self.worker.group
+        while group is not None and not self.ended.is_set() and self.capture is not None and self.capture.finished:
+            if group.memory() <= self.memory_limit:
+                group.limit_memory(self.memory_limit)
+                return
+            await asyncio.sleep(SHRINK_SECONDS)
 
     async def _begin_create(self, capture: Capture, watched: tuple[int, ...]) -> None:
         """Have a storer wait for the capture point; the store may refuse such a snapshot at once."""

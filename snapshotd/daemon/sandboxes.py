@@ -30,9 +30,9 @@ class SandboxService(Service, SandboxServiceServicer):
     """The running side of the API."""
 
     def _job(self, domain: Domain, request: sb.RunSandboxRequest) -> dict[str, Any]:
-        source = request.WhichOneof("source")
+        source, limits = request.WhichOneof("source"), convert.limits_of(request.limits)
         if source == "spec":
-            return self.manager.cold_job(domain, convert.spec_of(request.spec))
+            return self.manager.cold_job(domain, convert.spec_of(request.spec), limits)
         if source != "clone":
             raise FieldError("source", "is missing; give spec or clone")
         clone = request.clone
@@ -49,6 +49,7 @@ class SandboxService(Service, SandboxServiceServicer):
             clone.payload,
             prefetch=not clone.no_prefetch,
             changes=convert.changes_of(clone),
+            limits=limits,
         )
 
     @unary

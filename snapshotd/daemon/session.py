@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from quark.clone_request import unpack_clone
 from quark.errors import AccessError, DaemonLostError, QuarkError, UsageError
+from quark.sizes import Limits
 from qvisor.confinement import ANY_OWNER, STRICT
 from qvisor.spec import SandboxSpec
 from snapshotd import wire
@@ -68,8 +69,8 @@ class Session:
             self.sock.close()
 
     async def _run(self, request: list[str], fds: list[int]) -> None:
-        """From `run DOMAIN MODE KIND ...`."""
-        verb, wanted, mode, kind, *rest = request
+        """From `run DOMAIN MODE LIMITS KIND ...`."""
+        verb, wanted, mode, limits, kind, *rest = request
         mode, *confine = mode.split("+")
         if (
             verb != "run"
@@ -82,7 +83,7 @@ class Session:
         domain = self.server.access.local(uid, gid, wanted).domain
         if ANY_OWNER in confine and domain.paths is not None:
             raise AccessError(f"domain {domain.name!r} is open to others: --any-owner is for the daemon's own user")
-        job = self._job(domain, kind, rest)
+        job = self._job(domain, Limits.from_string(limits), kind, rest)
         job["confine"] += confine
         if kind == "create":
             await self.server.stores.open(domain)  # which gives a new domain its quota
@@ -113,16 +114,16 @@ class Session:
         self.detached = True
         self._send("started", sandbox.id)
 
-    def _job(self, domain: Domain, kind: str, rest: list[str]) -> dict[str, Any]:
+    def _job(self, domain: Domain, limits: Limits, kind: str, rest: list[str]) -> dict[str, Any]:
         """From `cold SPEC...`, `clone ...` (quark.clone_request) or `create NAME TRIGGER VALUE CONTAINED SPEC...`."""
         manager = self.server.manager
         if kind == "cold":
-            return manager.cold_job(domain, SandboxSpec.from_strings(rest))
+            return manager.cold_job(domain, SandboxSpec.from_strings(rest), limits)
         if kind == "create":
             name, trigger, value, contained, *spec = rest
             Trigger.parse(f"--ready-{trigger}", value)
             return {
-                **manager.cold_job(domain, SandboxSpec.from_strings(spec)),
+                **manager.cold_job(domain, SandboxSpec.from_strings(spec), limits),
                 "trigger": (trigger, value),
                 "name": name,
                 "self_contained": bool(contained),
@@ -130,7 +131,9 @@ class Session:
         if kind != "clone":
             raise UsageError(f"session: {kind!r} is none of cold, clone, create")
         name, prefetch, payload, args, env, changes = unpack_clone(rest)
-        return manager.clone_job(domain, name, args, env, payload, prefetch=prefetch != "none", changes=changes)
+        return manager.clone_job(
+            domain, name, args, env, payload, prefetch=prefetch != "none", changes=changes, limits=limits
+        )
 
     async def _follow(self, sandbox: Sandbox) -> None:
         """Tell what happens, until the program has ended: the command need not wait for the end of the machine's process."""

@@ -65,7 +65,11 @@ class SnapshotService(Service, SnapshotServiceServicer):
             raise FieldError("ready_after_seconds", "is not a number of seconds below a day")
         store = await self._store(domain)
         await asyncio.to_thread(store.check_name, request.name)
-        job = {**self.manager.cold_job(domain, spec), "trigger": trigger, "name": request.name}
+        job = {
+            **self.manager.cold_job(domain, spec, convert.limits_of(request.limits)),
+            "trigger": trigger,
+            "name": request.name,
+        }
         job["self_contained"] = request.self_contained
         sandbox = await self.manager.run(domain, job)
         assert sandbox.streams is not None  # noqa: S101 - for the type checker

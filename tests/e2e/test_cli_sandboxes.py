@@ -43,7 +43,7 @@ def test_from_start_to_end(quark):
     assert quark("resume", sandbox).status == 0
     assert ps(quark)[sandbox]["state"] == "running"
     head, line = quark("ps").out.splitlines()
-    assert head.split() == ["ID", "SNAPSHOT", "STATE", "AGE", "PRIVATE", "SHARED", "ARGS"]
+    assert head.split() == ["ID", "SNAPSHOT", "STATE", "AGE", "CPU", "PRIVATE", "SHARED", "LIMITS", "ARGS"]
     assert line.split()[:3] == [sandbox, "-", "running"]
     assert json.loads(quark("kill", sandbox, "--json").out)[0]["exit_status"] == 137
     assert ps(quark) == {}

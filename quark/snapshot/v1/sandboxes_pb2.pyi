@@ -243,6 +243,36 @@ class CloneRequest(_message.Message):
 Global___CloneRequest: _TypeAlias = CloneRequest  # noqa: Y015
 
 @_typing.final
+class Limits(_message.Message):
+    """What a sandbox may take of the host, by control groups. 0: no limit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CPUS_FIELD_NUMBER: _builtins.int
+    PIDS_FIELD_NUMBER: _builtins.int
+    IO_BYTES_FIELD_NUMBER: _builtins.int
+    cpus: _builtins.float
+    """Processors, 0.01 to 4096."""
+    pids: _builtins.int
+    """Processes and threads of the host, 16 to 4194304. Those in the guest are none of them."""
+    io_bytes: _builtins.int
+    """Bytes a second that are read from each of its disks, and as many that are written, 65536 to 2^40."""
+    def __init__(
+        self,
+        *,
+        cpus: _builtins.float = ...,
+        pids: _builtins.int = ...,
+        io_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpus", b"cpus", "io_bytes", b"io_bytes", "pids", b"pids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Limits: _TypeAlias = Limits  # noqa: Y015
+
+@_typing.final
 class RunSandboxRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -252,6 +282,7 @@ class RunSandboxRequest(_message.Message):
     STDIN_FIELD_NUMBER: _builtins.int
     CLOSE_STDIN_FIELD_NUMBER: _builtins.int
     TTY_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
     wait: _builtins.bool
     stdin: _builtins.bytes
     """The first bytes of standard input, and whether they are all of it (with `wait` they are)."""
@@ -262,6 +293,10 @@ class RunSandboxRequest(_message.Message):
     def spec(self) -> Global___SandboxSpec: ...
     @_builtins.property
     def clone(self) -> Global___CloneRequest: ...
+    @_builtins.property
+    def limits(self) -> Global___Limits:
+        """One that this host cannot set fails the call (LimitsError)."""
+
     def __init__(
         self,
         *,
@@ -271,10 +306,11 @@ class RunSandboxRequest(_message.Message):
         stdin: _builtins.bytes = ...,
         close_stdin: _builtins.bool = ...,
         tty: _builtins.bool = ...,
+        limits: Global___Limits | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["clone", b"clone", "source", b"source", "spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["clone", b"clone", "limits", b"limits", "source", b"source", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clone", b"clone", "close_stdin", b"close_stdin", "source", b"source", "spec", b"spec", "stdin", b"stdin", "tty", b"tty", "wait", b"wait"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clone", b"clone", "close_stdin", b"close_stdin", "limits", b"limits", "source", b"source", "spec", b"spec", "stdin", b"stdin", "tty", b"tty", "wait", b"wait"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["spec", "clone"]  # noqa: Y015
     _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
@@ -379,6 +415,10 @@ class Sandbox(_message.Message):
     TTY_FIELD_NUMBER: _builtins.int
     END_REASON_FIELD_NUMBER: _builtins.int
     CONFINED_BY_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    CPU_MICROSECONDS_FIELD_NUMBER: _builtins.int
+    HOST_MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    HOST_MEMORY_LIMIT_BYTES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     state: Global___Sandbox.State.ValueType
     snapshot: _builtins.str
@@ -396,6 +436,10 @@ class Sandbox(_message.Message):
     """Its standard streams are one terminal."""
     end_reason: _builtins.str
     """Why the guest kernel killed the program: "guest memory limit of 256 MiB reached: python (pid 7) was killed". Empty: it did not."""
+    cpu_microseconds: _builtins.int
+    """Processor time of its process, and what counts against its limit of the host's memory; 0: none is set (bytes)."""
+    host_memory_bytes: _builtins.int
+    host_memory_limit_bytes: _builtins.int
     @_builtins.property
     def argv(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -412,6 +456,8 @@ class Sandbox(_message.Message):
         (docs/threat-model.md).
         """
 
+    @_builtins.property
+    def limits(self) -> Global___Limits: ...
     def __init__(
         self,
         *,
@@ -431,10 +477,14 @@ class Sandbox(_message.Message):
         tty: _builtins.bool = ...,
         end_reason: _builtins.str = ...,
         confined_by: _abc.Iterable[_builtins.str] | None = ...,
+        limits: Global___Limits | None = ...,
+        cpu_microseconds: _builtins.int = ...,
+        host_memory_bytes: _builtins.int = ...,
+        host_memory_limit_bytes: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "limits", b"limits", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["argv", b"argv", "confined_by", b"confined_by", "end_reason", b"end_reason", "end_time", b"end_time", "error", b"error", "error_reason", b"error_reason", "exit_status", b"exit_status", "generation", b"generation", "id", b"id", "private_bytes", b"private_bytes", "shared_bytes", b"shared_bytes", "snapshot", b"snapshot", "start_time", b"start_time", "state", b"state", "timeline", b"timeline", "tty", b"tty"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["argv", b"argv", "confined_by", b"confined_by", "cpu_microseconds", b"cpu_microseconds", "end_reason", b"end_reason", "end_time", b"end_time", "error", b"error", "error_reason", b"error_reason", "exit_status", b"exit_status", "generation", b"generation", "host_memory_bytes", b"host_memory_bytes", "host_memory_limit_bytes", b"host_memory_limit_bytes", "id", b"id", "limits", b"limits", "private_bytes", b"private_bytes", "shared_bytes", b"shared_bytes", "snapshot", b"snapshot", "start_time", b"start_time", "state", b"state", "timeline", b"timeline", "tty", b"tty"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

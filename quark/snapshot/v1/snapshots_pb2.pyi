@@ -114,6 +114,7 @@ class CreateSnapshotRequest(_message.Message):
     READY_AFTER_SECONDS_FIELD_NUMBER: _builtins.int
     NO_RESEED_FIELD_NUMBER: _builtins.int
     SELF_CONTAINED_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     ready_file: _builtins.bool
     """The program writes `ready` to /dev/quark (the default)."""
@@ -127,6 +128,10 @@ class CreateSnapshotRequest(_message.Message):
     """With the content of the files that it depends on, so that it runs where these are gone."""
     @_builtins.property
     def spec(self) -> _sandboxes_pb2.SandboxSpec: ...
+    @_builtins.property
+    def limits(self) -> _sandboxes_pb2.Limits:
+        """Of the sandbox that runs up to the capture point; clones have limits of their own."""
+
     def __init__(
         self,
         *,
@@ -137,10 +142,11 @@ class CreateSnapshotRequest(_message.Message):
         ready_after_seconds: _builtins.float = ...,
         no_reseed: _builtins.bool = ...,
         self_contained: _builtins.bool = ...,
+        limits: _sandboxes_pb2.Limits | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ready_after_seconds", b"ready_after_seconds", "ready_file", b"ready_file", "ready_log", b"ready_log", "spec", b"spec", "trigger", b"trigger"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "ready_after_seconds", b"ready_after_seconds", "ready_file", b"ready_file", "ready_log", b"ready_log", "spec", b"spec", "trigger", b"trigger"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "no_reseed", b"no_reseed", "ready_after_seconds", b"ready_after_seconds", "ready_file", b"ready_file", "ready_log", b"ready_log", "self_contained", b"self_contained", "spec", b"spec", "trigger", b"trigger"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "name", b"name", "no_reseed", b"no_reseed", "ready_after_seconds", b"ready_after_seconds", "ready_file", b"ready_file", "ready_log", b"ready_log", "self_contained", b"self_contained", "spec", b"spec", "trigger", b"trigger"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_trigger: _TypeAlias = _typing.Literal["ready_file", "ready_log", "ready_after_seconds"]  # noqa: Y015
     _WhichOneofArgType_trigger: _TypeAlias = _typing.Literal["trigger", b"trigger"]  # noqa: Y015
