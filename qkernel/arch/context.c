@@ -12,7 +12,7 @@ static u8 xinit[4096] __attribute__((aligned(64)));
 
 void cpuid(u32 leaf, u32 sub, u32 r[4]);
 
-static u64 xgetbv(void)
+static u64 context_xgetbv(void)
 {
 	u32 lo, hi;
 	__asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
@@ -27,7 +27,7 @@ void arch_fpu_init(void)
 		xmask = r[0] & XFEATURES;
 		__asm__ volatile("xsetbv" : : "c"(0), "a"((u32)xmask), "d"((u32)(xmask >> 32)));
 	} else {
-		xmask = xgetbv() & XFEATURES;
+		xmask = context_xgetbv() & XFEATURES;
 	}
 	xsize = 576;
 	for (u32 i = 2; i < 63; i++) {
@@ -101,7 +101,7 @@ void arch_set_gs_base(u64 v)
 	__asm__ volatile("wrgsbase %0" : : "r"(v));
 }
 
-static struct kstack_end *end_of(const struct arch_task *t)
+static struct kstack_end *context_end_of(const struct arch_task *t)
 {
 	return (struct kstack_end *)(t->kstack_top + KSTACK_CPU);
 }
@@ -111,7 +111,7 @@ void arch_task_init(struct arch_task *t, void *stack, void *xsave, struct task *
 	/* The frame is 23 words: KSTACK_CPU bytes off keep the stack 16-byte aligned at every C call (System V ABI 3.2.2). */
 	t->kstack_top = (u64)stack + KERNEL_STACK_BYTES - sizeof(struct kstack_end) - KSTACK_CPU;
 	t->xsave = xsave;
-	*end_of(t) = (struct kstack_end){.task = owner};
+	*context_end_of(t) = (struct kstack_end){.task = owner};
 	arch_fpu_reset(t);
 }
 
@@ -137,14 +137,14 @@ struct trapframe *arch_task_frame(struct arch_task *t)
 }
 
 /* From now on `next` is what runs on this vCPU; its registers are loaded. */
-static void take_over(struct arch_task *next)
+static void context_take_over(struct arch_task *next)
 {
 	struct cpu *cpu = this_cpu();
 	arch_fpu_restore(next);
 	arch_set_fs_base(next->fs_base);
 	arch_set_gs_base(next->gs_base);
-	if (end_of(next)->cpu != cpu)
-		end_of(next)->cpu = cpu;
+	if (context_end_of(next)->cpu != cpu)
+		context_end_of(next)->cpu = cpu;
 	cpu->task = next;
 	cpu->kstack_top = next->kstack_top;
 	if (ring_mode == QK_RING_0)
@@ -158,14 +158,14 @@ void arch_switch(struct arch_task *prev, struct arch_task *next)
 	arch_fpu_save(prev);
 	prev->fs_base = arch_get_fs_base();
 	prev->gs_base = arch_get_gs_base();
-	take_over(next);
+	context_take_over(next);
 	switch_stacks(&prev->krsp, next->krsp);
 }
 
 noreturn void arch_start(struct arch_task *first)
 {
 	u64 left; /* the stack is for exceptions of the kernel from now on: nobody comes back */
-	take_over(first);
+	context_take_over(first);
 	switch_stacks(&left, first->krsp);
 	panic("the boot context came back");
 }

@@ -17,7 +17,7 @@ void cpuid(u32 leaf, u32 sub, u32 r[4])
 	__asm__ volatile("cpuid" : "=a"(r[0]), "=b"(r[1]), "=c"(r[2]), "=d"(r[3]) : "a"(leaf), "c"(sub));
 }
 
-static u64 read_cr4(void)
+static u64 cpu_read_cr4(void)
 {
 	u64 v;
 	__asm__ volatile("mov %%cr4, %0" : "=r"(v));
@@ -98,7 +98,7 @@ void arch_park(void)
 	}
 }
 
-static void set_gate(int v, u64 handler, u8 dpl, u8 ist)
+static void cpu_set_gate(int v, u64 handler, u8 dpl, u8 ist)
 {
 	idt[v] = (struct gate){.off0 = (u16)handler,
 			       .sel = QK_SEL_KCS,
@@ -108,15 +108,15 @@ static void set_gate(int v, u64 handler, u8 dpl, u8 ist)
 			       .off2 = (u32)(handler >> 32)};
 }
 
-static void tables_init(void)
+static void cpu_tables_init(void)
 {
 	const u64 *stubs = ring_mode == QK_RING_3 ? stub3_table : stub0_table;
 	for (int v = 0; v <= QK_IRQ_VECTOR; v++)
-		set_gate(v, stubs[v], v == 3 || v == 4 ? 3 : 0, 0);
+		cpu_set_gate(v, stubs[v], v == 3 || v == 4 ? 3 : 0, 0);
 	if (ring_mode == QK_RING_3)
-		set_gate(QK_IRQ_VECTOR, stubs[QK_IRQ_VECTOR], 0, 2);
+		cpu_set_gate(QK_IRQ_VECTOR, stubs[QK_IRQ_VECTOR], 0, 2);
 	if (ring_mode == QK_RING_0) /* double fault, NMI and machine check on a stack of their own */
-		set_gate(8, stubs[8], 0, 1), set_gate(2, stubs[2], 0, 1), set_gate(18, stubs[18], 0, 1);
+		cpu_set_gate(8, stubs[8], 0, 1), cpu_set_gate(2, stubs[2], 0, 1), cpu_set_gate(18, stubs[18], 0, 1);
 }
 
 static void tss_init(const struct cpu *cpu)
@@ -146,14 +146,14 @@ void arch_fpu_init(void);
 void arch_init(void)
 {
 	u32 r[4];
-	tables_init();
+	cpu_tables_init();
 	tss_init(this_cpu());
 	if (ring_mode == QK_RING_0) {
 		/* Supervisor pages: one entry covers the whole kernel half. */
 		u64 *pml4 = phys_to_virt(QK_GPA_PML4);
 		pml4[QK_DIRECT_BASE >> 39] &= ~PTE_U;
 		arch_write_cr3(QK_GPA_PML4);
-		u64 cr4 = read_cr4() | CR4_OSXSAVE | CR4_FSGSBASE;
+		u64 cr4 = cpu_read_cr4() | CR4_OSXSAVE | CR4_FSGSBASE;
 		cpuid(7, 0, r);
 		if (r[1] & (1u << 7))
 			cr4 |= CR4_SMEP;

@@ -38,7 +38,7 @@ int seg_add(paddr_t gpa, u64 len)
 	return 0;
 }
 
-static s64 issue(enum qk_op op, u32 data_len, u32 n, const u64 a[6])
+static s64 qcall_issue(enum qk_op op, u32 data_len, u32 n, const u64 a[6])
 {
 	struct qk_vcpu *v = vcpu();
 	struct qk_call *q = &v->call;
@@ -68,7 +68,7 @@ s64 qcall_aside(enum qk_op op, u64 a0, u64 a1, paddr_t gpa, u64 len)
 	u64 a[6] = {a0, a1};
 	struct qk_seg *segs = vcpu_segs(), kept = segs[0];
 	segs[0] = (struct qk_seg){gpa, len};
-	s64 r = issue(op, 0, len ? 1 : 0, a);
+	s64 r = qcall_issue(op, 0, len ? 1 : 0, a);
 	segs[0] = kept;
 	return r;
 }
@@ -80,7 +80,7 @@ s64 qcall(enum qk_op op, u32 data_len, u64 a0, u64 a1, u64 a2, u64 a3, u64 a4, u
 	u64 a[6] = {a0, a1, a2, a3, a4, a5};
 	u32 n = this_cpu()->nseg;
 	this_cpu()->nseg = 0;
-	return issue(op, data_len, n, a);
+	return qcall_issue(op, data_len, n, a);
 }
 
 u32 qcall_data_len(void)
@@ -97,7 +97,7 @@ void qcall_flush_closes(void)
 {
 	static const u64 none[6];
 	if (vcpu_closes()->count)
-		issue(QC_NONE, 0, 0, none);
+		qcall_issue(QC_NONE, 0, 0, none);
 }
 
 void qcall_close_later(int handle)

@@ -3,7 +3,7 @@
 #include "qcall.h"
 #include <linux/fcntl.h>
 
-static ssize_t write(struct file *f, struct uio *u, u64 *pos)
+static ssize_t quark_write(struct file *f, struct uio *u, u64 *pos)
 {
 	char text[8] = {0};
 	u64 n = u->resid;
@@ -21,7 +21,7 @@ static ssize_t write(struct file *f, struct uio *u, u64 *pos)
 	return (ssize_t)n;
 }
 
-static ssize_t read(struct file *f, struct uio *u, u64 *pos)
+static ssize_t quark_read(struct file *f, struct uio *u, u64 *pos)
 {
 	u64 len = MIN(comm()->doc_len, QK_DOC_SIZE), n;
 	if (f->pos >= len)
@@ -33,4 +33,4 @@ static ssize_t read(struct file *f, struct uio *u, u64 *pos)
 	return r;
 }
 
-const struct file_ops dev_quark_ops = {.read = read, .write = write};
+const struct file_ops dev_quark_ops = {.read = quark_read, .write = quark_write};

@@ -49,7 +49,7 @@ static ssize_t random_read(struct file *f, struct uio *u, u64 *pos)
 	return done;
 }
 
-static s64 no_seek(struct file *f, s64 off, int whence)
+static s64 devfs_no_seek(struct file *f, s64 off, int whence)
 {
 	return 0;
 }
@@ -66,10 +66,10 @@ static int zero_mmap(struct file *f, struct vma *v)
 	return 0;
 }
 
-static const struct file_ops null_ops = {.read = null_read, .write = null_write, .lseek = no_seek};
-static const struct file_ops zero_ops = {.read = zero_read, .write = null_write, .lseek = no_seek, .mmap = zero_mmap};
-static const struct file_ops full_ops = {.read = zero_read, .write = full_write, .lseek = no_seek};
-static const struct file_ops random_ops = {.read = random_read, .write = null_write, .lseek = no_seek};
+static const struct file_ops null_ops = {.read = null_read, .write = null_write, .lseek = devfs_no_seek};
+static const struct file_ops zero_ops = {.read = zero_read, .write = null_write, .lseek = devfs_no_seek, .mmap = zero_mmap};
+static const struct file_ops full_ops = {.read = zero_read, .write = full_write, .lseek = devfs_no_seek};
+static const struct file_ops random_ops = {.read = random_read, .write = null_write, .lseek = devfs_no_seek};
 
 /* ops NULL: a terminal. */
 static const struct device {
@@ -83,7 +83,7 @@ static const struct device {
 	{"ptmx", MKDEV(5, 2), 0666, NULL},          {"console", MKDEV(5, 1), 0620, NULL},        {"quark", MKDEV(10, 0x71), 0666, &dev_quark_ops},
 };
 
-static int open_terminal(u64 dev, struct file *f)
+static int devfs_open_terminal(u64 dev, struct file *f)
 {
 	switch (dev) {
 	case MKDEV(5, 0):
@@ -103,7 +103,7 @@ int chrdev_open(struct inode *i, struct file *f, u32 oflags)
 		if (devices[k].dev != i->rdev)
 			continue;
 		if (!devices[k].ops)
-			return open_terminal(i->rdev, f);
+			return devfs_open_terminal(i->rdev, f);
 		f->ops = devices[k].ops;
 		return 0;
 	}

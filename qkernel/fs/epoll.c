@@ -43,7 +43,7 @@ static const struct file_ops epoll_ops;
 static u32 nested; /* items whose file is an epoll */
 
 /* Items are found by their descriptor: a table that grows with their number. False: there is no table and no memory for one. */
-static bool make_room(struct epoll *ep)
+static bool epoll_make_room(struct epoll *ep)
 {
 	if (ep->count < ep->buckets)
 		return true;
@@ -77,7 +77,7 @@ static bool item_wake(struct waiter *w, u32 events)
 	return true;
 }
 
-static void add_wait(struct poll_table *pt, struct file *f, struct waitq *q)
+static void epoll_add_wait(struct poll_table *pt, struct file *f, struct waitq *q)
 {
 	struct item_table *t = (struct item_table *)pt;
 	struct item *it = t->item;
@@ -117,7 +117,7 @@ void epoll_forget(struct file *f)
 		item_free(list_first(&f->epoll_links, struct item, of_file));
 }
 
-static void release(struct file *f)
+static void epoll_release(struct file *f)
 {
 	struct epoll *ep = f->priv;
 	while (!list_empty(&ep->items))
@@ -140,9 +140,9 @@ static u32 epoll_poll(struct file *f, struct poll_table *pt)
 	return 0;
 }
 
-static const struct file_ops epoll_ops = {.poll = epoll_poll, .release = release};
+static const struct file_ops epoll_ops = {.poll = epoll_poll, .release = epoll_release};
 
-static long create(u32 flags)
+static long epoll_create(u32 flags)
 {
 	struct epoll *ep = kzalloc(sizeof(*ep));
 	if (!ep)
@@ -161,19 +161,19 @@ static long create(u32 flags)
 
 long sys_epoll_create1(u64 flags)
 {
-	return flags & ~(u64)EPOLL_CLOEXEC ? -EINVAL : create((u32)flags);
+	return flags & ~(u64)EPOLL_CLOEXEC ? -EINVAL : epoll_create((u32)flags);
 }
 
 long sys_epoll_create(u64 size)
 {
-	return (s32)size <= 0 ? -EINVAL : create(0);
+	return (s32)size <= 0 ? -EINVAL : epoll_create(0);
 }
 
 /* ---- Nesting: a chain of epolls may not be long, since a wake-up follows it, nor come back to where it began (EP_MAX_NESTS of Linux). */
 static u64 walk_number;
 
 /* Epolls in the longest chain below `ep`; NESTS_MAX + 1: too many, or `target` is one of them. Recursion ends at NESTS_MAX. */
-static int depth_below(struct epoll *ep, const struct epoll *target, int at)
+static int epoll_depth_below(struct epoll *ep, const struct epoll *target, int at)
 {
 	struct item *it;
 	if (ep == target || at > NESTS_MAX)
@@ -183,7 +183,7 @@ static int depth_below(struct epoll *ep, const struct epoll *target, int at)
 	int deepest = 0;
 	list_for_each (it, &ep->items, all) {
 		if (it->f->ops == &epoll_ops)
-			deepest = MAX(deepest, 1 + depth_below(it->f->priv, target, at + 1));
+			deepest = MAX(deepest, 1 + epoll_depth_below(it->f->priv, target, at + 1));
 		if (deepest > NESTS_MAX)
 			return NESTS_MAX + 1;
 	}
@@ -193,7 +193,7 @@ static int depth_below(struct epoll *ep, const struct epoll *target, int at)
 }
 
 /* The same upwards: who watches this one. */
-static int depth_above(struct epoll *ep, int at)
+static int epoll_depth_above(struct epoll *ep, int at)
 {
 	struct item *it;
 	int highest = 0;
@@ -202,7 +202,7 @@ static int depth_above(struct epoll *ep, int at)
 	if (ep->seen == walk_number)
 		return ep->depth;
 	list_for_each (it, &ep->file->epoll_links, of_file) {
-		highest = MAX(highest, 1 + depth_above(it->ep, at + 1));
+		highest = MAX(highest, 1 + epoll_depth_above(it->ep, at + 1));
 		if (highest > NESTS_MAX)
 			return NESTS_MAX + 1;
 	}
@@ -211,29 +211,29 @@ static int depth_above(struct epoll *ep, int at)
 	return highest;
 }
 
-static bool nested_too_deep(struct epoll *ep, struct file *f)
+static bool epoll_nested_too_deep(struct epoll *ep, struct file *f)
 {
 	if (f->ops != &epoll_ops)
 		return false;
 	walk_number++;
-	int below = depth_below(f->priv, ep, 0);
+	int below = epoll_depth_below(f->priv, ep, 0);
 	if (below > NESTS_MAX)
 		return true;
 	walk_number++;
-	return below + 1 + depth_above(ep, 0) > NESTS_MAX;
+	return below + 1 + epoll_depth_above(ep, 0) > NESTS_MAX;
 }
 
 /* Ways that a wake-up of `f` can take, by length: their number is limited, because each is followed (path_limits of Linux). */
 static const u32 ways_max[NESTS_MAX + 1] = {1000, 500, 100, 50, 10};
 
-static bool count_ways(const struct file *f, int nests, u32 ways[NESTS_MAX + 1])
+static bool epoll_count_ways(const struct file *f, int nests, u32 ways[NESTS_MAX + 1])
 {
 	const struct item *it;
 	if (nests > NESTS_MAX)
 		return false;
 	list_for_each (it, &f->epoll_links, of_file) {
 		if (!list_empty(&it->ep->file->epoll_links)) {
-			if (!count_ways(it->ep->file, nests + 1, ways))
+			if (!epoll_count_ways(it->ep->file, nests + 1, ways))
 				return false;
 		} else if (nests && ++ways[nests] > ways_max[nests]) { /* any number of epolls may watch a file directly */
 			return false;
@@ -243,24 +243,24 @@ static bool count_ways(const struct file *f, int nests, u32 ways[NESTS_MAX + 1])
 }
 
 /* Of all files that are reached from `f` downwards. */
-static bool ways_fit(struct file *f)
+static bool epoll_ways_fit(struct file *f)
 {
 	struct item *it;
 	if (f->ops != &epoll_ops) {
 		u32 ways[NESTS_MAX + 1] = {0};
-		return count_ways(f, 0, ways);
+		return epoll_count_ways(f, 0, ways);
 	}
 	struct epoll *ep = f->priv;
 	if (ep->seen == walk_number)
 		return true;
 	ep->seen = walk_number;
 	list_for_each (it, &ep->items, all)
-		if (!ways_fit(it->f))
+		if (!epoll_ways_fit(it->f))
 			return false;
 	return true;
 }
 
-static struct item *find(struct epoll *ep, struct file *f, int fd)
+static struct item *epoll_find(struct epoll *ep, struct file *f, int fd)
 {
 	struct item *it;
 	if (ep->buckets)
@@ -270,7 +270,7 @@ static struct item *find(struct epoll *ep, struct file *f, int fd)
 	return NULL;
 }
 
-static void check_now(struct item *it, struct poll_table *pt)
+static void epoll_check_now(struct item *it, struct poll_table *pt)
 {
 	u32 bits = file_poll(it->f, pt) & (it->events | ALWAYS);
 	if (bits && (it->events & ~OPTIONS)) {
@@ -280,9 +280,9 @@ static void check_now(struct item *it, struct poll_table *pt)
 	}
 }
 
-static long add(struct epoll *ep, struct file *f, int fd, const struct epoll_event *e)
+static long epoll_add(struct epoll *ep, struct file *f, int fd, const struct epoll_event *e)
 {
-	struct item *it = make_room(ep) ? kzalloc(sizeof(*it)) : NULL;
+	struct item *it = epoll_make_room(ep) ? kzalloc(sizeof(*it)) : NULL;
 	if (!it)
 		return -ENOMEM;
 	list_init(&it->ready);
@@ -297,12 +297,12 @@ static long add(struct epoll *ep, struct file *f, int fd, const struct epoll_eve
 	ep->count++;
 	nested += f->ops == &epoll_ops;
 	walk_number++;
-	if (nested && !ways_fit(f)) {
+	if (nested && !epoll_ways_fit(f)) {
 		item_free(it);
 		return -EINVAL;
 	}
-	struct item_table t = {.pt.add = add_wait, .item = it};
-	check_now(it, &t.pt);
+	struct item_table t = {.pt.add = epoll_add_wait, .item = it};
+	epoll_check_now(it, &t.pt);
 	if (t.failed) {
 		item_free(it);
 		return -ENOMEM;
@@ -310,10 +310,10 @@ static long add(struct epoll *ep, struct file *f, int fd, const struct epoll_eve
 	return 0;
 }
 
-static long control(struct file *epf, int op, int fd, struct file *f, const struct epoll_event *e)
+static long epoll_control(struct file *epf, int op, int fd, struct file *f, const struct epoll_event *e)
 {
 	struct epoll *ep = epf->priv;
-	struct item *it = find(ep, f, fd);
+	struct item *it = epoll_find(ep, f, fd);
 	if (!f->ops->poll || S_ISREG(f->inode->mode))
 		return -EPERM; /* regular files and directories */
 	if (f == epf)
@@ -322,7 +322,7 @@ static long control(struct file *epf, int op, int fd, struct file *f, const stru
 	case EPOLL_CTL_ADD:
 		if (it)
 			return -EEXIST;
-		return nested_too_deep(ep, f) ? -ELOOP : add(ep, f, fd, e);
+		return epoll_nested_too_deep(ep, f) ? -ELOOP : epoll_add(ep, f, fd, e);
 	case EPOLL_CTL_MOD:
 		if (!it)
 			return -ENOENT;
@@ -330,7 +330,7 @@ static long control(struct file *epf, int op, int fd, struct file *f, const stru
 			return -EINVAL;
 		it->events = e->events;
 		it->data = e->data;
-		check_now(it, NULL);
+		epoll_check_now(it, NULL);
 		return 0;
 	case EPOLL_CTL_DEL:
 		if (!it)
@@ -349,11 +349,11 @@ long sys_epoll_ctl(u64 epfd, u64 op, u64 fd, u64 uev)
 		return -EFAULT;
 	scoped_file epf = fd_get((int)epfd);
 	scoped_file f = fd_get((int)fd);
-	return !epf || !f ? -EBADF : epf->ops != &epoll_ops ? -EINVAL : control(epf, (int)op, (int)fd, f, &e);
+	return !epf || !f ? -EBADF : epf->ops != &epoll_ops ? -EINVAL : epoll_control(epf, (int)op, (int)fd, f, &e);
 }
 
 /* Hands out at most max events. Level-triggered items go to the end of the list and are looked at again next time. */
-static long collect(struct epoll *ep, u64 uev, u64 max)
+static long epoll_collect(struct epoll *ep, u64 uev, u64 max)
 {
 	struct list again = LIST_INIT(again);
 	long n = 0;
@@ -383,7 +383,7 @@ static long collect(struct epoll *ep, u64 uev, u64 max)
 	return n;
 }
 
-static long wait(u64 epfd, u64 uev, u64 max, u64 deadline)
+static long epoll_wait_for(u64 epfd, u64 uev, u64 max, u64 deadline)
 {
 	scoped_file f = fd_get((int)epfd);
 	if (!f)
@@ -391,12 +391,12 @@ static long wait(u64 epfd, u64 uev, u64 max, u64 deadline)
 	if (f->ops != &epoll_ops || (s32)max <= 0 || max > 0x7fffffff / sizeof(struct epoll_event))
 		return -EINVAL;
 	struct epoll *ep = f->priv;
-	long r = collect(ep, uev, max);
+	long r = epoll_collect(ep, uev, max);
 	while (r == 0 && deadline) {
 		long w = wait_event(&ep->wait, !list_empty(&ep->ready), deadline);
 		if (w == -EINTR)
 			return w;
-		r = collect(ep, uev, max);
+		r = epoll_collect(ep, uev, max);
 		if (w)
 			break;
 	}
@@ -405,7 +405,7 @@ static long wait(u64 epfd, u64 uev, u64 max, u64 deadline)
 
 long sys_epoll_wait(u64 epfd, u64 uev, u64 max, u64 timeout)
 {
-	return wait(epfd, uev, max, (s32)timeout == 0 ? 0 : deadline_of_ms((s32)timeout));
+	return epoll_wait_for(epfd, uev, max, (s32)timeout == 0 ? 0 : deadline_of_ms((s32)timeout));
 }
 
 long sys_epoll_pwait(u64 epfd, u64 uev, u64 max, u64 timeout, u64 umask, u64 size)
@@ -423,5 +423,5 @@ long sys_epoll_pwait2(u64 epfd, u64 uev, u64 max, u64 uts, u64 umask, u64 size)
 	if (r)
 		return r;
 	u64 deadline = !uts ? UINT64_MAX : ns ? deadline_of_ns(ns) : 0;
-	return poll_end_mask(umask, wait(epfd, uev, max, deadline));
+	return poll_end_mask(umask, epoll_wait_for(epfd, uev, max, deadline));
 }

@@ -13,7 +13,7 @@ struct eventfd {
 };
 #define COUNT_LIMIT (UINT64_MAX - 1)
 
-static ssize_t read(struct file *f, struct uio *u, u64 *pos)
+static ssize_t eventfd_read(struct file *f, struct uio *u, u64 *pos)
 {
 	struct eventfd *e = f->priv;
 	if (u->resid < 8)
@@ -30,7 +30,7 @@ static ssize_t read(struct file *f, struct uio *u, u64 *pos)
 	return uio_write(u, &v, 8);
 }
 
-static ssize_t write(struct file *f, struct uio *u, u64 *pos)
+static ssize_t eventfd_write(struct file *f, struct uio *u, u64 *pos)
 {
 	struct eventfd *e = f->priv;
 	u64 v;
@@ -53,19 +53,19 @@ static ssize_t write(struct file *f, struct uio *u, u64 *pos)
 	return 8;
 }
 
-static u32 poll(struct file *f, struct poll_table *pt)
+static u32 eventfd_poll(struct file *f, struct poll_table *pt)
 {
 	struct eventfd *e = f->priv;
 	poll_wait(f, &e->wait, pt);
 	return (e->count ? POLL_IN : 0) | (e->count < COUNT_LIMIT ? POLL_OUT : 0);
 }
 
-static void release(struct file *f)
+static void eventfd_release(struct file *f)
 {
 	kfree(f->priv);
 }
 
-static const struct file_ops ops = {.read = read, .write = write, .poll = poll, .release = release};
+static const struct file_ops ops = {.read = eventfd_read, .write = eventfd_write, .poll = eventfd_poll, .release = eventfd_release};
 
 long sys_eventfd2(u64 init, u64 flags)
 {

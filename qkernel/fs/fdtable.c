@@ -3,11 +3,11 @@
 #include "lock.h"
 #include <linux/fcntl.h>
 
-static bool bit(const struct files *fs, u32 fd)
+static bool fd_bit(const struct files *fs, u32 fd)
 {
 	return fs->cloexec[fd / 64] >> fd % 64 & 1;
 }
-static void set_bit(struct files *fs, u32 fd, bool on)
+static void fd_set_bit(struct files *fs, u32 fd, bool on)
 {
 	if (on)
 		fs->cloexec[fd / 64] |= 1ul << fd % 64;
@@ -15,7 +15,7 @@ static void set_bit(struct files *fs, u32 fd, bool on)
 		fs->cloexec[fd / 64] &= ~(1ul << fd % 64);
 }
 
-static int grow(struct files *fs, u32 want)
+static int fd_grow(struct files *fs, u32 want)
 {
 	u32 cap = MAX(64u, fs->cap);
 	while (cap <= want)
@@ -45,7 +45,7 @@ struct files *files_new(void)
 	if (!fs)
 		return NULL;
 	fs->refs = 1;
-	if (grow(fs, 63)) {
+	if (fd_grow(fs, 63)) {
 		kfree(fs);
 		return NULL;
 	}
@@ -55,7 +55,7 @@ struct files *files_new(void)
 struct files *files_clone(struct files *src)
 {
 	struct files *fs = files_new();
-	if (!fs || (src->cap > fs->cap && grow(fs, src->cap - 1))) {
+	if (!fs || (src->cap > fs->cap && fd_grow(fs, src->cap - 1))) {
 		if (fs)
 			files_put(fs);
 		return NULL;
@@ -70,7 +70,7 @@ struct files *files_clone(struct files *src)
 	return fs;
 }
 
-static void close_file(struct file *f)
+static void fd_close_file(struct file *f)
 {
 	locks_release_process(f, current->proc);
 	file_put(f);
@@ -82,7 +82,7 @@ void files_put(struct files *fs)
 		return;
 	for (u32 i = 0; i < fs->cap; i++)
 		if (fs->fd[i])
-			close_file(fs->fd[i]);
+			fd_close_file(fs->fd[i]);
 	kfree(fs->fd);
 	kfree(fs->cloexec);
 	kfree(fs);
@@ -91,11 +91,11 @@ void files_put(struct files *fs)
 void files_close_exec(struct files *fs)
 {
 	for (u32 i = 0; i < fs->cap; i++)
-		if (fs->fd[i] && bit(fs, i)) {
+		if (fs->fd[i] && fd_bit(fs, i)) {
 			struct file *f = fs->fd[i];
 			fs->fd[i] = NULL;
 			fs->next = MIN(fs->next, i);
-			close_file(f);
+			fd_close_file(f);
 		}
 	memset(fs->cloexec, 0, fs->cap / 8);
 }
@@ -138,13 +138,13 @@ int fd_install(struct file *f, u32 oflags, int min)
 	u32 fd = MAX((u32)min, min ? 0 : fs->next);
 	while (fd < fs->cap && fs->fd[fd])
 		fd++;
-	int r = fd >= limit ? -EMFILE : fd >= fs->cap ? grow(fs, fd) : 0;
+	int r = fd >= limit ? -EMFILE : fd >= fs->cap ? fd_grow(fs, fd) : 0;
 	if (r) {
 		file_put(f);
 		return r;
 	}
 	fs->fd[fd] = f;
-	set_bit(fs, fd, oflags & O_CLOEXEC);
+	fd_set_bit(fs, fd, oflags & O_CLOEXEC);
 	if (!min)
 		fs->next = fd + 1;
 	return (int)fd;
@@ -175,36 +175,36 @@ int fd_close(int fd)
 		return -EBADF;
 	struct file *f = fs->fd[fd];
 	fs->fd[fd] = NULL;
-	set_bit(fs, (u32)fd, false);
+	fd_set_bit(fs, (u32)fd, false);
 	fs->next = MIN(fs->next, (u32)fd);
-	close_file(f);
+	fd_close_file(f);
 	return 0;
 }
 
 int fd_replace(int fd, struct file *f, bool cloexec)
 {
 	struct files *fs = current->files;
-	int r = (u64)fd >= current->proc->rlim[7].cur ? -EBADF : (u32)fd >= fs->cap ? grow(fs, (u32)fd) : 0;
+	int r = (u64)fd >= current->proc->rlim[7].cur ? -EBADF : (u32)fd >= fs->cap ? fd_grow(fs, (u32)fd) : 0;
 	if (r) {
 		file_put(f);
 		return r;
 	}
 	struct file *old = fs->fd[fd];
 	fs->fd[fd] = f;
-	set_bit(fs, (u32)fd, cloexec);
+	fd_set_bit(fs, (u32)fd, cloexec);
 	if (old)
-		close_file(old);
+		fd_close_file(old);
 	return fd;
 }
 
 bool fd_cloexec(int fd)
 {
 	struct files *fs = current->files;
-	return (u32)fd < fs->cap && bit(fs, (u32)fd);
+	return (u32)fd < fs->cap && fd_bit(fs, (u32)fd);
 }
 
 void fd_set_cloexec(int fd, bool on)
 {
 	if ((u32)fd < current->files->cap)
-		set_bit(current->files, (u32)fd, on);
+		fd_set_bit(current->files, (u32)fd, on);
 }

@@ -32,17 +32,17 @@ void host_drop_list(struct hostnode *n)
 	kfree(l);
 }
 
-static struct qk_entry *entry_at(const struct listing *l, u32 off)
+static struct qk_entry *hostdir_entry_at(const struct listing *l, u32 off)
 {
 	return off < l->bytes ? (struct qk_entry *)(l->raw + off) : NULL;
 }
 
-static struct qk_entry *entry_after(const struct listing *l, const struct qk_entry *e)
+static struct qk_entry *hostdir_entry_after(const struct listing *l, const struct qk_entry *e)
 {
-	return entry_at(l, (u32)((const char *)e - l->raw) + e->len);
+	return hostdir_entry_at(l, (u32)((const char *)e - l->raw) + e->len);
 }
 
-static bool append(struct listing *l, u32 bytes)
+static bool hostdir_append(struct listing *l, u32 bytes)
 {
 	if (l->bytes + bytes > l->room) {
 		u32 room = MAX(l->bytes + bytes, l->room * 2);
@@ -58,15 +58,15 @@ static bool append(struct listing *l, u32 bytes)
 	return true;
 }
 
-static u32 hash(const char *name)
+static u32 hostdir_hash(const char *name)
 {
 	return hash_bytes(name, strlen(name));
 }
 
-static bool index_names(struct listing *l)
+static bool hostdir_index_names(struct listing *l)
 {
 	u32 n = 8, count = 0;
-	for (struct qk_entry *e = entry_at(l, 0); e; e = entry_after(l, e))
+	for (struct qk_entry *e = hostdir_entry_at(l, 0); e; e = hostdir_entry_after(l, e))
 		count++;
 	while (n < count)
 		n *= 2;
@@ -74,15 +74,15 @@ static bool index_names(struct listing *l)
 	if (!l->bucket)
 		return false;
 	l->buckets = n;
-	for (struct qk_entry *e = entry_at(l, 0); e; e = entry_after(l, e)) {
-		u32 *b = &l->bucket[hash(e->name) & (n - 1)];
+	for (struct qk_entry *e = hostdir_entry_at(l, 0); e; e = hostdir_entry_after(l, e)) {
+		u32 *b = &l->bucket[hostdir_hash(e->name) & (n - 1)];
 		e->chain = *b;
 		*b = (u32)((char *)e - l->raw) + 1;
 	}
 	return true;
 }
 
-static int fetch(struct inode *dir, struct listing *l)
+static int hostdir_fetch(struct inode *dir, struct listing *l)
 {
 	u64 cookie = 0;
 	for (bool last = false; !last;) {
@@ -95,17 +95,17 @@ static int fetch(struct inode *dir, struct listing *l)
 			return (int)n;
 		if (l->bytes + (u64)n > LISTING_MAX || (!n && !last))
 			return -EFBIG;
-		if (!append(l, (u32)n))
+		if (!hostdir_append(l, (u32)n))
 			return -ENOMEM;
 		const struct qk_entry *e = NULL;
 		for (u32 off = l->bytes - (u32)n; off < l->bytes; off += e->len) {
-			e = entry_at(l, off);
+			e = hostdir_entry_at(l, off);
 			if (e->len < sizeof(*e) + 2 || off + e->len > l->bytes)
 				return -EIO;
 		}
 		cookie = e ? e->cookie : 0;
 	}
-	return index_names(l) ? 0 : -ENOMEM;
+	return hostdir_index_names(l) ? 0 : -ENOMEM;
 }
 
 int host_list(struct inode *dir)
@@ -122,8 +122,8 @@ int host_list(struct inode *dir)
 	l->contact = host_contacts;
 	list_add_tail(&l->lru, &listings);
 	d->list = l;
-	int r = fetch(dir, l);
-	const struct qk_entry *self = r ? NULL : entry_at(l, 0);
+	int r = hostdir_fetch(dir, l);
+	const struct qk_entry *self = r ? NULL : hostdir_entry_at(l, 0);
 	if (!r && (!self || self->name[0] || !host_same(dir, &self->st)))
 		r = -ESTALE; /* another directory has that name now */
 	if (r) {
@@ -145,8 +145,8 @@ int host_find(struct inode *dir, const char *name, const struct qk_entry **out)
 		host_drop_list(hostnode_of(dir));
 		return -1;
 	}
-	for (u32 at = l->bucket[hash(name) & (l->buckets - 1)]; at;) {
-		const struct qk_entry *e = entry_at(l, at - 1);
+	for (u32 at = l->bucket[hostdir_hash(name) & (l->buckets - 1)]; at;) {
+		const struct qk_entry *e = hostdir_entry_at(l, at - 1);
 		if (!strcmp(e->name, name)) { /* NOLINT(clang-analyzer-unix.cstring.NullArg): a bucket names an entry that is there */
 			*out = e;
 			return 1;
@@ -156,12 +156,12 @@ int host_find(struct inode *dir, const char *name, const struct qk_entry **out)
 	return 0;
 }
 
-static int emit_list(const struct listing *l, u64 *pos, bool (*emit)(void *ctx, const char *name, u64 ino, u8 type, u64 next_pos), void *ctx)
+static int hostdir_emit_list(const struct listing *l, u64 *pos, bool (*emit)(void *ctx, const char *name, u64 ino, u8 type, u64 next_pos), void *ctx)
 {
-	const struct qk_entry *e = entry_at(l, 0); /* the directory itself, cookie 0 */
+	const struct qk_entry *e = hostdir_entry_at(l, 0); /* the directory itself, cookie 0 */
 	while (e && e->cookie != *pos)
-		e = entry_after(l, e);
-	for (e = e ? entry_after(l, e) : NULL; e; e = entry_after(l, e)) {
+		e = hostdir_entry_after(l, e);
+	for (e = e ? hostdir_entry_after(l, e) : NULL; e; e = hostdir_entry_after(l, e)) {
 		if (!emit(ctx, e->name, e->st.ino, mode_to_dt(e->st.mode), e->cookie))
 			break;
 		*pos = e->cookie;
@@ -178,7 +178,7 @@ struct dirent_header { /* struct linux_dirent64 */
 } __attribute__((packed));
 
 /* Of a directory that is too large for a listing. */
-static int emit_pieces(struct inode *i, u64 *pos, bool (*emit)(void *ctx, const char *name, u64 ino, u8 type, u64 next_pos), void *ctx)
+static int hostdir_emit_pieces(struct inode *i, u64 *pos, bool (*emit)(void *ctx, const char *name, u64 ino, u8 type, u64 next_pos), void *ctx)
 {
 	int h = host_handle(i, false);
 	char *copy = kmalloc(QK_DATA_SIZE);
@@ -218,6 +218,6 @@ int host_readdir(struct inode *i, u64 *pos, bool (*emit)(void *ctx, const char *
 	if (!*pos && !fetched)
 		r = host_list(i);
 	if (!r && n->list)
-		return emit_list(n->list, pos, emit, ctx);
-	return r && r != -EFBIG && r != -ENOMEM ? r : emit_pieces(i, pos, emit, ctx);
+		return hostdir_emit_list(n->list, pos, emit, ctx);
+	return r && r != -EFBIG && r != -ENOMEM ? r : hostdir_emit_pieces(i, pos, emit, ctx);
 }

@@ -12,13 +12,13 @@
 static struct list lru = LIST_INIT(lru); /* of handles nobody holds open, least recently used first */
 static u32 idle_handles;
 
-static void idle_add(struct hostnode *n)
+static void hostfile_idle_add(struct hostnode *n)
 {
 	list_add_tail(&n->lru, &lru);
 	idle_handles++;
 }
 
-static void idle_remove(struct hostnode *n)
+static void hostfile_idle_remove(struct hostnode *n)
 {
 	if (list_empty(&n->lru))
 		return;
@@ -33,10 +33,10 @@ void host_close(struct hostnode *n)
 	qcall_close_later(n->handle);
 	n->handle = -1;
 	n->created = false;
-	idle_remove(n);
+	hostfile_idle_remove(n);
 }
 
-static void close_idle(u32 most)
+static void hostfile_close_idle(u32 most)
 {
 	while (idle_handles > most && !list_empty(&lru))
 		host_close(list_first(&lru, struct hostnode, lru));
@@ -49,11 +49,11 @@ void host_adopt(struct inode *i, int handle, bool writable)
 	n->handle = handle;
 	n->writable = writable;
 	if (!n->opens)
-		idle_add(n);
+		hostfile_idle_add(n);
 }
 
 /* Frames for all of a small file of which nothing is cached: before the request is made, an allocation may be one. */
-static unsigned first_frames(struct inode *i, paddr_t *frames)
+static unsigned hostfile_first_frames(struct inode *i, paddr_t *frames)
 {
 	u64 pages = (i->size + PAGE_SIZE - 1) >> PAGE_SHIFT;
 	unsigned n = 0;
@@ -68,7 +68,7 @@ static unsigned first_frames(struct inode *i, paddr_t *frames)
 }
 
 /* Puts the first pages into the cache when they are the whole file; drops them else. */
-static void keep_first(struct inode *i, const paddr_t *frames, unsigned n, u64 bytes)
+static void hostfile_keep_first(struct inode *i, const paddr_t *frames, unsigned n, u64 bytes)
 {
 	bool whole = bytes == i->size && bytes;
 	for (unsigned k = 0; k < n; k++) {
@@ -84,17 +84,17 @@ static void keep_first(struct inode *i, const paddr_t *frames, unsigned n, u64 b
 		hostnode_of(i)->pages_until = mono_ns() + VOLUME_VALID_NS;
 }
 
-static int open_now(struct inode *i, bool write)
+static int hostfile_open_now(struct inode *i, bool write)
 {
 	struct hostnode *n = hostnode_of(i);
 	paddr_t frames[FIRST_PAGES];
 	unsigned got = 0;
-	close_idle(HANDLES_IDLE);
+	hostfile_close_idle(HANDLES_IDLE);
 	if ((i->iflags & I_VOLATILE) && !n->opens && i->cache)
 		pagecache_truncate(i, 0); /* an open brings what is there now */
 	s64 r = -EMFILE;
 	if (!write)
-		got = first_frames(i, frames);
+		got = hostfile_first_frames(i, frames);
 	for (int tries = 0; tries < 2; tries++) {
 		if (!host_path(i, comm_data(), PATH_MAX)) {
 			r = -ENAMETOOLONG;
@@ -106,7 +106,7 @@ static int open_now(struct inode *i, bool write)
 		r = qcall(QC_OPEN, (u32)strlen(comm_data()) + 1, n->root, write ? O_RDWR : O_RDONLY, 0, 0, 0, 0);
 		if (r != -EMFILE && r != -ENFILE)
 			break;
-		close_idle(0);
+		hostfile_close_idle(0);
 	}
 	u64 bytes = qcall_out(0);
 	struct qk_stat st;
@@ -117,7 +117,7 @@ static int open_now(struct inode *i, bool write)
 	int err = r < 0 ? (int)r : same ? host_set_stat(i, &st) : -ESTALE;
 	if (same && err)
 		qcall_close_later((int)r);
-	keep_first(i, frames, got, err ? 0 : bytes);
+	hostfile_keep_first(i, frames, got, err ? 0 : bytes);
 	if (err == -ESTALE)
 		n->checked = 0;
 	return err ? err : (int)r;
@@ -127,13 +127,13 @@ int host_handle(struct inode *i, bool write)
 {
 	struct hostnode *n = hostnode_of(i);
 	if (n->handle < 0 || (write && !n->writable)) {
-		int h = open_now(i, write);
+		int h = hostfile_open_now(i, write);
 		if (h < 0)
 			return h;
 		host_adopt(i, h, write);
 	} else if (!list_empty(&n->lru)) {
-		idle_remove(n);
-		idle_add(n);
+		hostfile_idle_remove(n);
+		hostfile_idle_add(n);
 	}
 	return n->handle;
 }
@@ -145,7 +145,7 @@ int host_hold(struct inode *i, u32 oflags)
 	bool as_it_is = !(i->iflags & I_VOLATILE) && host_recent(n->checked, n->contact) && !n->stale &&
 			(n->handle >= 0 || (i->size && pagecache_pages(i) == (i->size + PAGE_SIZE - 1) >> PAGE_SHIFT));
 	if (!as_it_is && !n->created) {
-		int h = open_now(i, write);
+		int h = hostfile_open_now(i, write);
 		if (h < 0)
 			return h;
 		if (n->opens && n->writable && !write)
@@ -155,7 +155,7 @@ int host_hold(struct inode *i, u32 oflags)
 	}
 	n->created = false;
 	if (!n->opens++)
-		idle_remove(n);
+		hostfile_idle_remove(n);
 	return 0;
 }
 
@@ -168,11 +168,11 @@ void host_unhold(struct inode *i)
 		window_drop(i);
 		host_close(n); /* the next open asks the host anyway */
 	} else {
-		idle_add(n);
+		hostfile_idle_add(n);
 	}
 }
 
-static s64 read_pages(struct inode *i, int h, u64 index, unsigned n, const paddr_t *frames)
+static s64 hostfile_read_pages(struct inode *i, int h, u64 index, unsigned n, const paddr_t *frames)
 {
 	seg_begin();
 	for (unsigned k = 0; k < n; k++)
@@ -187,7 +187,7 @@ int host_readpages(struct inode *i, u64 index, unsigned n, const paddr_t *frames
 		int h = hostnode_of(i)->stale ? -ESTALE : host_handle(i, false);
 		s64 mtime = i->mtime_ns;
 		u64 size = i->size;
-		r = h < 0 ? h : read_pages(i, h, index, n, frames);
+		r = h < 0 ? h : hostfile_read_pages(i, h, index, n, frames);
 		if (r == -ESTALE && !hostnode_of(i)->stale) {
 			hostnode_of(i)->stale = true;
 			host_say(i,

@@ -58,7 +58,7 @@ bool host_same(const struct inode *i, const struct qk_stat *st)
 	return !((i->mode ^ st->mode) & S_IFMT) && (i->ino == st->ino || (S_ISDIR(st->mode) && hostnode_of(i)->park != parks));
 }
 
-static bool fresh(const struct inode *i)
+static bool hostfs_fresh(const struct inode *i)
 {
 	const struct hostnode *n = hostnode_of(i);
 	return host_fresh(i, n->checked, n->contact);
@@ -104,7 +104,7 @@ void host_say(const struct inode *i, const char *what)
 }
 
 /* Content has changed, or may have. Nobody uses the old pages: they go. Somebody does: the inode keeps what it has and gets nothing more. */
-static int changed(struct inode *i, bool surely)
+static int hostfs_changed(struct inode *i, bool surely)
 {
 	struct hostnode *n = hostnode_of(i);
 	n->pages_until = 0;
@@ -125,7 +125,7 @@ static int changed(struct inode *i, bool surely)
 int host_set_stat(struct inode *i, const struct qk_stat *st)
 {
 	bool other = st->size != i->size || st->mtime_ns != i->mtime_ns, touched = st->ctime_ns != i->ctime_ns;
-	int r = S_ISREG(i->mode) && (other || touched) ? changed(i, other) : 0;
+	int r = S_ISREG(i->mode) && (other || touched) ? hostfs_changed(i, other) : 0;
 	if (!S_ISREG(i->mode) && (other || touched))
 		host_drop_list(hostnode_of(i));
 	if (r || hostnode_of(i)->stale)
@@ -226,7 +226,7 @@ struct inode *host_learn(struct inode *dir, const char *name, const struct qk_st
 	return i;
 }
 
-static void learn_missing(struct inode *dir, const char *name)
+static void hostfs_learn_missing(struct inode *dir, const char *name)
 {
 	struct entry *e = names_set(&hostnode_of(dir)->kids, name, NULL);
 	if (e) {
@@ -244,7 +244,7 @@ void host_forget(struct inode *dir, const char *name)
 }
 
 /* Appends as many plain components of rest to path (of len bytes) as fit; how many. */
-static unsigned add_parts(char *path, size_t len, const char *rest)
+static unsigned hostfs_add_parts(char *path, size_t len, const char *rest)
 {
 	unsigned parts = 0;
 	while (*rest) {
@@ -268,7 +268,7 @@ static unsigned add_parts(char *path, size_t len, const char *rest)
 }
 
 /* Takes in the answer about the directories above `dir`, itself the depth-th of them. */
-static int learn_above(struct inode *dir, const struct qk_stat *st, unsigned depth)
+static int hostfs_learn_above(struct inode *dir, const struct qk_stat *st, unsigned depth)
 {
 	for (struct inode *at = dir; depth; at = at->parent) {
 		const struct qk_stat *s = &st[--depth];
@@ -280,7 +280,7 @@ static int learn_above(struct inode *dir, const struct qk_stat *st, unsigned dep
 }
 
 /* Asks the host for `rest` (its first component is the one wanted) below dir and keeps all that comes back. path: PATH_MAX bytes. */
-static int ask(struct inode *dir, const char *rest, char *path)
+static int hostfs_ask(struct inode *dir, const char *rest, char *path)
 {
 	if (!host_path(dir, path, PATH_MAX))
 		return -ENAMETOOLONG;
@@ -288,7 +288,7 @@ static int ask(struct inode *dir, const char *rest, char *path)
 	unsigned above = len ? 1 : 0;
 	for (size_t k = 0; k < len; k++)
 		above += path[k] == '/';
-	unsigned parts = add_parts(path, len, rest);
+	unsigned parts = hostfs_add_parts(path, len, rest);
 	if (!parts)
 		return -ENAMETOOLONG;
 	strlcpy(comm_data(), path, PATH_MAX);
@@ -306,7 +306,7 @@ static int ask(struct inode *dir, const char *rest, char *path)
 		return -ENOMEM;
 	memcpy(st, comm_data(), bytes);
 	((char *)st)[bytes] = 0;
-	int r = learn_above(dir, st, above);
+	int r = hostfs_learn_above(dir, st, above);
 	struct inode *at = dir;
 	char *name = path + (len ? len + 1 : 0);
 	for (unsigned k = above; !r && k < above + parts; k++) {
@@ -315,7 +315,7 @@ static int ask(struct inode *dir, const char *rest, char *path)
 			*slash = 0;
 		if (k >= count) {
 			if (why == ENOENT && k == count && S_ISDIR(at->mode))
-				learn_missing(at, name);
+				hostfs_learn_missing(at, name);
 			if (k == above)
 				r = why ? -why : -ENOTDIR;
 			break;
@@ -332,7 +332,7 @@ static int ask(struct inode *dir, const char *rest, char *path)
 }
 
 /* Whether it is time to fetch the whole directory: names are asked for one after the other. The larger it is the later. */
-static bool worth_listing(struct inode *dir)
+static bool hostfs_worth_listing(struct inode *dir)
 {
 	struct hostnode *d = hostnode_of(dir);
 	u64 now = mono_ns();
@@ -348,12 +348,12 @@ struct inode *host_lookup_path(struct inode *dir, const char *name, const char *
 {
 	struct hostnode *d = hostnode_of(dir);
 	struct entry *e = names_find(&d->kids, name);
-	bool known = e && (e->inode ? fresh(e->inode) && !hostnode_of(e->inode)->stale : host_fresh(dir, e->ino, e->cookie));
+	bool known = e && (e->inode ? hostfs_fresh(e->inode) && !hostnode_of(e->inode)->stale : host_fresh(dir, e->ino, e->cookie));
 	*err = 0;
 	if (!known) {
 		const struct qk_entry *q = NULL;
 		int found = host_find(dir, name, &q);
-		if (found < 0 && worth_listing(dir) && host_list(dir) == 0)
+		if (found < 0 && hostfs_worth_listing(dir) && host_list(dir) == 0)
 			found = host_find(dir, name, &q);
 		if (d->kids.count > KIDS_MAX)
 			names_free(&d->kids); /* a program that tries names without end */
@@ -363,13 +363,13 @@ struct inode *host_lookup_path(struct inode *dir, const char *name, const char *
 			*err = -ENOENT;
 		} else {
 			char *path = kmalloc(PATH_MAX);
-			*err = path ? ask(dir, rest, path) : -ENOMEM;
+			*err = path ? hostfs_ask(dir, rest, path) : -ENOMEM;
 			kfree(path);
 		}
 		e = names_find(&d->kids, name);
 		if (*err == -ENOENT && e && e->inode) {
 			names_del(&d->kids, e);
-			learn_missing(dir, name);
+			hostfs_learn_missing(dir, name);
 		}
 		if (*err)
 			return NULL;
@@ -434,18 +434,18 @@ int host_getattr(struct inode *i, struct qk_stat *st)
 {
 	/* One whose name is gone or another's by now stays as it was last seen, as long as somebody has it. */
 	const struct hostnode *n = hostnode_of(i);
-	if ((i->nlink || n->opens) && !fresh(i) && !n->stale)
+	if ((i->nlink || n->opens) && !hostfs_fresh(i) && !n->stale)
 		host_refetch(i);
 	inode_stat(i, st);
 	return 0;
 }
 
-static void copied(struct inode *i, int change)
+static void hostfs_copied(struct inode *i, int change)
 {
 	hostnode_of(i)->copies += (u32)change;
 }
 
-static int hold(struct inode *i)
+static int hostfs_hold(struct inode *i)
 {
 	return S_ISREG(i->mode) ? host_hold(i, O_RDONLY) : 0;
 }
@@ -459,9 +459,9 @@ static const struct inode_ops host_ops = {
 	.statfs = host_statfs,
 	.getxattr = host_getxattr,
 	.listxattr = host_listxattr,
-	.hold = hold,
+	.hold = hostfs_hold,
 	.unhold = host_unhold,
-	.copied = copied,
+	.copied = hostfs_copied,
 	.readpages = host_readpages,
 	.getpage = host_getpage,
 	.getpages_around = pagecache_around,

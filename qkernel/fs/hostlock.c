@@ -20,7 +20,7 @@ bool hostlock_shared(const struct inode *i)
 	return (i->iflags & I_VOLATILE) && S_ISREG(i->mode);
 }
 
-static struct holder *find(const struct inode *i, const void *owner, bool flock)
+static struct holder *hostlock_find(const struct inode *i, const void *owner, bool flock)
 {
 	struct holder *h;
 	list_for_each (h, &holders, node)
@@ -29,7 +29,7 @@ static struct holder *find(const struct inode *i, const void *owner, bool flock)
 	return NULL;
 }
 
-static s64 reopen(struct inode *i)
+static s64 hostlock_reopen(struct inode *i)
 {
 	int from = host_handle(i, false);
 	if (from < 0)
@@ -42,9 +42,9 @@ static s64 reopen(struct inode *i)
 	return qcall(QC_REOPEN, 0, (u64)from, O_RDONLY, 0, 0, 0, 0);
 }
 
-static struct holder *make(struct inode *i, const void *owner, bool flock, int *err)
+static struct holder *hostlock_make(struct inode *i, const void *owner, bool flock, int *err)
 {
-	s64 handle = reopen(i);
+	s64 handle = hostlock_reopen(i);
 	struct holder *h = handle < 0 ? NULL : kzalloc(sizeof(*h));
 	*err = handle < 0 ? (int)handle : h ? 0 : -ENOLCK;
 	if (h) {
@@ -56,7 +56,7 @@ static struct holder *make(struct inode *i, const void *owner, bool flock, int *
 	return h;
 }
 
-static s64 request(int handle, u64 what, u64 start, u64 end)
+static s64 hostlock_request(int handle, u64 what, u64 start, u64 end)
 {
 	u64 len = end == UINT64_MAX ? 0 : end - start;
 	seg_begin();
@@ -68,14 +68,14 @@ int hostlock_set(struct inode *i, const void *owner, bool flock, int type, u64 s
 	if (!hostlock_shared(i))
 		return 0;
 	int err = 0;
-	struct holder *h = find(i, owner, flock);
+	struct holder *h = hostlock_find(i, owner, flock);
 	if (!h && type == F_UNLCK)
 		return 0;
 	if (!h)
-		h = make(i, owner, flock, &err);
+		h = hostlock_make(i, owner, flock, &err);
 	if (err)
 		return err == -EROFS ? 0 : err; /* of a read-only volume: among this guest's programs only */
-	s64 r = request(h->handle, (u64)type | (flock ? QK_LOCK_FLOCK : 0), start, end);
+	s64 r = hostlock_request(h->handle, (u64)type | (flock ? QK_LOCK_FLOCK : 0), start, end);
 	if (!r && type != F_UNLCK) {
 		host_contact(true); /* what others wrote before they let go is to be seen */
 		hostnode_of(i)->checked = 0;
@@ -85,10 +85,10 @@ int hostlock_set(struct inode *i, const void *owner, bool flock, int type, u64 s
 
 bool hostlock_test(struct inode *i, bool exclusive, u64 start, u64 end, int *type, u64 *conflict_start, u64 *conflict_end)
 {
-	s64 handle = hostlock_shared(i) ? reopen(i) : -1;
+	s64 handle = hostlock_shared(i) ? hostlock_reopen(i) : -1;
 	if (handle < 0)
 		return false;
-	bool held = request((int)handle, (exclusive ? F_WRLCK : F_RDLCK) | QK_LOCK_TEST, start, end) == 1;
+	bool held = hostlock_request((int)handle, (exclusive ? F_WRLCK : F_RDLCK) | QK_LOCK_TEST, start, end) == 1;
 	*type = (int)qcall_out(0);
 	*conflict_start = qcall_out(1);
 	*conflict_end = qcall_out(2) ? qcall_out(1) + qcall_out(2) : UINT64_MAX;
@@ -98,10 +98,10 @@ bool hostlock_test(struct inode *i, bool exclusive, u64 start, u64 end, int *typ
 
 void hostlock_drop(struct inode *i, const void *owner, bool flock)
 {
-	struct holder *h = find(i, owner, flock);
+	struct holder *h = hostlock_find(i, owner, flock);
 	if (!h)
 		return;
-	request(h->handle, F_UNLCK | (flock ? QK_LOCK_FLOCK : 0), 0, UINT64_MAX); /* now: the close may come later */
+	hostlock_request(h->handle, F_UNLCK | (flock ? QK_LOCK_FLOCK : 0), 0, UINT64_MAX); /* now: the close may come later */
 	qcall_close_later(h->handle);
 	list_del(&h->node);
 	kfree(h);

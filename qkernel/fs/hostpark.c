@@ -7,7 +7,7 @@
 
 struct list host_nodes = LIST_INIT(host_nodes);
 
-static bool is_needed(struct inode *i)
+static bool hostpark_is_needed(struct inode *i)
 {
 	const struct hostnode *n = hostnode_of(i);
 	if (i->iflags & I_VOLATILE)
@@ -16,7 +16,7 @@ static bool is_needed(struct inode *i)
 }
 
 /* Opens the file that the guest knows; another one by now, or with other content, is none that it could go on with. */
-static void open_again(struct inode *i)
+static void hostpark_open_again(struct inode *i)
 {
 	struct hostnode *n = hostnode_of(i);
 	if (n->stale || !host_path(i, comm_data(), PATH_MAX))
@@ -37,9 +37,9 @@ void hostfiles_before_park(void)
 {
 	struct hostnode *n;
 	list_for_each (n, &host_nodes, all) {
-		if (!is_needed(n->inode))
+		if (!hostpark_is_needed(n->inode))
 			host_close(n);
 		else if (n->handle < 0)
-			open_again(n->inode);
+			hostpark_open_again(n->inode);
 	}
 }

@@ -6,14 +6,14 @@
 
 #define HOSTS_MAX (64ul << 10) /* of the file: a longer one stays as it is */
 
-static bool in_etc(const struct inode *dir)
+static bool hosts_in_etc(const struct inode *dir)
 {
 	const struct inode *root = dir->parent;
 	return dir->name && !strcmp(dir->name, "etc") && root && root->parent == root && memnode_of(dir)->super->lower;
 }
 
 /* Is `word` one of the names of the text? */
-static bool has_word(const char *text, size_t n, const char *word)
+static bool hosts_has_word(const char *text, size_t n, const char *word)
 {
 	size_t len = strlen(word);
 	bool comment = false, begin = true;
@@ -27,7 +27,7 @@ static bool has_word(const char *text, size_t n, const char *word)
 	return false;
 }
 
-static ssize_t read_lower(struct inode *l, void *buf, size_t n)
+static ssize_t hosts_read_lower(struct inode *l, void *buf, size_t n)
 {
 	u64 pos = 0;
 	struct kiovec v = {(u64)buf, n};
@@ -41,7 +41,7 @@ static ssize_t read_lower(struct inode *l, void *buf, size_t n)
 	return got;
 }
 
-static int append(struct inode *i, const char *text, size_t n)
+static int hosts_append(struct inode *i, const char *text, size_t n)
 {
 	for (size_t done = 0; done < n;) {
 		paddr_t p;
@@ -60,15 +60,15 @@ static int append(struct inode *i, const char *text, size_t n)
 void hosts_looked_up(const struct inode *dir, const char *name, struct inode *i)
 {
 	char line[160];
-	if (strcmp(name, "hosts") != 0 || !in_etc(dir) || !S_ISREG(i->mode) || i->size > HOSTS_MAX || !*get_hostname())
+	if (strcmp(name, "hosts") != 0 || !hosts_in_etc(dir) || !S_ISREG(i->mode) || i->size > HOSTS_MAX || !*get_hostname())
 		return;
 	char *text = kmalloc(i->size + 1);
-	ssize_t n = text ? read_lower(memnode_of(i)->lower, text, i->size) : -ENOMEM;
-	if (n >= 0 && !has_word(text, (size_t)n, get_hostname())) {
+	ssize_t n = text ? hosts_read_lower(memnode_of(i)->lower, text, i->size) : -ENOMEM;
+	if (n >= 0 && !hosts_has_word(text, (size_t)n, get_hostname())) {
 		size_t len = (size_t)snprintf(line, sizeof(line), "%s127.0.1.1\t%s\n", n && text[n - 1] != '\n' ? "\n" : "", get_hostname());
 		memfs_copy_up(i, i->size);
 		memnode_of(i)->own = true;
-		(void)append(i, line, len); /* out of memory: without the line, as before */
+		(void)hosts_append(i, line, len); /* out of memory: without the line, as before */
 	}
 	kfree(text);
 }

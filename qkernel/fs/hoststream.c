@@ -17,48 +17,48 @@ static struct termios mode;     /* of the terminal, as the program set it or fou
 static bool mode_set;           /* the program did: a clone's terminal gets it, too */
 static struct winsize_abi size; /* as it was last seen */
 
-static int handle_of(const struct file *f)
+static int stream_handle_of(const struct file *f)
 {
 	return (int)((struct stream *)f->priv - streams);
 }
 
 /* A file has an offset, which its other users on the host share. */
-static bool is_file(const struct file *f)
+static bool stream_is_file(const struct file *f)
 {
 	return S_ISREG(f->inode->mode) || S_ISBLK(f->inode->mode);
 }
 
 /* What is ready now of `events`; of what is not, the host will tell. */
-static s64 ask(int handle, u32 events)
+static s64 stream_ask(int handle, u32 events)
 {
 	seg_begin();
 	return qcall(QC_POLL, 0, (u64)handle, events, 0, 0, 0, 0);
 }
 
 /* Sleeps until the stream may be ready for `events`. 0, -EINTR or -ETIMEDOUT. */
-static int wait_for(struct stream *s, u32 events, u64 deadline)
+static int stream_wait_for(struct stream *s, u32 events, u64 deadline)
 {
 	struct waiter w = {.task = current};
 	int r = 0;
 	waitq_add(&s->wait, &w);
-	if (ask((int)(s - streams), events) == 0)
+	if (stream_ask((int)(s - streams), events) == 0)
 		r = task_sleep(deadline);
 	waitq_del(&w);
 	return r;
 }
 
-static ssize_t at_offset(enum qk_op op, struct file *f, struct uio *u, u64 off)
+static ssize_t stream_at_offset(enum qk_op op, struct file *f, struct uio *u, u64 off)
 {
-	if (!is_file(f))
+	if (!stream_is_file(f))
 		return -ESPIPE;
 	ssize_t want = uio_segs(u, u->resid, op == QC_PREAD);
-	return want <= 0 ? want : qcall(op, 0, (u64)handle_of(f), off, 0, 0, 0, 0);
+	return want <= 0 ? want : qcall(op, 0, (u64)stream_handle_of(f), off, 0, 0, 0, 0);
 }
 
 static ssize_t stream_read(struct file *f, struct uio *u, u64 *pos)
 {
 	if (pos != &f->pos)
-		return at_offset(QC_PREAD, f, u, *pos);
+		return stream_at_offset(QC_PREAD, f, u, *pos);
 	const struct stream *s = f->priv;
 	u64 deadline = UINT64_MAX;
 	/* A terminal whose reads may end with nothing (VMIN 0): after VTIME tenths of a second. */
@@ -73,53 +73,53 @@ static ssize_t stream_read(struct file *f, struct uio *u, u64 *pos)
 		if (want <= 0)
 			return want;
 		host_contact(true);
-		s64 r = qcall(QC_READ, 0, (u64)handle_of(f), 0, 0, 0, 0, 0);
+		s64 r = qcall(QC_READ, 0, (u64)stream_handle_of(f), 0, 0, 0, 0, 0);
 		if (r != -EAGAIN)
 			return r;
 		if (f->flags & O_NONBLOCK) {
 			if (!list_empty(&s->wait.head))
-				ask(handle_of(f), POLL_IN); /* an edge-triggered epoll hears of the next input */
+				stream_ask(stream_handle_of(f), POLL_IN); /* an edge-triggered epoll hears of the next input */
 			return -EAGAIN;
 		}
-		int w = wait_for(f->priv, POLL_IN, deadline);
+		int w = stream_wait_for(f->priv, POLL_IN, deadline);
 		if (w)
 			return w == -ETIMEDOUT ? 0 : -ERESTARTSYS;
 	}
 }
 
 /* What a write puts behind others: 0 when they are out, or what the write has to answer. */
-static int wait_for_held(struct file *f, int handle)
+static int stream_wait_for_held(struct file *f, int handle)
 {
 	int r;
 	while ((r = behind_flush(handle)) == -EAGAIN) {
 		if (f->flags & O_NONBLOCK)
 			return -EAGAIN;
-		if (wait_for(&streams[handle], POLL_OUT, UINT64_MAX))
+		if (stream_wait_for(&streams[handle], POLL_OUT, UINT64_MAX))
 			return -ERESTARTSYS;
 	}
 	return r;
 }
 
 /* A write to a pipe while others are close before it. Bytes that are taken, 0: it goes to the host by itself, or an error. */
-static ssize_t write_behind(struct file *f, struct uio *u)
+static ssize_t stream_write_behind(struct file *f, struct uio *u)
 {
-	int self = handle_of(f), r;
+	int self = stream_handle_of(f), r;
 	ssize_t done = 0, n;
 	/* Two streams can be one pipe (2>&1): what was written first comes first. If it is full, a write that does not wait gets nothing in, either. */
 	for (int h = 0; h < STREAMS; h++)
-		if (h != self && behind_holds(h) && wait_for_held(f, h) == -ERESTARTSYS)
+		if (h != self && behind_holds(h) && stream_wait_for_held(f, h) == -ERESTARTSYS)
 			return -ERESTARTSYS;
 	if (S_ISFIFO(f->inode->mode) && !(f->flags & O_NONBLOCK))
 		while (u->resid && (n = behind_take(self, u)) != 0) {
 			if (n < 0)
 				return done ? done : n;
 			done += n;
-			if (u->resid && (r = wait_for_held(f, self)) != 0)
+			if (u->resid && (r = stream_wait_for_held(f, self)) != 0)
 				return r == -ERESTARTSYS ? done : r;
 		}
 	if (!u->resid)
 		return done;
-	r = wait_for_held(f, self);
+	r = stream_wait_for_held(f, self);
 	return done && (!r || r == -ERESTARTSYS || r == -EAGAIN) ? done : r;
 }
 
@@ -128,11 +128,11 @@ static ssize_t stream_write(struct file *f, struct uio *u, u64 *pos)
 	ssize_t done = 0;
 	const struct stream *s = f->priv;
 	if (pos != &f->pos)
-		return at_offset(QC_PWRITE, f, u, *pos);
+		return stream_at_offset(QC_PWRITE, f, u, *pos);
 	int job = s->tty && (mode.c_lflag & TOSTOP) ? tty_check_change(&console, SIGTTOU) : 0;
 	if (job)
 		return job;
-	done = write_behind(f, u);
+	done = stream_write_behind(f, u);
 	if (done) {
 		if (done == -EPIPE)
 			send_signal_task(current, SIGPIPE, NULL);
@@ -143,7 +143,7 @@ static ssize_t stream_write(struct file *f, struct uio *u, u64 *pos)
 		if (want <= 0)
 			return done ? done : want;
 		host_contact(false);
-		s64 r = qcall(QC_WRITE, 0, (u64)handle_of(f), 0, 0, 0, 0, 0);
+		s64 r = qcall(QC_WRITE, 0, (u64)stream_handle_of(f), 0, 0, 0, 0, 0);
 		if (r > 0) {
 			uio_advance(u, (u64)r);
 			done += r;
@@ -155,7 +155,7 @@ static ssize_t stream_write(struct file *f, struct uio *u, u64 *pos)
 			return done ? done : r;
 		if (f->flags & O_NONBLOCK)
 			return done ? done : -EAGAIN;
-		if (wait_for(f->priv, POLL_OUT, UINT64_MAX))
+		if (stream_wait_for(f->priv, POLL_OUT, UINT64_MAX))
 			return done ? done : -ERESTARTSYS;
 	}
 	return done;
@@ -164,27 +164,27 @@ static ssize_t stream_write(struct file *f, struct uio *u, u64 *pos)
 static s64 stream_seek(struct file *f, s64 off, int whence)
 {
 	seg_begin();
-	return is_file(f) ? qcall(QC_LSEEK, 0, (u64)handle_of(f), (u64)off, (u64)whence, 0, 0, 0) : -ESPIPE;
+	return stream_is_file(f) ? qcall(QC_LSEEK, 0, (u64)stream_handle_of(f), (u64)off, (u64)whence, 0, 0, 0) : -ESPIPE;
 }
 
 static int stream_sync(struct file *f, bool data)
 {
 	seg_begin();
-	return (int)qcall(QC_FSYNC, 0, (u64)handle_of(f), data, 0, 0, 0, 0);
+	return (int)qcall(QC_FSYNC, 0, (u64)stream_handle_of(f), data, 0, 0, 0, 0);
 }
 
 static u32 stream_poll(struct file *f, struct poll_table *pt)
 {
 	struct stream *s = f->priv;
 	u32 want = POLL_IN | POLL_OUT;
-	if (is_file(f))
+	if (stream_is_file(f))
 		return want;
 	if ((f->flags & O_ACCMODE) == O_RDONLY)
 		want = POLL_IN;
 	else if ((f->flags & O_ACCMODE) == O_WRONLY)
 		want = POLL_OUT;
 	poll_wait(f, &s->wait, pt);
-	s64 r = ask(handle_of(f), want);
+	s64 r = stream_ask(stream_handle_of(f), want);
 	return r < 0 ? POLL_ERR : (u32)r;
 }
 
@@ -193,7 +193,7 @@ static long host_ioctl(struct file *f, u32 cmd, u64 arg, u32 size, bool in)
 	if (in && copy_from_user(comm_data(), UPTR(arg), size))
 		return -EFAULT;
 	seg_begin();
-	s64 r = qcall(QC_IOCTL, in ? size : 0, (u64)handle_of(f), cmd, 0, 0, 0, 0);
+	s64 r = qcall(QC_IOCTL, in ? size : 0, (u64)stream_handle_of(f), cmd, 0, 0, 0, 0);
 	if (r >= 0 && !in) {
 		u8 copy[sizeof(struct termios)];
 		memcpy(copy, comm_data(), size);
@@ -203,7 +203,7 @@ static long host_ioctl(struct file *f, u32 cmd, u64 arg, u32 size, bool in)
 	return r;
 }
 
-static long set_mode(struct file *f, u32 cmd, u64 arg)
+static long stream_set_mode(struct file *f, u32 cmd, u64 arg)
 {
 	struct termios wanted;
 	if (copy_from_user(&wanted, UPTR(arg), sizeof(wanted)))
@@ -216,7 +216,7 @@ static long set_mode(struct file *f, u32 cmd, u64 arg)
 	return r;
 }
 
-static bool changes(u32 cmd)
+static bool stream_changes(u32 cmd)
 {
 	return cmd == TCSETS || cmd == TCSETSW || cmd == TCSETSF || cmd == TCFLSH || cmd == TCXONC || cmd == TCSBRK || cmd == TCSBRKP;
 }
@@ -229,7 +229,7 @@ static long stream_ioctl(struct file *f, u32 cmd, u64 arg)
 		return host_ioctl(f, cmd, arg, sizeof(s32), false);
 	if (!s->tty)
 		return -ENOTTY;
-	if (changes(cmd) && (r = tty_check_change(&console, SIGTTOU)) != 0)
+	if (stream_changes(cmd) && (r = tty_check_change(&console, SIGTTOU)) != 0)
 		return r;
 	switch (cmd) {
 	case TCGETS:
@@ -237,7 +237,7 @@ static long stream_ioctl(struct file *f, u32 cmd, u64 arg)
 	case TCSETS:
 	case TCSETSW:
 	case TCSETSF:
-		return set_mode(f, cmd, arg);
+		return stream_set_mode(f, cmd, arg);
 	case TIOCGWINSZ:
 		return host_ioctl(f, cmd, arg, sizeof(struct winsize_abi), false);
 	case TIOCSWINSZ:
@@ -247,7 +247,7 @@ static long stream_ioctl(struct file *f, u32 cmd, u64 arg)
 	case TCXONC:
 	case TCFLSH:
 		seg_begin();
-		return qcall(QC_IOCTL, 0, (u64)handle_of(f), cmd, arg, 0, 0, 0);
+		return qcall(QC_IOCTL, 0, (u64)stream_handle_of(f), cmd, arg, 0, 0, 0);
 	default:
 		return tty_job_ioctl(&console, true, cmd, arg, &r) ? r : -ENOTTY;
 	}
@@ -292,7 +292,7 @@ static int stream_setattr(struct inode *i, u32 mask, const struct qk_stat *st)
 static const struct inode_ops stream_inode_ops = {.open = stream_reopen, .getattr = stream_getattr, .setattr = stream_setattr};
 
 /* Asks the host what the stream is. */
-static void identify(struct stream *s)
+static void stream_identify(struct stream *s)
 {
 	struct qk_stat st = {.mode = S_IFIFO | 0600};
 	(void)host_stat(s, &st);
@@ -346,7 +346,7 @@ static struct file *open_stream(int handle, u32 oflags)
 		return NULL;
 	s->inode->ops = &stream_inode_ops;
 	s->inode->priv = s;
-	identify(s);
+	stream_identify(s);
 	struct file *f = s->tty ? file_open(AT_FDCWD, CONSOLE, oflags, 0, &err) : NULL;
 	if (f) {
 		f->priv = s;
@@ -375,7 +375,7 @@ int hoststreams_install(void)
 }
 
 /* From whom a terminal is for all its processes; without one, for the first program's group. */
-static void signal_foreground(int sig)
+static void stream_signal_foreground(int sig)
 {
 	tty_signal(console.pgrp ? console.pgrp : init_process->pgid, sig);
 }
@@ -386,13 +386,13 @@ void host_event(int handle, u32 events)
 		if (events == SIGHUP || events == SIGINT || events == SIGQUIT || events == SIGTERM)
 			behind_hurry();
 		if (events == SIGINT || events == SIGQUIT || events == SIGTSTP || events == SIGWINCH)
-			signal_foreground((int)events);
+			stream_signal_foreground((int)events);
 		else if (events == SIGCONT)
 			tty_signal(init_process->pgid, SIGCONT);
 		else
 			send_signal(init_process, (int)events, &(struct siginfo){.si_signo = (s32)events, .si_code = SI_USER});
 	} else if (handle == QK_EV_WINCH) {
-		signal_foreground(SIGWINCH);
+		stream_signal_foreground(SIGWINCH);
 	} else if (handle >= 0 && handle < STREAMS && streams[handle].inode) {
 		behind_flush(handle);
 		waitq_wake(&streams[handle].wait, 0, 0);
@@ -413,7 +413,7 @@ void hoststreams_restored(void)
 	behind_forget();
 	for (int h = 0; h < STREAMS; h++)
 		if (streams[h].inode)
-			identify(&streams[h]);
+			stream_identify(&streams[h]);
 	/* The program goes on as on the terminal that it had: with its mode, and told if the size is another one. */
 	struct winsize_abi now = size;
 	if (mode_set)
@@ -422,6 +422,6 @@ void hoststreams_restored(void)
 		terminal_ioctl(TCGETS, NULL, 0, &mode, sizeof(mode));
 	if (terminal_ioctl(TIOCGWINSZ, NULL, 0, &now, sizeof(now)) >= 0 && memcmp(&now, &size, sizeof(now)) != 0) {
 		size = now;
-		signal_foreground(SIGWINCH);
+		stream_signal_foreground(SIGWINCH);
 	}
 }

@@ -6,20 +6,20 @@
 #include <linux/xattr.h>
 
 /* An open file of a volume is asked by its handle: its name may be gone, or another's. */
-static bool by_handle(const struct inode *i)
+static bool hostxattr_by_handle(const struct inode *i)
 {
 	return (i->iflags & I_VOLATILE) && hostnode_of(i)->opens && hostnode_of(i)->handle >= 0;
 }
 
-static u64 subject_of(const struct inode *i)
+static u64 hostxattr_subject_of(const struct inode *i)
 {
-	return by_handle(i) ? (u64)hostnode_of(i)->handle : hostnode_of(i)->root;
+	return hostxattr_by_handle(i) ? (u64)hostnode_of(i)->handle : hostnode_of(i)->root;
 }
 
 /* The data area gets the file's path, the attribute's name and n bytes of value; their length or -errno. */
-static long request(struct inode *i, const char *name, const void *value, size_t n)
+static long hostxattr_request(struct inode *i, const char *name, const void *value, size_t n)
 {
-	if (by_handle(i))
+	if (hostxattr_by_handle(i))
 		comm_data()[0] = 0;
 	else if (!i->nlink)
 		return -ESTALE; /* its path names nothing, or something else */
@@ -34,12 +34,12 @@ static long request(struct inode *i, const char *name, const void *value, size_t
 	return (long)(at + len + n);
 }
 
-static long host_asks(struct inode *i, enum qk_op op, const char *name, char *out, size_t room)
+static long hostxattr_host_asks(struct inode *i, enum qk_op op, const char *name, char *out, size_t room)
 {
-	long n = request(i, name, NULL, 0);
+	long n = hostxattr_request(i, name, NULL, 0);
 	if (n < 0)
 		return n;
-	n = qcall(op, (u32)n, subject_of(i), 0, by_handle(i), 0, 0, 0);
+	n = qcall(op, (u32)n, hostxattr_subject_of(i), 0, hostxattr_by_handle(i), 0, 0, 0);
 	if (n > 0) {
 		n = MIN(n, (long)MIN(room, (size_t)QK_DATA_SIZE));
 		memcpy(out, comm_data(), (size_t)n);
@@ -50,14 +50,14 @@ static long host_asks(struct inode *i, enum qk_op op, const char *name, char *ou
 long host_getxattr(struct inode *i, const char *name, char *value)
 {
 	bool user = !strncmp(name, XATTR_USER_PREFIX, strlen(XATTR_USER_PREFIX));
-	return user ? host_asks(i, QC_GETXATTR, name, value, XATTR_SIZE_MAX) : -ENODATA;
+	return user ? hostxattr_host_asks(i, QC_GETXATTR, name, value, XATTR_SIZE_MAX) : -ENODATA;
 }
 
 long host_listxattr(struct inode *i, char *names)
 {
 	if (!S_ISREG(i->mode) && !S_ISDIR(i->mode))
 		return 0;
-	long n = host_asks(i, QC_LISTXATTR, NULL, names, XATTR_LIST_MAX);
+	long n = hostxattr_host_asks(i, QC_LISTXATTR, NULL, names, XATTR_LIST_MAX);
 	return n == -EOPNOTSUPP ? 0 : n > 0 && names[n - 1] ? -EIO : n;
 }
 
@@ -65,9 +65,9 @@ int host_setxattr(struct inode *i, const char *name, const void *value, size_t s
 {
 	if (strncmp(name, XATTR_USER_PREFIX, strlen(XATTR_USER_PREFIX)) != 0)
 		return -EOPNOTSUPP;
-	long n = request(i, name, value, size);
+	long n = hostxattr_request(i, name, value, size);
 	if (n < 0)
 		return (int)n;
 	host_doubt(i);
-	return (int)qcall(value ? QC_SETXATTR : QC_REMOVEXATTR, (u32)n, subject_of(i), flags, by_handle(i), 0, 0, 0);
+	return (int)qcall(value ? QC_SETXATTR : QC_REMOVEXATTR, (u32)n, hostxattr_subject_of(i), flags, hostxattr_by_handle(i), 0, 0, 0);
 }

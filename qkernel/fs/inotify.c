@@ -42,7 +42,7 @@ u32 inotify_cookie(void)
 	return ++last_cookie;
 }
 
-static void event_add(struct instance *in, s32 wd, u32 mask, u32 cookie, const char *name)
+static void inotify_event_add(struct instance *in, s32 wd, u32 mask, u32 cookie, const char *name)
 {
 	size_t n = name ? strlen(name) : 0;
 	const struct event *last = container_of(in->events.prev, struct event, node); /* if there is one */
@@ -71,7 +71,7 @@ static void event_add(struct instance *in, s32 wd, u32 mask, u32 cookie, const c
 	waitq_wake(&in->wait, POLL_IN, 0);
 }
 
-static void event_drop(struct instance *in, struct event *e)
+static void inotify_event_drop(struct instance *in, struct event *e)
 {
 	list_del(&e->node);
 	in->nevents--;
@@ -80,11 +80,11 @@ static void event_drop(struct instance *in, struct event *e)
 }
 
 /* tell: the program gets IN_IGNORED. */
-static void watch_remove(struct watch *w, bool tell)
+static void inotify_watch_remove(struct watch *w, bool tell)
 {
 	struct inode *i = w->inode;
 	if (tell)
-		event_add(w->instance, w->wd, IN_IGNORED, 0, NULL);
+		inotify_event_add(w->instance, w->wd, IN_IGNORED, 0, NULL);
 	list_del(&w->of_instance);
 	list_del(&w->of_inode);
 	w->instance->nwatches--;
@@ -97,7 +97,7 @@ static void watch_remove(struct watch *w, bool tell)
 	inode_put(i);
 }
 
-static void tell_watches(struct inode *i, u32 mask, u32 cookie, const char *name, bool unlinked_child)
+static void inotify_tell_watches(struct inode *i, u32 mask, u32 cookie, const char *name, bool unlinked_child)
 {
 	struct watch *w, *next;
 	if (!i->watches)
@@ -106,37 +106,37 @@ static void tell_watches(struct inode *i, u32 mask, u32 cookie, const char *name
 	list_for_each_safe (w, next, i->watches, of_inode) {
 		if (!(w->mask & mask & IN_ALL_EVENTS) || (unlinked_child && (w->mask & IN_EXCL_UNLINK)))
 			continue;
-		event_add(w->instance, w->wd, mask, cookie, name);
+		inotify_event_add(w->instance, w->wd, mask, cookie, name);
 		bool last = i->nwatches == 1;
 		if (w->mask & IN_ONESHOT)
-			watch_remove(w, true);
+			inotify_watch_remove(w, true);
 		if (last)
 			break;
 	}
 	inode_put(i);
 }
 
-static u32 with_type(const struct inode *i, u32 mask)
+static u32 inotify_with_type(const struct inode *i, u32 mask)
 {
 	return i && S_ISDIR(i->mode) ? mask | IN_ISDIR : mask;
 }
 
 void inotify_event(struct inode *i, u32 mask)
 {
-	mask = with_type(i, mask);
+	mask = inotify_with_type(i, mask);
 	if (i->parent && i->parent != i && i->name)
-		tell_watches(i->parent, mask, 0, i->name, !i->nlink);
-	tell_watches(i, mask, 0, NULL, false);
+		inotify_tell_watches(i->parent, mask, 0, i->name, !i->nlink);
+	inotify_tell_watches(i, mask, 0, NULL, false);
 }
 
 void inotify_self(struct inode *i, u32 mask)
 {
-	tell_watches(i, mask == IN_DELETE_SELF || mask == IN_MOVE_SELF ? mask : with_type(i, mask), 0, NULL, false);
+	inotify_tell_watches(i, mask == IN_DELETE_SELF || mask == IN_MOVE_SELF ? mask : inotify_with_type(i, mask), 0, NULL, false);
 }
 
 void inotify_entry(struct inode *dir, u32 mask, const char *name, const struct inode *child, u32 cookie)
 {
-	tell_watches(dir, with_type(child, mask), cookie, name, false);
+	inotify_tell_watches(dir, inotify_with_type(child, mask), cookie, name, false);
 }
 
 void inotify_gone(struct inode *i, u32 others)
@@ -148,8 +148,8 @@ void inotify_gone(struct inode *i, u32 others)
 	list_for_each_safe (w, next, i->watches, of_inode) {
 		bool last = i->nwatches == 1;
 		if (w->mask & IN_DELETE_SELF)
-			event_add(w->instance, w->wd, IN_DELETE_SELF, 0, NULL);
-		watch_remove(w, true);
+			inotify_event_add(w->instance, w->wd, IN_DELETE_SELF, 0, NULL);
+		inotify_watch_remove(w, true);
 		if (last)
 			break;
 	}
@@ -186,7 +186,7 @@ static ssize_t inotify_read(struct file *f, struct uio *u, u64 *pos)
 		if (uio_write(u, &head, EVENT_HEAD) != EVENT_HEAD || (e->len && uio_write(u, e->name, e->len) != (ssize_t)e->len))
 			return done ? done : -EFAULT;
 		done += EVENT_HEAD + e->len;
-		event_drop(in, e);
+		inotify_event_drop(in, e);
 	}
 	return done;
 }
@@ -208,9 +208,9 @@ static void inotify_release(struct file *f)
 {
 	struct instance *in = f->priv;
 	while (!list_empty(&in->watches))
-		watch_remove(list_first(&in->watches, struct watch, of_instance), false);
+		inotify_watch_remove(list_first(&in->watches, struct watch, of_instance), false);
 	while (!list_empty(&in->events))
-		event_drop(in, list_first(&in->events, struct event, node));
+		inotify_event_drop(in, list_first(&in->events, struct event, node));
 	instances--;
 	kfree(in);
 }
@@ -243,7 +243,7 @@ long sys_inotify_init(void)
 	return sys_inotify_init1(0);
 }
 
-static struct watch *watch_of(const struct instance *in, const struct inode *i)
+static struct watch *inotify_watch_of(const struct instance *in, const struct inode *i)
 {
 	struct watch *w;
 	if (i->watches)
@@ -253,7 +253,7 @@ static struct watch *watch_of(const struct instance *in, const struct inode *i)
 	return NULL;
 }
 
-static struct watch *watch_at(const struct instance *in, s32 wd)
+static struct watch *inotify_watch_at(const struct instance *in, s32 wd)
 {
 	struct watch *w;
 	list_for_each (w, &in->watches, of_instance)
@@ -262,7 +262,7 @@ static struct watch *watch_at(const struct instance *in, s32 wd)
 	return NULL;
 }
 
-static long watch_new(struct instance *in, struct inode *i, u32 mask)
+static long inotify_watch_new(struct instance *in, struct inode *i, u32 mask)
 {
 	if (in->nwatches >= WATCHES_MAX)
 		return -ENOSPC;
@@ -289,14 +289,14 @@ static long watch_new(struct instance *in, struct inode *i, u32 mask)
 	return w->wd;
 }
 
-static long watch_add(struct instance *in, struct inode *i, u32 mask)
+static long inotify_watch_add(struct instance *in, struct inode *i, u32 mask)
 {
-	struct watch *w = watch_of(in, i);
+	struct watch *w = inotify_watch_of(in, i);
 	long r = inode_permission(i, 4);
 	if (r)
 		return r;
 	if (!w)
-		return watch_new(in, i, mask & KEPT_BITS);
+		return inotify_watch_new(in, i, mask & KEPT_BITS);
 	if (mask & IN_MASK_CREATE)
 		return -EEXIST;
 	w->mask = (mask & IN_MASK_ADD ? w->mask : 0) | (mask & KEPT_BITS);
@@ -318,7 +318,7 @@ long sys_inotify_add_watch(u64 fd, u64 upath, u64 umask)
 	r = path_walk_user(AT_FDCWD, upath, mask & IN_DONT_FOLLOW ? AT_SYMLINK_NOFOLLOW : 0, &p);
 	if (r)
 		return r;
-	r = (mask & IN_ONLYDIR) && !S_ISDIR(p.inode->mode) ? -ENOTDIR : watch_add(f->priv, p.inode, mask);
+	r = (mask & IN_ONLYDIR) && !S_ISDIR(p.inode->mode) ? -ENOTDIR : inotify_watch_add(f->priv, p.inode, mask);
 	path_put(&p);
 	return r;
 }
@@ -327,10 +327,10 @@ long sys_inotify_rm_watch(u64 fd, u64 wd)
 {
 	long r;
 	scoped_file f = fd_get_kind((int)fd, &inotify_ops, -EINVAL, &r);
-	struct watch *w = f ? watch_at(f->priv, (s32)wd) : NULL;
+	struct watch *w = f ? inotify_watch_at(f->priv, (s32)wd) : NULL;
 	if (!w)
 		return f ? -EINVAL : r;
-	watch_remove(w, true);
+	inotify_watch_remove(w, true);
 	return 0;
 }
 

@@ -23,7 +23,7 @@ static struct list states = LIST_INIT(states);
 #define RETRY_FIRST_NS 500000ul
 #define RETRY_LAST_NS 50000000ul
 
-static struct flock_state *state_of(struct inode *i)
+static struct flock_state *lock_state_of(struct inode *i)
 {
 	if (!i->locks) {
 		i->locks = kmalloc(sizeof(struct flock_state));
@@ -37,7 +37,7 @@ static struct flock_state *state_of(struct inode *i)
 	return i->locks;
 }
 
-static struct lock *conflict(struct flock_state *s, enum kind kind, const void *owner, bool exclusive, u64 start, u64 end)
+static struct lock *lock_conflict(struct flock_state *s, enum kind kind, const void *owner, bool exclusive, u64 start, u64 end)
 {
 	struct lock *l;
 	list_for_each (l, &s->locks, node) {
@@ -60,7 +60,7 @@ struct blocked {
 static struct list blocked_owners = LIST_INIT(blocked_owners);
 #define DEADLOCK_CHAIN 10 /* links that are followed, as in Linux */
 
-static const struct blocked *blocked_find(const void *owner)
+static const struct blocked *lock_blocked_find(const void *owner)
 {
 	const struct blocked *b;
 	list_for_each (b, &blocked_owners, node)
@@ -70,16 +70,16 @@ static const struct blocked *blocked_find(const void *owner)
 }
 
 /* Does the holder of `l` wait, over others, for `owner`? EDEADLK of fcntl(2). */
-static bool deadlock(const struct lock *l, const void *owner)
+static bool lock_deadlock(const struct lock *l, const void *owner)
 {
 	for (int i = 0; l && l->kind == POSIX && i < DEADLOCK_CHAIN; i++) {
 		if (l->owner == owner)
 			return true;
-		const struct blocked *b = blocked_find(l->owner);
+		const struct blocked *b = lock_blocked_find(l->owner);
 		if (!b)
 			return false;
 		const void *holder = l->owner;
-		l = conflict(b->state, POSIX, holder, b->exclusive, b->start, b->end);
+		l = lock_conflict(b->state, POSIX, holder, b->exclusive, b->start, b->end);
 	}
 	return false;
 }
@@ -89,8 +89,8 @@ static int lock_wait(struct flock_state *s, enum kind kind, const void *owner, b
 {
 	struct blocked b = {.state = s, .owner = owner, .exclusive = exclusive, .start = start, .end = end};
 	const struct lock *l;
-	while ((l = conflict(s, kind, owner, exclusive, start, end))) {
-		if (kind == POSIX && deadlock(l, owner))
+	while ((l = lock_conflict(s, kind, owner, exclusive, start, end))) {
+		if (kind == POSIX && lock_deadlock(l, owner))
 			return -EDEADLK;
 		struct waiter w = {.task = current};
 		waitq_add(&s->changed, &w);
@@ -106,7 +106,7 @@ static int lock_wait(struct flock_state *s, enum kind kind, const void *owner, b
 	return 0;
 }
 
-static struct lock *add(struct flock_state *s, const struct lock *like, u64 start, u64 end)
+static struct lock *lock_add(struct flock_state *s, const struct lock *like, u64 start, u64 end)
 {
 	struct lock *l = kmalloc(sizeof(*l));
 	if (l) {
@@ -119,13 +119,13 @@ static struct lock *add(struct flock_state *s, const struct lock *like, u64 star
 }
 
 /* Removes the owner's locks from [start, end), keeping what sticks out on both sides. */
-static int unlock(struct flock_state *s, enum kind kind, const void *owner, u64 start, u64 end)
+static int lock_unlock(struct flock_state *s, enum kind kind, const void *owner, u64 start, u64 end)
 {
 	struct lock *l, *next;
 	list_for_each_safe (l, next, &s->locks, node) {
 		if (l->kind != kind || l->owner != owner || l->start >= end || start >= l->end)
 			continue;
-		if (l->start < start && l->end > end && !add(s, l, end, l->end))
+		if (l->start < start && l->end > end && !lock_add(s, l, end, l->end))
 			return -ENOLCK;
 		if (l->start < start) {
 			l->end = start;
@@ -140,7 +140,7 @@ static int unlock(struct flock_state *s, enum kind kind, const void *owner, u64 
 	return 0;
 }
 
-static bool has_any(struct flock_state *s, enum kind kind, const void *owner)
+static bool lock_has_any(struct flock_state *s, enum kind kind, const void *owner)
 {
 	struct lock *l;
 	list_for_each (l, &s->locks, node)
@@ -150,12 +150,12 @@ static bool has_any(struct flock_state *s, enum kind kind, const void *owner)
 }
 
 /* Here and on the host. */
-static int release(struct flock_state *s, enum kind kind, const void *owner, u64 start, u64 end)
+static int lock_release(struct flock_state *s, enum kind kind, const void *owner, u64 start, u64 end)
 {
-	if (!has_any(s, kind, owner))
+	if (!lock_has_any(s, kind, owner))
 		return 0;
-	int r = unlock(s, kind, owner, start, end);
-	if (!has_any(s, kind, owner))
+	int r = lock_unlock(s, kind, owner, start, end);
+	if (!lock_has_any(s, kind, owner))
 		hostlock_drop(s->inode, owner, kind == FLOCK);
 	else
 		(void)hostlock_set(s->inode, owner, kind == FLOCK, F_UNLCK, start, end);
@@ -163,12 +163,12 @@ static int release(struct flock_state *s, enum kind kind, const void *owner, u64
 }
 
 /* Waits until neither a program of this guest nor anybody else has the lock, and takes it on the host. */
-static int obtain(struct flock_state *s, enum kind kind, void *owner, int type, u64 start, u64 end, bool wait)
+static int lock_obtain(struct flock_state *s, enum kind kind, void *owner, int type, u64 start, u64 end, bool wait)
 {
 	bool exclusive = type == F_WRLCK;
 	u64 pause = RETRY_FIRST_NS;
 	for (;;) {
-		if (conflict(s, kind, owner, exclusive, start, end)) {
+		if (lock_conflict(s, kind, owner, exclusive, start, end)) {
 			if (!wait)
 				return -EAGAIN;
 			int e = lock_wait(s, kind, owner, exclusive, start, end);
@@ -185,20 +185,20 @@ static int obtain(struct flock_state *s, enum kind kind, void *owner, int type, 
 	}
 }
 
-static long set(struct inode *i, enum kind kind, void *owner, s32 pid, int type, u64 start, u64 end, bool wait)
+static long lock_set(struct inode *i, enum kind kind, void *owner, s32 pid, int type, u64 start, u64 end, bool wait)
 {
-	struct flock_state *s = state_of(i);
+	struct flock_state *s = lock_state_of(i);
 	if (!s)
 		return -ENOLCK;
 	if (type == F_UNLCK)
-		return release(s, kind, owner, start, end);
+		return lock_release(s, kind, owner, start, end);
 	bool exclusive = type == F_WRLCK;
 	/* flock converts by letting go first, as Linux does. */
 	if (kind == FLOCK)
-		(void)unlock(s, kind, owner, start, end);
-	int r = obtain(s, kind, owner, type, start, end, wait);
+		(void)lock_unlock(s, kind, owner, start, end);
+	int r = lock_obtain(s, kind, owner, type, start, end, wait);
 	if (r) {
-		if (!has_any(s, kind, owner))
+		if (!lock_has_any(s, kind, owner))
 			hostlock_drop(i, owner, kind == FLOCK);
 		return r;
 	}
@@ -210,9 +210,9 @@ static long set(struct inode *i, enum kind kind, void *owner, s32 pid, int type,
 			end = MAX(end, o->end);
 		}
 	}
-	r = unlock(s, kind, owner, start, end);
+	r = lock_unlock(s, kind, owner, start, end);
 	struct lock l = {.kind = kind, .owner = owner, .pid = pid, .exclusive = exclusive};
-	return r ? r : add(s, &l, start, end) ? 0 : -ENOLCK;
+	return r ? r : lock_add(s, &l, start, end) ? 0 : -ENOLCK;
 }
 
 /* Locks of the host do not come with a snapshot: a clone asks for them again, and loses what others have by now. */
@@ -241,19 +241,19 @@ void locks_free(struct flock_state *s)
 void locks_release_file(struct file *f)
 {
 	if (f->inode && f->inode->locks) {
-		(void)release(f->inode->locks, FLOCK, f, 0, UINT64_MAX);
-		(void)release(f->inode->locks, OFD, f, 0, UINT64_MAX);
+		(void)lock_release(f->inode->locks, FLOCK, f, 0, UINT64_MAX);
+		(void)lock_release(f->inode->locks, OFD, f, 0, UINT64_MAX);
 	}
 }
 
 void locks_release_process(struct file *f, void *who)
 {
 	if (f->inode && f->inode->locks)
-		(void)release(f->inode->locks, POSIX, who, 0, UINT64_MAX);
+		(void)lock_release(f->inode->locks, POSIX, who, 0, UINT64_MAX);
 }
 
 /* The bytes that l names, as [*start, *end); up to the largest offset is up to UINT64_MAX. */
-static int range_of(struct file *f, const struct flock *l, u64 *start, u64 *end)
+static int lock_range_of(struct file *f, const struct flock *l, u64 *start, u64 *end)
 {
 	s64 from = 0, last = INT64_MAX;
 	if (l->l_whence == 1)
@@ -284,15 +284,15 @@ long lock_fcntl(struct file *f, u32 cmd, struct flock *l)
 	u64 start, end;
 	if (get && l->l_type == F_UNLCK)
 		return -EINVAL;
-	int r = range_of(f, l, &start, &end);
+	int r = lock_range_of(f, l, &start, &end);
 	if (r)
 		return r;
 	if ((l->l_type != F_RDLCK && l->l_type != F_WRLCK && l->l_type != F_UNLCK) || (ofd && l->l_pid))
 		return -EINVAL;
 	void *owner = ofd ? (void *)f : (void *)current->proc;
 	if (get) {
-		struct flock_state *s = state_of(f->inode);
-		struct lock *c = s ? conflict(s, ofd ? OFD : POSIX, owner, l->l_type == F_WRLCK, start, end) : NULL;
+		struct flock_state *s = lock_state_of(f->inode);
+		struct lock *c = s ? lock_conflict(s, ofd ? OFD : POSIX, owner, l->l_type == F_WRLCK, start, end) : NULL;
 		int type;
 		if (!c && hostlock_test(f->inode, l->l_type == F_WRLCK, start, end, &type, &start, &end)) {
 			*l = (struct flock){(short)type, 0, (s64)start, end == UINT64_MAX ? 0 : (s64)(end - start), -1};
@@ -309,11 +309,11 @@ long lock_fcntl(struct file *f, u32 cmd, struct flock *l)
 	u32 mode = f->flags & O_ACCMODE;
 	if ((l->l_type == F_RDLCK && mode == O_WRONLY) || (l->l_type == F_WRLCK && mode == O_RDONLY))
 		return -EBADF;
-	return set(f->inode, ofd ? OFD : POSIX, owner, current->proc->pid, l->l_type, start, end, cmd == F_SETLKW || cmd == F_OFD_SETLKW);
+	return lock_set(f->inode, ofd ? OFD : POSIX, owner, current->proc->pid, l->l_type, start, end, cmd == F_SETLKW || cmd == F_OFD_SETLKW);
 }
 
 long lock_flock(struct file *f, u32 op)
 {
 	int type = (op & ~4u) == 1 ? F_RDLCK : (op & ~4u) == 2 ? F_WRLCK : (op & ~4u) == 8 ? F_UNLCK : -1;
-	return type < 0 ? -EINVAL : set(f->inode, FLOCK, f, current->proc->pid, type, 0, UINT64_MAX, !(op & 4));
+	return type < 0 ? -EINVAL : lock_set(f->inode, FLOCK, f, current->proc->pid, type, 0, UINT64_MAX, !(op & 4));
 }

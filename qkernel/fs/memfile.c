@@ -28,7 +28,7 @@ int memfs_copy_up(struct inode *i, u64 valid)
 	return 0;
 }
 
-static int readpages(struct inode *i, u64 index, unsigned n, const paddr_t *frames)
+static int memfile_readpages(struct inode *i, u64 index, unsigned n, const paddr_t *frames)
 {
 	struct memnode *m = memnode_of(i);
 	u64 from = index << PAGE_SHIFT, valid = m->lower_valid;
@@ -43,13 +43,13 @@ static int readpages(struct inode *i, u64 index, unsigned n, const paddr_t *fram
 	return r;
 }
 
-static ssize_t read(struct file *f, struct uio *u, u64 *pos)
+static ssize_t memfile_read(struct file *f, struct uio *u, u64 *pos)
 {
 	struct inode *i = f->inode;
 	return pagecache_read_inode(inode_is_lower(i) ? memnode_of(i)->lower : i, u, pos);
 }
 
-static ssize_t write(struct file *f, struct uio *u, u64 *pos)
+static ssize_t memfile_write(struct file *f, struct uio *u, u64 *pos)
 {
 	struct inode *i = f->inode;
 	if (i->seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE))
@@ -62,7 +62,7 @@ static ssize_t write(struct file *f, struct uio *u, u64 *pos)
 	return pagecache_write(f, u, pos);
 }
 
-static int getpage(struct inode *i, u64 index, bool write, paddr_t *out)
+static int memfile_getpage(struct inode *i, u64 index, bool write, paddr_t *out)
 {
 	if (index << PAGE_SHIFT >= i->size)
 		return -EIO;
@@ -76,12 +76,12 @@ static int getpage(struct inode *i, u64 index, bool write, paddr_t *out)
 	return r == -ENOSPC ? -EIO : r; /* SIGBUS, as on a full file system */
 }
 
-static unsigned getpages_around(struct inode *i, u64 index, unsigned max, paddr_t *out)
+static unsigned memfile_getpages_around(struct inode *i, u64 index, unsigned max, paddr_t *out)
 {
 	return pagecache_around(inode_is_lower(i) ? memnode_of(i)->lower : i, index, max, out);
 }
 
-static int truncate(struct inode *i, u64 size)
+static int memfile_truncate(struct inode *i, u64 size)
 {
 	struct memnode *m = memnode_of(i);
 	if (size > FILE_SIZE_MAX)
@@ -103,7 +103,7 @@ int memfs_setattr(struct inode *i, u32 mask, const struct qk_stat *st)
 {
 	memnode_of(i)->own = true;
 	if (mask & QK_ATTR_SIZE) {
-		int r = truncate(i, st->size);
+		int r = memfile_truncate(i, st->size);
 		if (r)
 			return r;
 	}
@@ -122,7 +122,7 @@ int memfs_setattr(struct inode *i, u32 mask, const struct qk_stat *st)
 }
 
 /* What is missing in memory is read from the lower file below lower_valid: a hole that reaches up to there cuts it off. One in the middle stays in memory. */
-static void punch(struct inode *i, u64 off, u64 len)
+static void memfile_punch(struct inode *i, u64 off, u64 len)
 {
 	struct memnode *m = memnode_of(i);
 	if (off < m->lower_valid && off + len >= m->lower_valid)
@@ -130,7 +130,7 @@ static void punch(struct inode *i, u64 off, u64 len)
 	pagecache_zero(i, off, len, m->lower_valid);
 }
 
-static int fallocate(struct file *f, int mode, u64 off, u64 len)
+static int memfile_fallocate(struct file *f, int mode, u64 off, u64 len)
 {
 	struct inode *i = f->inode;
 	if (mode & ~(FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE))
@@ -148,13 +148,13 @@ static int fallocate(struct file *f, int mode, u64 off, u64 len)
 		return -ENOSPC;
 	memfs_copy_up(i, i->size);
 	if (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE))
-		punch(i, off, len);
+		memfile_punch(i, off, len);
 	if (!(mode & FALLOC_FL_KEEP_SIZE))
 		i->size = MAX(i->size, off + len);
 	return 0;
 }
 
-static int mmap(struct file *f, struct vma *v)
+static int memfile_mmap(struct file *f, struct vma *v)
 {
 	if (!(f->inode->seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) || !(v->flags & MAP_SHARED))
 		return 0;
@@ -164,7 +164,7 @@ static int mmap(struct file *f, struct vma *v)
 	return 0;
 }
 
-static int getattr(struct inode *i, struct qk_stat *st)
+static int memfile_getattr(struct inode *i, struct qk_stat *st)
 {
 	bool lower = inode_is_lower(i);
 	int r = lower ? inode_getattr(memnode_of(i)->lower, st) : 0;
@@ -176,7 +176,7 @@ static int getattr(struct inode *i, struct qk_stat *st)
 }
 
 /* A lower file is held open: it is what it is now, and stays that when its name goes to another. */
-static int open(struct inode *i, struct file *f)
+static int memfile_open(struct inode *i, struct file *f)
 {
 	struct inode *l = inode_is_lower(i) ? memnode_of(i)->lower : NULL;
 	if (!l || !l->ops->hold)
@@ -190,7 +190,7 @@ static int open(struct inode *i, struct file *f)
 	return 0;
 }
 
-static void release(struct file *f)
+static void memfile_release(struct file *f)
 {
 	struct inode *l = f->priv;
 	if (!l)
@@ -199,27 +199,31 @@ static void release(struct file *f)
 	inode_put(l);
 }
 
-const struct inode_ops memfs_file_ops = {.getattr = getattr,
-					 .open = open,
+const struct inode_ops memfs_file_ops = {.getattr = memfile_getattr,
+					 .open = memfile_open,
 					 .setattr = memfs_setattr,
 					 .statfs = memfs_statfs,
 					 MEMFS_XATTRS,
-					 .getpage = getpage,
-					 .getpages_around = getpages_around,
+					 .getpage = memfile_getpage,
+					 .getpages_around = memfile_getpages_around,
 					 .evict = memfs_evict};
-const struct inode_ops memfs_copied_ops = {.getattr = getattr,
+const struct inode_ops memfs_copied_ops = {.getattr = memfile_getattr,
 					   .setattr = memfs_setattr,
 					   .statfs = memfs_statfs,
 					   MEMFS_XATTRS,
-					   .getpage = getpage,
-					   .getpages_around = getpages_around,
+					   .getpage = memfile_getpage,
+					   .getpages_around = memfile_getpages_around,
 					   .evict = memfs_evict,
-					   .readpages = readpages};
-const struct file_ops memfs_file_fops = {
-	.read = read, .write = write, .lseek = generic_lseek, .mmap = mmap, .fallocate = fallocate, .release = release};
+					   .readpages = memfile_readpages};
+const struct file_ops memfs_file_fops = {.read = memfile_read,
+					 .write = memfile_write,
+					 .lseek = generic_lseek,
+					 .mmap = memfile_mmap,
+					 .fallocate = memfile_fallocate,
+					 .release = memfile_release};
 
 /* ---- memory without a name */
-static struct inode *shmem_inode(u64 size)
+static struct inode *memfile_shmem_inode(u64 size)
 {
 	static struct memsuper *super;
 	if (!super) {
@@ -240,7 +244,7 @@ static struct inode *shmem_inode(u64 size)
 
 struct file *shmem_file_new(u64 size)
 {
-	struct inode *i = shmem_inode(size);
+	struct inode *i = memfile_shmem_inode(size);
 	struct file *f = i ? file_new(&memfs_file_fops, i, O_RDWR, NULL) : NULL;
 	if (f)
 		f->path.str = kstrdup("/dev/zero (deleted)");

@@ -61,18 +61,18 @@ void memfs_evict(struct inode *i)
 	kfree(m);
 }
 
-static void touch(struct inode *dir)
+static void memfs_touch(struct inode *dir)
 {
 	memnode_of(dir)->own = true;
 	dir->mtime_ns = dir->ctime_ns = (s64)real_ns();
 }
 
-static u64 entry_bytes(const char *name)
+static u64 memfs_entry_bytes(const char *name)
 {
 	return sizeof(struct entry) + strlen(name) + 1;
 }
 
-static int add(struct inode *dir, const char *name, struct inode *i)
+static int memfs_add(struct inode *dir, const char *name, struct inode *i)
 {
 	if (!dir->nlink) { /* removed while a program was in it */
 		inode_put(i);
@@ -86,18 +86,18 @@ static int add(struct inode *dir, const char *name, struct inode *i)
 		return -ENOSPC;
 	if (fresh) {
 		e->only_here = true;
-		d->names_charged += entry_bytes(name);
-		disk_charge((s64)entry_bytes(name));
+		d->names_charged += memfs_entry_bytes(name);
+		disk_charge((s64)memfs_entry_bytes(name));
 	}
 	if (S_ISDIR(i->mode))
 		dir->nlink++;
 	dir->size += 32;
-	touch(dir);
+	memfs_touch(dir);
 	return 0;
 }
 
 /* Takes the entry away; over a lower directory that has the name it must keep hiding it. */
-static void take_away(struct inode *dir, const char *name)
+static void memfs_take_away(struct inode *dir, const char *name)
 {
 	struct memnode *d = memnode_of(dir);
 	struct entry *e = names_find(&d->kids, name);
@@ -109,15 +109,15 @@ static void take_away(struct inode *dir, const char *name)
 	if (d->lower && !e->only_here) {
 		names_set(&d->kids, name, NULL);
 	} else {
-		u64 bytes = e->only_here ? entry_bytes(name) : 0;
+		u64 bytes = e->only_here ? memfs_entry_bytes(name) : 0;
 		d->names_charged -= bytes;
 		disk_charge(-(s64)bytes);
 		names_del(&d->kids, e);
 	}
-	touch(dir);
+	memfs_touch(dir);
 }
 
-static int create(struct inode *dir, const char *name, u32 mode, u64 rdev, struct inode **out)
+static int memfs_create_name(struct inode *dir, const char *name, u32 mode, u64 rdev, struct inode **out)
 {
 	struct inode *i = memfs_create(memnode_of(dir)->super, mode, rdev, 0);
 	if (!i)
@@ -129,7 +129,7 @@ static int create(struct inode *dir, const char *name, u32 mode, u64 rdev, struc
 			i->mode &= ~S_ISGID;
 	}
 	inode_get(i);
-	int r = add(dir, name, i);
+	int r = memfs_add(dir, name, i);
 	if (r)
 		inode_put(i);
 	else
@@ -137,7 +137,7 @@ static int create(struct inode *dir, const char *name, u32 mode, u64 rdev, struc
 	return r;
 }
 
-static int mkdir(struct inode *dir, const char *name, u32 mode)
+static int memfs_mkdir(struct inode *dir, const char *name, u32 mode)
 {
 	struct inode *i = memfs_create(memnode_of(dir)->super, S_IFDIR | mode, 0, 0);
 	if (!i)
@@ -146,10 +146,10 @@ static int mkdir(struct inode *dir, const char *name, u32 mode)
 		i->gid = dir->gid;
 		i->mode |= S_ISGID;
 	}
-	return add(dir, name, i);
+	return memfs_add(dir, name, i);
 }
 
-static int unlink(struct inode *dir, const char *name)
+static int memfs_unlink(struct inode *dir, const char *name)
 {
 	int err;
 	struct inode *i = memfs_lookup(dir, name, &err);
@@ -159,12 +159,12 @@ static int unlink(struct inode *dir, const char *name)
 		i->nlink--;
 	i->ctime_ns = (s64)real_ns();
 	memnode_of(i)->own = true;
-	take_away(dir, name);
+	memfs_take_away(dir, name);
 	inode_put(i);
 	return 0;
 }
 
-static int empty(struct inode *dir)
+static int memfs_empty(struct inode *dir)
 {
 	struct entry *e;
 	int r = memfs_merge(dir);
@@ -176,22 +176,22 @@ static int empty(struct inode *dir)
 	return 0;
 }
 
-static int rmdir(struct inode *dir, const char *name)
+static int memfs_rmdir(struct inode *dir, const char *name)
 {
 	int err;
 	struct inode *i = memfs_lookup(dir, name, &err);
 	if (!i)
 		return err;
-	err = empty(i);
+	err = memfs_empty(i);
 	if (!err) {
 		i->nlink = 0;
-		take_away(dir, name);
+		memfs_take_away(dir, name);
 	}
 	inode_put(i);
 	return err;
 }
 
-static int rename(struct inode *od, const char *on, struct inode *nd, const char *nn, u32 flags)
+static int memfs_rename(struct inode *od, const char *on, struct inode *nd, const char *nn, u32 flags)
 {
 	int err, err2;
 	struct inode *i = memfs_lookup(od, on, &err), *target = i ? memfs_lookup(nd, nn, &err2) : NULL;
@@ -201,7 +201,7 @@ static int rename(struct inode *od, const char *on, struct inode *nd, const char
 		inode_put(i);
 		return -ENOENT;
 	}
-	int r = target && S_ISDIR(target->mode) && !(flags & 2) ? empty(target) : 0;
+	int r = target && S_ISDIR(target->mode) && !(flags & 2) ? memfs_empty(target) : 0;
 	if (!r && (flags & 2)) { /* RENAME_EXCHANGE */
 		inode_get(i);
 		inode_get(target);
@@ -215,8 +215,8 @@ static int rename(struct inode *od, const char *on, struct inode *nd, const char
 			inode_get(od);
 			inode_put(old);
 		}
-		touch(od);
-		touch(nd);
+		memfs_touch(od);
+		memfs_touch(nd);
 	} else if (!r) {
 		if (target) {
 			if (S_ISDIR(target->mode))
@@ -224,12 +224,12 @@ static int rename(struct inode *od, const char *on, struct inode *nd, const char
 			else if (target->nlink)
 				target->nlink--;
 			memnode_of(target)->own = true;
-			take_away(nd, nn);
+			memfs_take_away(nd, nn);
 		}
 		memnode_of(i)->own = true;
 		inode_get(i);
-		take_away(od, on);
-		r = add(nd, nn, i);
+		memfs_take_away(od, on);
+		r = memfs_add(nd, nn, i);
 		i->ctime_ns = (s64)real_ns();
 	}
 	if (target)
@@ -238,14 +238,14 @@ static int rename(struct inode *od, const char *on, struct inode *nd, const char
 	return r;
 }
 
-static int link(struct inode *target, struct inode *dir, const char *name)
+static int memfs_link(struct inode *target, struct inode *dir, const char *name)
 {
 	if (memnode_of(target)->super != memnode_of(dir)->super)
 		return -EXDEV;
-	if (!disk_has_room(entry_bytes(name)))
+	if (!disk_has_room(memfs_entry_bytes(name)))
 		return -ENOSPC;
 	inode_get(target);
-	int r = add(dir, name, target);
+	int r = memfs_add(dir, name, target);
 	if (!r)
 		target->nlink++;
 	memnode_of(target)->own = true;
@@ -253,7 +253,7 @@ static int link(struct inode *target, struct inode *dir, const char *name)
 	return r;
 }
 
-static int symlink(struct inode *dir, const char *name, const char *target)
+static int memfs_symlink(struct inode *dir, const char *name, const char *target)
 {
 	struct inode *i = memfs_create(memnode_of(dir)->super, S_IFLNK | 0777, 0, strlen(target) + 1);
 	if (!i)
@@ -264,10 +264,10 @@ static int symlink(struct inode *dir, const char *name, const char *target)
 		inode_put(i);
 		return -ENOSPC;
 	}
-	return add(dir, name, i);
+	return memfs_add(dir, name, i);
 }
 
-static int tmpfile(struct inode *dir, u32 mode, struct inode **out)
+static int memfs_tmpfile(struct inode *dir, u32 mode, struct inode **out)
 {
 	*out = memfs_create(memnode_of(dir)->super, mode, 0, 0);
 	if (*out)
@@ -275,7 +275,7 @@ static int tmpfile(struct inode *dir, u32 mode, struct inode **out)
 	return *out ? 0 : -ENOSPC;
 }
 
-static int readdir(struct inode *dir, u64 *pos, bool (*emit)(void *ctx, const char *name, u64 ino, u8 type, u64 next_pos), void *ctx)
+static int memfs_readdir(struct inode *dir, u64 *pos, bool (*emit)(void *ctx, const char *name, u64 ino, u8 type, u64 next_pos), void *ctx)
 {
 	struct names *t = &memnode_of(dir)->kids;
 	struct entry *e;
@@ -302,7 +302,7 @@ static int readdir(struct inode *dir, u64 *pos, bool (*emit)(void *ctx, const ch
 	return 0;
 }
 
-static long readlink(struct inode *i, char *buf, size_t size)
+static long memfs_readlink(struct inode *i, char *buf, size_t size)
 {
 	struct memnode *m = memnode_of(i);
 	if (!m->link)
@@ -323,7 +323,7 @@ int memfs_statfs(struct inode *i, void *out)
 	return 0;
 }
 
-static int getattr(struct inode *i, struct qk_stat *st)
+static int memfs_getattr(struct inode *i, struct qk_stat *st)
 {
 	const struct memnode *m = memnode_of(i);
 	int r = m->lower && !m->own ? inode_getattr(m->lower, st) : 0;
@@ -333,18 +333,18 @@ static int getattr(struct inode *i, struct qk_stat *st)
 }
 
 static const struct inode_ops dir_ops = {
-	.getattr = getattr,
+	.getattr = memfs_getattr,
 	.lookup = memfs_lookup,
 	.lookup_path = memfs_lookup_path,
-	.create = create,
-	.mkdir = mkdir,
-	.unlink = unlink,
-	.rmdir = rmdir,
-	.rename = rename,
-	.link = link,
-	.symlink = symlink,
-	.tmpfile = tmpfile,
-	.readdir = readdir,
+	.create = memfs_create_name,
+	.mkdir = memfs_mkdir,
+	.unlink = memfs_unlink,
+	.rmdir = memfs_rmdir,
+	.rename = memfs_rename,
+	.link = memfs_link,
+	.symlink = memfs_symlink,
+	.tmpfile = memfs_tmpfile,
+	.readdir = memfs_readdir,
 	.setattr = memfs_setattr,
 	.statfs = memfs_statfs,
 	MEMFS_XATTRS,
@@ -360,7 +360,8 @@ void memfs_each_child(struct inode *dir, void (*fn)(struct inode *dir, const cha
 			fn(dir, e->name, e->inode);
 }
 
-static const struct inode_ops link_ops = {.readlink = readlink, .setattr = memfs_setattr, .statfs = memfs_statfs, MEMFS_XATTRS, .evict = memfs_evict};
+static const struct inode_ops link_ops = {
+	.readlink = memfs_readlink, .setattr = memfs_setattr, .statfs = memfs_statfs, MEMFS_XATTRS, .evict = memfs_evict};
 static const struct inode_ops special_ops = {.setattr = memfs_setattr, .statfs = memfs_statfs, MEMFS_XATTRS, .evict = memfs_evict};
 
 struct inode *tmpfs_root(u32 mode)

@@ -7,7 +7,7 @@
 struct list all_mounts = LIST_INIT(all_mounts);
 
 /* Lies before the first process exists: a walk along real directories, making the missing ones in the overlay's memory. */
-static struct inode *make_point(const char *point, bool file)
+static struct inode *mount_make_point(const char *point, bool file)
 {
 	struct mount *m = list_first(&all_mounts, struct mount, node);
 	struct inode *at = m->root;
@@ -84,7 +84,7 @@ int mount_add(const char *point, struct inode *root, const char *fstype, const c
 	m->source = source;
 	m->flags = flags;
 	if (!list_empty(&all_mounts)) {
-		m->covers = make_point(point, flags & QK_MOUNT_FILE);
+		m->covers = mount_make_point(point, flags & QK_MOUNT_FILE);
 		if (!m->covers) {
 			kfree(m->point);
 			kfree(m);
@@ -97,7 +97,7 @@ int mount_add(const char *point, struct inode *root, const char *fstype, const c
 	return 0;
 }
 
-static void must(int r, const char *what)
+static void mount_must(int r, const char *what)
 {
 	if (r)
 		panic("cannot mount %s: error %d", what, -r);
@@ -109,13 +109,13 @@ void vfs_init(void)
 	struct inode *lower = hostfs_root(0);
 	if (!lower)
 		panic("cannot read the root of the file system");
-	must(mount_add("/", overlay_root(lower), "overlay", "overlay", 0), "/");
-	must(mount_add("/dev", devfs_root(), "devtmpfs", "dev", 0), "/dev");
-	must(mount_add("/dev/pts", devpts_root(), "devpts", "devpts", 0), "/dev/pts");
-	must(mount_add("/dev/shm", tmpfs_root(01777), "tmpfs", "shm", 0), "/dev/shm");
-	must(mount_add("/proc", procfs_root(), "proc", "proc", 0), "/proc");
-	must(mount_add("/sys", sysfs_root(), "sysfs", "sys", QK_MOUNT_RO), "/sys");
-	must(mount_add("/sys/fs/cgroup", cgroup_root(), "cgroup2", "cgroup", QK_MOUNT_RO), "/sys/fs/cgroup");
+	mount_must(mount_add("/", overlay_root(lower), "overlay", "overlay", 0), "/");
+	mount_must(mount_add("/dev", devfs_root(), "devtmpfs", "dev", 0), "/dev");
+	mount_must(mount_add("/dev/pts", devpts_root(), "devpts", "devpts", 0), "/dev/pts");
+	mount_must(mount_add("/dev/shm", tmpfs_root(01777), "tmpfs", "shm", 0), "/dev/shm");
+	mount_must(mount_add("/proc", procfs_root(), "proc", "proc", 0), "/proc");
+	mount_must(mount_add("/sys", sysfs_root(), "sysfs", "sys", QK_MOUNT_RO), "/sys");
+	mount_must(mount_add("/sys/fs/cgroup", cgroup_root(), "cgroup2", "cgroup", QK_MOUNT_RO), "/sys/fs/cgroup");
 	const char *at = (const char *)(QK_COMM_BASE + QK_OFF_BOOT);
 	for (u32 i = 0; i < 2 + b->argc + b->envc; i++) /* cwd, hostname, argv, envp */
 		at += strlen(at) + 1;
@@ -123,7 +123,7 @@ void vfs_init(void)
 		struct inode *root = hostfs_root(i + 1);
 		if (!root)
 			panic("cannot read volume %s", at);
-		must(mount_add(at, root, "quark", "host", b->mount_flags[i]), at);
+		mount_must(mount_add(at, root, "quark", "host", b->mount_flags[i]), at);
 		at += strlen(at) + 1;
 	}
 }

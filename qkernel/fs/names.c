@@ -7,7 +7,7 @@ void names_init(struct names *t)
 	list_init(&t->order);
 }
 
-static u32 hash(const char *name)
+static u32 names_hash(const char *name)
 {
 	return hash_bytes(name, strlen(name));
 }
@@ -16,20 +16,20 @@ struct entry *names_find(struct names *t, const char *name)
 {
 	if (!t->buckets)
 		return NULL;
-	for (struct entry *e = t->bucket[hash(name) & (t->buckets - 1)]; e; e = e->chain)
+	for (struct entry *e = t->bucket[names_hash(name) & (t->buckets - 1)]; e; e = e->chain)
 		if (!strcmp(e->name, name))
 			return e;
 	return NULL;
 }
 
-static bool grow(struct names *t)
+static bool names_grow(struct names *t)
 {
 	u32 n = t->buckets ? t->buckets * 4 : 8;
 	struct entry **b = kzalloc(n * sizeof(*b)), *e;
 	if (!b)
 		return t->buckets != 0;
 	list_for_each (e, &t->order, order) {
-		struct entry **slot = &b[hash(e->name) & (n - 1)];
+		struct entry **slot = &b[names_hash(e->name) & (n - 1)];
 		e->chain = *slot;
 		*slot = e;
 	}
@@ -39,19 +39,19 @@ static bool grow(struct names *t)
 	return true;
 }
 
-static struct entry *get(struct names *t, const char *name)
+static struct entry *names_get(struct names *t, const char *name)
 {
 	struct entry *e = names_find(t, name);
 	size_t n = strlen(name) + 1;
 	if (e)
 		return e;
-	if (t->count >= t->buckets && !grow(t))
+	if (t->count >= t->buckets && !names_grow(t))
 		return NULL;
 	e = kzalloc(sizeof(*e) + n);
 	if (!e)
 		return NULL;
 	memcpy(e->name, name, n);
-	struct entry **slot = &t->bucket[hash(name) & (t->buckets - 1)];
+	struct entry **slot = &t->bucket[names_hash(name) & (t->buckets - 1)];
 	e->chain = *slot;
 	*slot = e;
 	e->cookie = t->next++;
@@ -63,7 +63,7 @@ static struct entry *get(struct names *t, const char *name)
 
 struct entry *names_set(struct names *t, const char *name, struct inode *inode)
 {
-	struct entry *e = get(t, name);
+	struct entry *e = names_get(t, name);
 	struct inode *old = e ? e->inode : inode;
 	if (e) {
 		e->inode = inode;
@@ -78,7 +78,7 @@ struct entry *names_set(struct names *t, const char *name, struct inode *inode)
 
 struct entry *names_set_named(struct names *t, const char *name, u64 ino, u8 type)
 {
-	struct entry *e = get(t, name);
+	struct entry *e = names_get(t, name);
 	if (e) {
 		e->state = ENTRY_NAMED;
 		e->ino = ino;
@@ -89,7 +89,7 @@ struct entry *names_set_named(struct names *t, const char *name, u64 ino, u8 typ
 
 void names_del(struct names *t, struct entry *e)
 {
-	struct entry **at = &t->bucket[hash(e->name) & (t->buckets - 1)];
+	struct entry **at = &t->bucket[names_hash(e->name) & (t->buckets - 1)];
 	while (*at != e)
 		at = &(*at)->chain;
 	*at = e->chain;

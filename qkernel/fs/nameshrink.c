@@ -9,7 +9,7 @@
 
 u32 names_learned;
 
-static bool only_names(const struct names *t)
+static bool shrink_only_names(const struct names *t)
 {
 	const struct entry *e;
 	list_for_each (e, &t->order, order)
@@ -19,11 +19,11 @@ static bool only_names(const struct names *t)
 }
 
 /* Does the entry alone hold it, and is it as it would be when looked up again? */
-static bool overlay_unused(struct inode *i)
+static bool shrink_overlay_unused(struct inode *i)
 {
 	const struct memnode *m = memnode_of(i);
 	bool plain = !m->own && !m->counted && !m->xattrs && !i->watches && !i->locks && !i->ipc && !(i->iflags & I_MOUNTPOINT);
-	return i->refs == 1 && m->lower && plain && !pagecache_pages(i) && (!S_ISDIR(i->mode) || only_names(&m->kids));
+	return i->refs == 1 && m->lower && plain && !pagecache_pages(i) && (!S_ISDIR(i->mode) || shrink_only_names(&m->kids));
 }
 
 static void overlay_shrink(struct memnode *d)
@@ -31,7 +31,7 @@ static void overlay_shrink(struct memnode *d)
 	struct entry *e, *next;
 	list_for_each_safe (e, next, &d->kids.order, order) {
 		struct inode *i = e->inode;
-		if (e->state != ENTRY_INODE || !overlay_unused(i))
+		if (e->state != ENTRY_INODE || !shrink_overlay_unused(i))
 			continue;
 		if (!d->complete) {
 			names_del(&d->kids, e);
@@ -43,7 +43,7 @@ static void overlay_shrink(struct memnode *d)
 	}
 }
 
-static bool host_unused(struct inode *i)
+static bool shrink_host_unused(struct inode *i)
 {
 	const struct hostnode *n = hostnode_of(i);
 	bool plain = n->handle < 0 && !n->opens && !n->copies && !n->stale && !i->watches && !i->locks && !i->ipc && !(i->iflags & I_MOUNTPOINT);
@@ -54,7 +54,7 @@ static void host_shrink(struct hostnode *d)
 {
 	struct entry *e, *next;
 	list_for_each_safe (e, next, &d->kids.order, order)
-		if (!e->inode || host_unused(e->inode))
+		if (!e->inode || shrink_host_unused(e->inode))
 			names_del(&d->kids, e);
 }
 

@@ -26,7 +26,7 @@ void memfs_sync(struct inode *i)
 }
 
 /* The inode over a lower one; takes its reference over. */
-static struct inode *wrap(struct memsuper *s, struct inode *lower)
+static struct inode *overlay_wrap(struct memsuper *s, struct inode *lower)
 {
 	struct inode *i = memfs_new(s, lower->mode, lower->rdev);
 	if (!i) {
@@ -40,14 +40,14 @@ static struct inode *wrap(struct memsuper *s, struct inode *lower)
 }
 
 /* Whether the entry shows what lies below at the same place, unchanged: then it follows when that is replaced or removed. */
-static bool shows_lower(const struct inode *dir, const struct entry *e)
+static bool overlay_shows_lower(const struct inode *dir, const struct entry *e)
 {
 	const struct memnode *d = memnode_of(dir), *m = e->state == ENTRY_INODE ? memnode_of(e->inode) : NULL;
 	return m && d->lower && m->lower && m->lower->parent == d->lower && m->lower->name && !strcmp(m->lower->name, e->name);
 }
 
 /* What shows through at e is now `l` (referenced; NULL: nothing). True: the entry goes. */
-static bool follow_lower(struct entry *e, struct inode *l)
+static bool overlay_follow_lower(struct entry *e, struct inode *l)
 {
 	struct inode *i = e->inode;
 	struct memnode *m = memnode_of(i);
@@ -74,7 +74,7 @@ struct inode *memfs_lookup_path(struct inode *dir, const char *name, const char 
 	struct memnode *d = memnode_of(dir);
 	struct entry *e = names_find(&d->kids, name);
 	*err = 0;
-	if (e && e->state == ENTRY_INODE && !shows_lower(dir, e)) {
+	if (e && e->state == ENTRY_INODE && !overlay_shows_lower(dir, e)) {
 		inode_get(e->inode);
 		return e->inode;
 	}
@@ -85,7 +85,7 @@ struct inode *memfs_lookup_path(struct inode *dir, const char *name, const char 
 	struct inode *l = d->lower->ops->lookup_path(d->lower, name, rest, err);
 	if (!l && *err != -ENOENT)
 		return NULL;
-	if (e && e->state == ENTRY_INODE && !follow_lower(e, l)) {
+	if (e && e->state == ENTRY_INODE && !overlay_follow_lower(e, l)) {
 		if (l)
 			inode_put(l);
 		*err = 0;
@@ -96,7 +96,7 @@ struct inode *memfs_lookup_path(struct inode *dir, const char *name, const char 
 		names_del(&d->kids, e);
 	if (!l)
 		return NULL;
-	struct inode *i = wrap(d->super, l);
+	struct inode *i = overlay_wrap(d->super, l);
 	if (!i || !names_set(&d->kids, name, i)) {
 		*err = -ENOMEM;
 		return NULL;
@@ -116,7 +116,7 @@ struct merge {
 	u32 pass;
 };
 
-static bool merge_one(void *ctx, const char *name, u64 ino, u8 type, u64 next_pos)
+static bool overlay_merge_one(void *ctx, const char *name, u64 ino, u8 type, u64 next_pos)
 {
 	struct merge *m = ctx;
 	if (!strcmp(name, ".") || !strcmp(name, ".."))
@@ -129,7 +129,7 @@ static bool merge_one(void *ctx, const char *name, u64 ino, u8 type, u64 next_po
 	return true;
 }
 
-static bool take_none(void *ctx, const char *name, u64 ino, u8 type, u64 next_pos)
+static bool overlay_take_none(void *ctx, const char *name, u64 ino, u8 type, u64 next_pos)
 {
 	return false;
 }
@@ -143,19 +143,19 @@ int memfs_merge(struct inode *dir)
 	if (!d->lower)
 		return 0;
 	/* The attributes that tell whether it changed come with its entries, which will be asked for next. */
-	int r = d->complete ? d->lower->ops->readdir(d->lower, &pos, take_none, NULL) : 0;
+	int r = d->complete ? d->lower->ops->readdir(d->lower, &pos, overlay_take_none, NULL) : 0;
 	if (!r)
 		r = inode_getattr(d->lower, &st);
 	if (r || (d->complete && st.mtime_ns == d->listed_mtime && st.ctime_ns == d->listed_ctime))
 		return r;
 	pos = 0;
 	struct merge m = {&d->kids, ++d->pass};
-	r = d->lower->ops->readdir(d->lower, &pos, merge_one, &m);
+	r = d->lower->ops->readdir(d->lower, &pos, overlay_merge_one, &m);
 	if (r)
 		return r;
 	struct entry *e, *next;
 	list_for_each_safe (e, next, &d->kids.order, order)
-		if (e->pass != d->pass && (e->state == ENTRY_NAMED || (shows_lower(dir, e) && follow_lower(e, NULL))))
+		if (e->pass != d->pass && (e->state == ENTRY_NAMED || (overlay_shows_lower(dir, e) && overlay_follow_lower(e, NULL))))
 			names_del(&d->kids, e);
 	d->complete = true;
 	d->listed_mtime = d->lower->mtime_ns;
@@ -171,7 +171,7 @@ struct inode *overlay_root(struct inode *lower)
 		return NULL;
 	s->dev = inode_new_dev();
 	s->lower = lower;
-	struct inode *i = wrap(s, lower);
+	struct inode *i = overlay_wrap(s, lower);
 	if (i)
 		i->parent = i;
 	return i;

@@ -19,14 +19,14 @@ struct pagecache {
 	struct list all;
 };
 static struct list caches = LIST_INIT(caches);
-static void count(struct inode *i, s64 n)
+static void pagecache_count(struct inode *i, s64 n)
 {
 	i->cache->pages += (u64)n;
 	if (i->iflags & I_DISK)
 		disk_charge(n * (s64)PAGE_SIZE);
 }
 
-static bool disk_full(const struct inode *i)
+static bool pagecache_disk_full(const struct inode *i)
 {
 	return (i->iflags & I_DISK) && !disk_has_room(0);
 }
@@ -41,7 +41,7 @@ struct pagecache *pagecache_new(struct inode *i)
 	return c;
 }
 
-static paddr_t *slot(struct pagecache *c, u64 index, bool make)
+static paddr_t *pagecache_slot(struct pagecache *c, u64 index, bool make)
 {
 	u64 k = index / PER_CHUNK;
 	if (k >= c->chunks) {
@@ -60,15 +60,15 @@ static paddr_t *slot(struct pagecache *c, u64 index, bool make)
 	return c->chunk[k] ? (paddr_t *)phys_to_virt(c->chunk[k]) + index % PER_CHUNK : NULL;
 }
 
-static paddr_t find(struct inode *i, u64 index)
+static paddr_t pagecache_find(struct inode *i, u64 index)
 {
-	paddr_t *s = i->cache ? slot(i->cache, index, false) : NULL;
+	paddr_t *s = i->cache ? pagecache_slot(i->cache, index, false) : NULL;
 	return s ? *s : 0;
 }
 
 bool pagecache_has(struct inode *i, u64 index)
 {
-	return find(i, index) != 0;
+	return pagecache_find(i, index) != 0;
 }
 
 u64 pagecache_pages(struct inode *i)
@@ -76,15 +76,15 @@ u64 pagecache_pages(struct inode *i)
 	return i->cache ? i->cache->pages : 0;
 }
 
-static void drop(struct pagecache *c, paddr_t *s)
+static void pagecache_drop(struct pagecache *c, paddr_t *s)
 {
 	frame_put(*s);
 	*s = 0;
-	count(c->inode, -1);
+	pagecache_count(c->inode, -1);
 }
 
 /* Drops all pages from index `from` on. */
-static void drop_from(struct pagecache *c, u64 from)
+static void pagecache_drop_from(struct pagecache *c, u64 from)
 {
 	for (u64 k = from / PER_CHUNK; k < c->chunks; k++) {
 		if (!c->chunk[k])
@@ -93,7 +93,7 @@ static void drop_from(struct pagecache *c, u64 from)
 		u64 first = k == from / PER_CHUNK ? from % PER_CHUNK : 0;
 		for (u64 j = first; j < PER_CHUNK; j++)
 			if (s[j])
-				drop(c, &s[j]);
+				pagecache_drop(c, &s[j]);
 		if (!first) {
 			frame_put(c->chunk[k]);
 			c->chunk[k] = 0;
@@ -103,13 +103,13 @@ static void drop_from(struct pagecache *c, u64 from)
 
 void pagecache_free(struct pagecache *c)
 {
-	drop_from(c, 0);
+	pagecache_drop_from(c, 0);
 	list_del(&c->all);
 	kfree(c->chunk);
 	kfree(c);
 }
 
-static int use(struct inode *i)
+static int pagecache_use(struct inode *i)
 {
 	if (!i->cache)
 		i->cache = pagecache_new(i);
@@ -117,12 +117,12 @@ static int use(struct inode *i)
 }
 
 /* Reads the missing pages [index, index + n) from the back end; stops before one that is there. */
-static int fill(struct inode *i, u64 index, u64 n)
+static int pagecache_fill(struct inode *i, u64 index, u64 n)
 {
 	paddr_t frames[RUN_MAX];
 	unsigned got = 0;
 	n = MIN(n, RUN_MAX);
-	while (got < n && !find(i, index + got)) {
+	while (got < n && !pagecache_find(i, index + got)) {
 		paddr_t p = frame_alloc(0);
 		if (!p)
 			break;
@@ -132,10 +132,10 @@ static int fill(struct inode *i, u64 index, u64 n)
 		return -ENOMEM;
 	int r = i->ops->readpages(i, index, got, frames);
 	for (unsigned k = 0; k < got; k++) {
-		paddr_t *s = r ? NULL : slot(i->cache, index + k, true);
+		paddr_t *s = r ? NULL : pagecache_slot(i->cache, index + k, true);
 		if (s && !*s) {
 			*s = frames[k];
-			count(i, 1);
+			pagecache_count(i, 1);
 		} else {
 			frame_put(frames[k]);
 			if (!r && k == 0)
@@ -146,17 +146,17 @@ static int fill(struct inode *i, u64 index, u64 n)
 }
 
 /* Drops the unused pages [from, to). */
-static void drop_range(struct pagecache *c, u64 from, u64 to)
+static void pagecache_drop_range(struct pagecache *c, u64 from, u64 to)
 {
 	for (u64 k = from; k < to; k++) {
-		paddr_t *s = slot(c, k, false);
+		paddr_t *s = pagecache_slot(c, k, false);
 		if (s && *s && frame_refs(*s) == 1)
-			drop(c, s);
+			pagecache_drop(c, s);
 	}
 }
 
 /* Reads page `index` and neighbours that are missing too: those around it, or more and more of what follows when reading goes on in order. */
-static int fill_around(struct inode *i, u64 index, unsigned want)
+static int pagecache_fill_around(struct inode *i, u64 index, unsigned want)
 {
 	struct pagecache *c = i->cache;
 	u64 pages = (i->size + PAGE_SIZE - 1) >> PAGE_SHIFT, from = index, to;
@@ -165,7 +165,7 @@ static int fill_around(struct inode *i, u64 index, unsigned want)
 	if (frames_available() < 4 * RUN_MAX)
 		pagecache_shrink(SHRINK_MIN);
 	c->window = in_order ? MIN(c->window * 2, RUN_MAX) : CLUSTER;
-	while (!in_order && from > low && !find(i, from - 1))
+	while (!in_order && from > low && !pagecache_find(i, from - 1))
 		from--;
 	if (in_order)
 		to = index + MAX(c->window, want);
@@ -178,38 +178,38 @@ static int fill_around(struct inode *i, u64 index, unsigned want)
 	}
 	/* A file that memory cannot hold would only push others out: what has been read in order is not kept. */
 	if (in_order && ((i->iflags & I_VOLATILE) || ((i->iflags & I_CLEAN) && pages > frames_limit() / 4)))
-		drop_range(c, index > 2 * RUN_MAX ? index - 2 * RUN_MAX : 0, index);
+		pagecache_drop_range(c, index > 2 * RUN_MAX ? index - 2 * RUN_MAX : 0, index);
 	u64 n = to > from ? MIN(to - from, RUN_MAX) : 1;
 	if (from + n <= index)
 		from = index;
 	c->next = from + n;
-	return fill(i, from, n);
+	return pagecache_fill(i, from, n);
 }
 
-static int get(struct inode *i, u64 index, unsigned want, bool create, paddr_t *out)
+static int pagecache_find_or_read(struct inode *i, u64 index, unsigned want, bool create, paddr_t *out)
 {
-	int r = use(i);
+	int r = pagecache_use(i);
 	if (r)
 		return r;
-	paddr_t p = find(i, index);
+	paddr_t p = pagecache_find(i, index);
 	if (!p && i->ops->readpages) {
-		r = fill_around(i, index, want);
+		r = pagecache_fill_around(i, index, want);
 		if (r)
 			return r;
-		p = find(i, index);
+		p = pagecache_find(i, index);
 		if (!p)
 			return -ENOMEM;
 	} else if (!p) {
 		if (!create)
 			return -ENOENT;
-		if (disk_full(i))
+		if (pagecache_disk_full(i))
 			return -ENOSPC;
-		paddr_t *s = slot(i->cache, index, true);
+		paddr_t *s = pagecache_slot(i->cache, index, true);
 		p = s ? frame_alloc(FRAME_ZERO) : 0;
 		if (!p)
 			return -ENOMEM;
 		*s = p;
-		count(i, 1);
+		pagecache_count(i, 1);
 	}
 	frame_get(p);
 	*out = p;
@@ -225,16 +225,16 @@ bool pagecache_drop_unused(struct inode *i)
 			if (s[j] && frame_refs(s[j]) > 1)
 				return false;
 	}
-	drop_from(c, 0);
+	pagecache_drop_from(c, 0);
 	return true;
 }
 
 void pagecache_put(struct inode *i, u64 index, paddr_t frame)
 {
-	paddr_t *s = use(i) ? NULL : slot(i->cache, index, true);
+	paddr_t *s = pagecache_use(i) ? NULL : pagecache_slot(i->cache, index, true);
 	if (s && !*s) {
 		*s = frame;
-		count(i, 1);
+		pagecache_count(i, 1);
 	} else {
 		frame_put(frame);
 	}
@@ -242,19 +242,19 @@ void pagecache_put(struct inode *i, u64 index, paddr_t frame)
 
 int pagecache_get(struct inode *i, u64 index, bool create, paddr_t *out)
 {
-	return get(i, index, 1, create, out);
+	return pagecache_find_or_read(i, index, 1, create, out);
 }
 
 int pagecache_get_run(struct inode *i, u64 index, unsigned want, paddr_t *out)
 {
-	return get(i, index, want, false, out);
+	return pagecache_find_or_read(i, index, want, false, out);
 }
 
 unsigned pagecache_around(struct inode *i, u64 index, unsigned max, paddr_t *out)
 {
 	unsigned n = 0;
 	for (unsigned k = 0; i->cache && k < max; k++) {
-		paddr_t p = out[k] ? 0 : find(i, index + k);
+		paddr_t p = out[k] ? 0 : pagecache_find(i, index + k);
 		if (p && index + k < (i->size + PAGE_SIZE - 1) >> PAGE_SHIFT) {
 			frame_get(p);
 			out[k] = p;
@@ -271,9 +271,9 @@ void pagecache_zero(struct inode *i, u64 off, u64 len, u64 zeros_from)
 		paddr_t p;
 		bool whole = part == PAGE_SIZE;
 		if (whole && off >= zeros_from) {
-			paddr_t *s = i->cache ? slot(i->cache, off >> PAGE_SHIFT, false) : NULL;
+			paddr_t *s = i->cache ? pagecache_slot(i->cache, off >> PAGE_SHIFT, false) : NULL;
 			if (s && *s && frame_refs(*s) == 1)
-				drop(i->cache, s);
+				pagecache_drop(i->cache, s);
 			else if (s && *s)
 				memset(phys_to_virt(*s), 0, PAGE_SIZE);
 		} else if (pagecache_get(i, off >> PAGE_SHIFT, false, &p) == 0) {
@@ -290,7 +290,7 @@ u64 pagecache_seek(struct inode *i, u64 off, bool hole)
 	const struct pagecache *c = i->cache;
 	u64 k = off >> PAGE_SHIFT;
 	while (c && k / PER_CHUNK < c->chunks) {
-		bool chunk = c->chunk[k / PER_CHUNK], there = chunk && find(i, k);
+		bool chunk = c->chunk[k / PER_CHUNK], there = chunk && pagecache_find(i, k);
 		if (there != hole)
 			break;
 		k = chunk ? k + 1 : (k / PER_CHUNK + 1) * PER_CHUNK;
@@ -304,10 +304,10 @@ void pagecache_truncate(struct inode *i, u64 size)
 {
 	if (!i->cache)
 		return;
-	paddr_t p = size & (PAGE_SIZE - 1) ? find(i, size >> PAGE_SHIFT) : 0;
+	paddr_t p = size & (PAGE_SIZE - 1) ? pagecache_find(i, size >> PAGE_SHIFT) : 0;
 	if (p)
 		memset((char *)phys_to_virt(p) + (size & (PAGE_SIZE - 1)), 0, PAGE_SIZE - (size & (PAGE_SIZE - 1)));
-	drop_from(i->cache, (size + PAGE_SIZE - 1) >> PAGE_SHIFT);
+	pagecache_drop_from(i->cache, (size + PAGE_SIZE - 1) >> PAGE_SHIFT);
 }
 
 u64 pagecache_shrink(u64 want)
@@ -324,7 +324,7 @@ u64 pagecache_shrink(u64 want)
 				paddr_t *s = c->chunk[k] ? phys_to_virt(c->chunk[k]) : NULL;
 				for (u64 j = 0; s && j < PER_CHUNK && freed < want; j++)
 					if (s[j] && frame_refs(s[j]) == 1) {
-						drop(c, &s[j]);
+						pagecache_drop(c, &s[j]);
 						freed++;
 					}
 			}
@@ -368,19 +368,19 @@ ssize_t pagecache_read(struct file *f, struct uio *u, u64 *pos)
 }
 
 /* A new page needs no reading when all of it that the file has is overwritten. */
-static int page_for_write(struct inode *i, u64 index, u64 in, u64 part, paddr_t *out)
+static int pagecache_page_for_write(struct inode *i, u64 index, u64 in, u64 part, paddr_t *out)
 {
 	bool whole = in == 0 && (part == PAGE_SIZE || (index << PAGE_SHIFT) + part >= i->size);
-	if (disk_full(i) && !find(i, index))
+	if (pagecache_disk_full(i) && !pagecache_find(i, index))
 		return -ENOSPC;
-	if (!i->ops->readpages || !whole || find(i, index))
+	if (!i->ops->readpages || !whole || pagecache_find(i, index))
 		return pagecache_get(i, index, true, out);
-	int r = use(i);
-	paddr_t *s = r ? NULL : slot(i->cache, index, true), p = s ? frame_alloc(FRAME_ZERO) : 0;
+	int r = pagecache_use(i);
+	paddr_t *s = r ? NULL : pagecache_slot(i->cache, index, true), p = s ? frame_alloc(FRAME_ZERO) : 0;
 	if (!p)
 		return -ENOMEM;
 	*s = p;
-	count(i, 1);
+	pagecache_count(i, 1);
 	frame_get(p);
 	*out = p;
 	return 0;
@@ -395,7 +395,7 @@ ssize_t pagecache_write(struct file *f, struct uio *u, u64 *pos)
 	while (u->resid) {
 		u64 in = *pos & (PAGE_SIZE - 1), part = MIN(u->resid, PAGE_SIZE - in);
 		paddr_t p;
-		int r = page_for_write(i, *pos >> PAGE_SHIFT, in, part, &p);
+		int r = pagecache_page_for_write(i, *pos >> PAGE_SHIFT, in, part, &p);
 		if (r)
 			return done ? done : r == -ENOMEM ? -ENOSPC : r;
 		ssize_t n = uio_read(u, (char *)phys_to_virt(p) + in, part);

@@ -13,7 +13,7 @@ int copy_path_from_user(char dst[PATH_MAX], uptr src)
 	return n < 0 ? (int)n : 0;
 }
 
-static struct mount *mount_over(const struct inode *dir)
+static struct mount *path_mount_over(const struct inode *dir)
 {
 	struct mount *m;
 	list_for_each (m, &all_mounts, node)
@@ -23,10 +23,10 @@ static struct mount *mount_over(const struct inode *dir)
 }
 
 /* Moves *cur onto whatever is mounted over it. */
-static void cross(struct path *cur)
+static void path_cross(struct path *cur)
 {
 	while (cur->inode->iflags & I_MOUNTPOINT) {
-		struct mount *m = mount_over(cur->inode);
+		struct mount *m = path_mount_over(cur->inode);
 		if (!m)
 			return;
 		inode_get(m->root);
@@ -36,7 +36,7 @@ static void cross(struct path *cur)
 	}
 }
 
-static void up(struct path *cur)
+static void path_up(struct path *cur)
 {
 	const struct inode *root = current->fs->root.inode;
 	while (cur->inode != root && cur->inode == cur->mnt->root && cur->mnt->covers) {
@@ -52,7 +52,7 @@ static void up(struct path *cur)
 	inode_get(p);
 	inode_put(cur->inode);
 	cur->inode = p;
-	cross(cur);
+	path_cross(cur);
 }
 
 /* Builds the text backwards from the end of buf. */
@@ -112,7 +112,7 @@ char *path_string(const struct path *p)
 }
 
 /* Component `name` of directory cur, with the mount over it. */
-static int lookup(const struct path *dir, const char *name, const char *rest, struct path *out)
+static int path_lookup(const struct path *dir, const char *name, const char *rest, struct path *out)
 {
 	struct inode *d = dir->inode;
 	int err = 0;
@@ -127,7 +127,7 @@ static int lookup(const struct path *dir, const char *name, const char *rest, st
 		inotify_adopt(d, name, i);
 	}
 	*out = (struct path){.mnt = dir->mnt, .inode = i};
-	cross(out);
+	path_cross(out);
 	return 0;
 }
 
@@ -144,7 +144,7 @@ struct walk {
 	struct path base; /* where RESOLVE_BENEATH and RESOLVE_IN_ROOT began; not referenced: held by the descriptor or the task */
 };
 
-static int start(struct walk *w, int dirfd, const char *path)
+static int path_start(struct walk *w, int dirfd, const char *path)
 {
 	if (path[0] == '/' && (w->resolve & RESOLVE_BENEATH))
 		return -EXDEV;
@@ -165,7 +165,7 @@ static int start(struct walk *w, int dirfd, const char *path)
 	return 0;
 }
 
-static int follow_link(struct walk *w, struct path *link)
+static int path_follow_link(struct walk *w, struct path *link)
 {
 	if (++w->links > LINKS_MAX || (w->resolve & RESOLVE_NO_SYMLINKS))
 		return -ELOOP;
@@ -215,7 +215,7 @@ static int follow_link(struct walk *w, struct path *link)
 	return 0;
 }
 
-static int step(struct walk *w, u32 flags, bool *stop)
+static int path_step(struct walk *w, u32 flags, bool *stop)
 {
 	while (*w->rest == '/')
 		w->rest++;
@@ -246,11 +246,11 @@ static int step(struct walk *w, u32 flags, bool *stop)
 		if (dotdot && (w->resolve & (RESOLVE_BENEATH | RESOLVE_IN_ROOT)) && w->cur.inode == w->base.inode)
 			return w->resolve & RESOLVE_BENEATH ? -EXDEV : 0;
 		if (dotdot)
-			up(&w->cur);
+			path_up(&w->cur);
 		return 0;
 	}
 	struct path next;
-	r = lookup(&w->cur, w->name, here, &next);
+	r = path_lookup(&w->cur, w->name, here, &next);
 	if (r)
 		return r;
 	if ((w->resolve & RESOLVE_NO_XDEV) && next.mnt != w->cur.mnt) {
@@ -260,7 +260,7 @@ static int step(struct walk *w, u32 flags, bool *stop)
 	if (S_ISLNK(next.inode->mode) && (!final || slash || (flags & WALK_FOLLOW))) {
 		if (slash && final)
 			w->rest = ""; /* the link's own text decides; a trailing slash asks for a directory, which the caller checks */
-		r = follow_link(w, &next);
+		r = path_follow_link(w, &next);
 		inode_put(next.inode);
 		return r;
 	}
@@ -274,13 +274,13 @@ static int step(struct walk *w, u32 flags, bool *stop)
 	return 0;
 }
 
-static int walk_once(int dirfd, const char *path, u32 flags, struct path *out, char *last)
+static int path_walk_once(int dirfd, const char *path, u32 flags, struct path *out, char *last)
 {
 	struct walk w = {.rest = path, .resolve = flags >> WALK_RESOLVE_SHIFT};
 	*out = (struct path){0};
 	if (!path[0] && !(flags & WALK_EMPTY))
 		return -ENOENT;
-	int r = start(&w, dirfd, path);
+	int r = path_start(&w, dirfd, path);
 	if (r)
 		return r;
 	w.base = w.cur;
@@ -289,7 +289,7 @@ static int walk_once(int dirfd, const char *path, u32 flags, struct path *out, c
 		w.rest++;
 	w.name[0] = 0;
 	while (!r && !stop && *w.rest)
-		r = step(&w, flags, &stop);
+		r = path_step(&w, flags, &stop);
 	if (!r && (flags & WALK_PARENT)) {
 		/* The path named no entry: "/", "." of a link's end. */
 		memcpy(last, stop ? w.name : ".", stop ? strlen(w.name) + 1 : 2);
@@ -315,11 +315,11 @@ static int walk_once(int dirfd, const char *path, u32 flags, struct path *out, c
 /* A name that was known from before may be another file's on the host by now: then everything is asked for anew, once. */
 int path_walk(int dirfd, const char *path, u32 flags, struct path *out, char *last)
 {
-	int r = walk_once(dirfd, path, flags, out, last);
+	int r = path_walk_once(dirfd, path, flags, out, last);
 	if (r != -ESTALE)
 		return r;
 	host_forget_all();
-	return walk_once(dirfd, path, flags, out, last);
+	return path_walk_once(dirfd, path, flags, out, last);
 }
 
 int path_walk_user(int dirfd, u64 upath, u64 at, struct path *p)
@@ -336,7 +336,7 @@ int path_walk_user(int dirfd, u64 upath, u64 at, struct path *p)
 }
 
 /* ---- open(2) */
-static int may_open(const struct path *p, u32 oflags)
+static int path_may_open(const struct path *p, u32 oflags)
 {
 	u32 mode = p->inode->mode, acc = oflags & O_ACCMODE;
 	bool writes = acc != O_RDONLY || (oflags & O_TRUNC);
@@ -354,7 +354,7 @@ static int may_open(const struct path *p, u32 oflags)
 static struct file *open_path(struct path *p, u32 oflags, int *err)
 {
 	struct file *f = NULL;
-	*err = (oflags & O_DIRECTORY) && !S_ISDIR(p->inode->mode) ? -ENOTDIR : may_open(p, oflags);
+	*err = (oflags & O_DIRECTORY) && !S_ISDIR(p->inode->mode) ? -ENOTDIR : path_may_open(p, oflags);
 	if (!*err)
 		f = inode_open(p, oflags, err);
 	if (f && (oflags & O_TRUNC) && S_ISREG(p->inode->mode) && !(oflags & O_PATH)) {
@@ -371,7 +371,7 @@ static struct file *open_path(struct path *p, u32 oflags, int *err)
 	return f;
 }
 
-static struct file *open_tmpfile(int dirfd, const char *path, u32 oflags, u32 mode, int *err)
+static struct file *path_open_tmpfile(int dirfd, const char *path, u32 oflags, u32 mode, int *err)
 {
 	struct path dir;
 	struct inode *i = NULL;
@@ -397,7 +397,7 @@ static struct file *open_tmpfile(int dirfd, const char *path, u32 oflags, u32 mo
 	return f;
 }
 
-static int create(struct path *dir, const char *name, u32 mode, struct path *out)
+static int path_create(struct path *dir, const char *name, u32 mode, struct path *out)
 {
 	int r = inode_permission(dir->inode, 3);
 	if (dir->mnt->flags & QK_MOUNT_RO)
@@ -416,7 +416,7 @@ static int create(struct path *dir, const char *name, u32 mode, struct path *out
 }
 
 /* walk: WALK_RESOLVE flags, and how deep in links to missing files we are. */
-static struct file *open_create(int dirfd, const char *path, u32 oflags, u32 mode, int *err, u32 walk)
+static struct file *path_open_create(int dirfd, const char *path, u32 oflags, u32 mode, int *err, u32 walk)
 {
 	struct path p, dir;
 	size_t len = strlen(path);
@@ -447,7 +447,7 @@ static struct file *open_create(int dirfd, const char *path, u32 oflags, u32 mod
 			int fd = d ? fd_install(d, O_CLOEXEC, 0) : -ENOMEM;
 			*err = fd < 0 ? fd : 0;
 			if (fd >= 0) {
-				f = open_create(fd, text, oflags, mode, err, resolve | (depth + 1));
+				f = path_open_create(fd, text, oflags, mode, err, resolve | (depth + 1));
 				fd_close(fd);
 			}
 			path_put(&dir);
@@ -463,7 +463,7 @@ static struct file *open_create(int dirfd, const char *path, u32 oflags, u32 mod
 	if (!strcmp(last, ".") || !strcmp(last, ".."))
 		*err = -EISDIR;
 	else
-		*err = create(&dir, last, mode, &p);
+		*err = path_create(&dir, last, mode, &p);
 	path_put(&dir);
 	if (*err)
 		return NULL;
@@ -472,7 +472,7 @@ static struct file *open_create(int dirfd, const char *path, u32 oflags, u32 mod
 	return f;
 }
 
-static struct file *open_once(int dirfd, const char *path, u32 oflags, u32 mode, int *err)
+static struct file *path_open_once(int dirfd, const char *path, u32 oflags, u32 mode, int *err)
 {
 	struct path p;
 	u32 resolve = oflags & ~((1u << WALK_RESOLVE_SHIFT) - 1);
@@ -480,20 +480,20 @@ static struct file *open_once(int dirfd, const char *path, u32 oflags, u32 mode,
 	if (oflags & O_PATH)
 		oflags &= O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
 	if ((oflags & __O_TMPFILE) == __O_TMPFILE)
-		return open_tmpfile(dirfd, path, oflags, mode, err);
+		return path_open_tmpfile(dirfd, path, oflags, mode, err);
 	if (oflags & O_CREAT)
-		return open_create(dirfd, path, oflags, mode, err, resolve);
+		return path_open_create(dirfd, path, oflags, mode, err, resolve);
 	*err = path_walk(dirfd, path, (oflags & O_NOFOLLOW ? 0 : WALK_FOLLOW) | resolve, &p, NULL);
 	return *err ? NULL : open_path(&p, oflags, err);
 }
 
 struct file *file_open(int dirfd, const char *path, u32 oflags, u32 mode, int *err)
 {
-	struct file *f = open_once(dirfd, path, oflags, mode, err);
+	struct file *f = path_open_once(dirfd, path, oflags, mode, err);
 	if (f || *err != -ESTALE)
 		return f;
 	host_forget_all();
-	return open_once(dirfd, path, oflags, mode, err);
+	return path_open_once(dirfd, path, oflags, mode, err);
 }
 
 int vfs_mknod(int dirfd, const char *path, u32 mode, u64 rdev, struct inode **out)
@@ -505,7 +505,7 @@ int vfs_mknod(int dirfd, const char *path, u32 mode, u64 rdev, struct inode **ou
 	if (r)
 		return r;
 	struct path there = {0};
-	if (!strcmp(last, ".") || !strcmp(last, "..") || lookup(&dir, last, last, &there) == 0)
+	if (!strcmp(last, ".") || !strcmp(last, "..") || path_lookup(&dir, last, last, &there) == 0)
 		r = -EEXIST;
 	else if (dir.mnt->flags & QK_MOUNT_RO)
 		r = -EROFS;

@@ -18,7 +18,7 @@ struct pidref {
 	struct waitq wait;
 };
 
-static void pidref_put(struct pidref *r)
+static void pidfd_pidref_put(struct pidref *r)
 {
 	if (--r->refs)
 		return;
@@ -27,19 +27,19 @@ static void pidref_put(struct pidref *r)
 	kfree(r);
 }
 
-static u32 poll(struct file *f, struct poll_table *pt)
+static u32 pidfd_poll(struct file *f, struct poll_table *pt)
 {
 	struct pidref *r = f->priv;
 	poll_wait(f, &r->wait, pt);
 	return !r->proc ? POLL_IN | POLL_HUP : r->proc->zombie ? POLL_IN : 0;
 }
 
-static void release(struct file *f)
+static void pidfd_release(struct file *f)
 {
-	pidref_put(f->priv);
+	pidfd_pidref_put(f->priv);
 }
 
-static const struct file_ops ops = {.poll = poll, .release = release};
+static const struct file_ops ops = {.poll = pidfd_poll, .release = pidfd_release};
 
 void pidref_wake(struct process *p)
 {
@@ -71,7 +71,7 @@ struct file *pidfd_file(struct process *p, u32 flags)
 	r->refs++;
 	struct file *f = anon_file(&ops, 0600, O_RDWR | (flags & O_NONBLOCK), r, "anon_inode:[pidfd]");
 	if (!f)
-		pidref_put(r);
+		pidfd_pidref_put(r);
 	return f;
 }
 

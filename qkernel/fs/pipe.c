@@ -55,11 +55,11 @@ static void pipe_free(struct pipe *p)
 	kfree(p);
 }
 
-static u32 used(const struct pipe *p)
+static u32 pipe_used(const struct pipe *p)
 {
 	return (u32)(p->head - p->tail);
 }
-static u32 room(const struct pipe *p)
+static u32 pipe_free_bytes(const struct pipe *p)
 {
 	/* A packet has a page to itself, as in Linux. */
 	if (p->packets >= p->size / PAGE_SIZE)
@@ -70,26 +70,26 @@ static u32 room(const struct pipe *p)
 
 u32 pipe_room(const struct pipe *p)
 {
-	return room(p);
+	return pipe_free_bytes(p);
 }
 
 /* Bytes in one piece at ring position `at`. */
-static u32 piece(const struct pipe *p, u64 at, u64 n)
+static u32 pipe_piece(const struct pipe *p, u64 at, u64 n)
 {
 	return (u32)MIN(n, PAGE_SIZE - (at & (PAGE_SIZE - 1)));
 }
 
-static paddr_t *frame_at(struct pipe *p, u64 at)
+static paddr_t *pipe_frame_at(struct pipe *p, u64 at)
 {
 	return &p->frame[(at & (p->size - 1)) >> PAGE_SHIFT];
 }
 
-static ssize_t put(struct pipe *p, struct uio *u, u64 n)
+static ssize_t pipe_put(struct pipe *p, struct uio *u, u64 n)
 {
 	ssize_t done = 0;
 	while ((u64)done < n) {
-		u32 part = piece(p, p->head, n - (u64)done);
-		paddr_t *f = frame_at(p, p->head);
+		u32 part = pipe_piece(p, p->head, n - (u64)done);
+		paddr_t *f = pipe_frame_at(p, p->head);
 		if (!*f)
 			*f = frame_alloc(0);
 		if (!*f)
@@ -109,11 +109,11 @@ static ssize_t put(struct pipe *p, struct uio *u, u64 n)
 void pipe_consume(struct pipe *p, u64 n)
 {
 	while (n) {
-		u32 part = piece(p, p->tail, n);
-		paddr_t *f = frame_at(p, p->tail);
+		u32 part = pipe_piece(p, p->tail, n);
+		paddr_t *f = pipe_frame_at(p, p->tail);
 		p->tail += part;
 		n -= part;
-		if (!(p->tail & (PAGE_SIZE - 1)) && used(p) <= p->size - PAGE_SIZE && *f) {
+		if (!(p->tail & (PAGE_SIZE - 1)) && pipe_used(p) <= p->size - PAGE_SIZE && *f) {
 			frame_put(*f);
 			*f = 0;
 		}
@@ -132,10 +132,10 @@ ssize_t pipe_peek(struct pipe *p, struct uio *u, u64 n)
 {
 	ssize_t done = 0;
 	u64 at = p->tail;
-	n = MIN(n, used(p));
+	n = MIN(n, pipe_used(p));
 	while ((u64)done < n) {
-		u32 part = piece(p, at, n - (u64)done);
-		paddr_t *f = frame_at(p, at);
+		u32 part = pipe_piece(p, at, n - (u64)done);
+		paddr_t *f = pipe_frame_at(p, at);
 		ssize_t r = uio_write(u, (char *)phys_to_virt(*f) + (at & (PAGE_SIZE - 1)), part);
 		if (r < 0)
 			return done ? done : r;
@@ -149,12 +149,12 @@ ssize_t pipe_peek(struct pipe *p, struct uio *u, u64 n)
 
 int pipe_wait_data(struct pipe *p, bool nonblock)
 {
-	while (!used(p)) {
+	while (!pipe_used(p)) {
 		if (!p->writers)
 			return 1;
 		if (nonblock)
 			return -EAGAIN;
-		if (wait_event(&p->wait, used(p) || !p->writers, UINT64_MAX))
+		if (wait_event(&p->wait, pipe_used(p) || !p->writers, UINT64_MAX))
 			return -ERESTARTSYS;
 	}
 	return 0;
@@ -167,11 +167,11 @@ int pipe_wait_room(struct pipe *p, u32 n, bool nonblock)
 			send_signal_task(current, SIGPIPE, NULL);
 			return -EPIPE;
 		}
-		if (room(p) >= n)
+		if (pipe_free_bytes(p) >= n)
 			return 0;
 		if (nonblock)
 			return -EAGAIN;
-		if (wait_event(&p->wait, room(p) >= n || !p->readers, UINT64_MAX))
+		if (wait_event(&p->wait, pipe_free_bytes(p) >= n || !p->readers, UINT64_MAX))
 			return -ERESTARTSYS;
 	}
 }
@@ -203,7 +203,7 @@ static ssize_t pipe_write(struct file *f, struct uio *u, u64 *pos)
 			return done;
 		u32 need = packets ? (u32)MIN(u->resid, PIPE_BUF) : atomic ? (u32)u->resid : 1;
 		int w = pipe_wait_room(p, need, f->flags & O_NONBLOCK);
-		ssize_t n = w ? w : put(p, u, packets ? need : MIN(room(p), u->resid));
+		ssize_t n = w ? w : pipe_put(p, u, packets ? need : MIN(pipe_free_bytes(p), u->resid));
 		if (n <= 0)
 			return done ? done : n;
 		if (packets)
@@ -220,13 +220,13 @@ static u32 pipe_poll(struct file *f, struct poll_table *pt)
 	u32 acc = f->flags & O_ACCMODE, bits = 0;
 	poll_wait(f, &p->wait, pt);
 	if (acc != O_WRONLY) {
-		if (used(p))
+		if (pipe_used(p))
 			bits |= POLL_IN;
 		if (!p->writers && p->opened_w)
 			bits |= POLL_HUP;
 	}
 	if (acc != O_RDONLY) {
-		if (room(p) >= PIPE_BUF)
+		if (pipe_free_bytes(p) >= PIPE_BUF)
 			bits |= POLL_OUT;
 		if (!p->readers)
 			bits |= POLL_ERR;
@@ -236,7 +236,7 @@ static u32 pipe_poll(struct file *f, struct poll_table *pt)
 
 static long pipe_ioctl(struct file *f, u32 cmd, u64 arg)
 {
-	s32 n = (s32)used(f->priv);
+	s32 n = (s32)pipe_used(f->priv);
 	return cmd == FIONREAD ? put_user(n, UPTR(arg)) : -ENOTTY;
 }
 
@@ -258,7 +258,7 @@ static void pipe_release(struct file *f)
 
 static const struct file_ops pipe_ops = {.read = pipe_read, .write = pipe_write, .poll = pipe_poll, .ioctl = pipe_ioctl, .release = pipe_release};
 
-static void attach(struct pipe *p, struct file *f)
+static void pipe_attach(struct pipe *p, struct file *f)
 {
 	u32 acc = f->flags & O_ACCMODE;
 	f->ops = &pipe_ops;
@@ -294,7 +294,7 @@ int fifo_open(struct inode *i, struct file *f)
 		return -ENXIO;
 	}
 	u32 seen_r = p->opened_r, seen_w = p->opened_w;
-	attach(p, f);
+	pipe_attach(p, f);
 	int r = 0;
 	if (p->anonymous)
 		return 0;
@@ -308,16 +308,16 @@ int fifo_open(struct inode *i, struct file *f)
 }
 
 /* ---- pipe(2) */
-static struct file *end(struct inode *i, struct pipe *p, u32 flags)
+static struct file *pipe_end(struct inode *i, struct pipe *p, u32 flags)
 {
 	inode_get(i);
 	struct file *f = file_new(NULL, i, flags, NULL);
 	if (f)
-		attach(p, f);
+		pipe_attach(p, f);
 	return f;
 }
 
-static long make(u64 ufds, u32 flags)
+static long pipe_make(u64 ufds, u32 flags)
 {
 	if (flags & ~(u32)(O_CLOEXEC | O_NONBLOCK | O_DIRECT))
 		return -EINVAL;
@@ -331,7 +331,8 @@ static long make(u64 ufds, u32 flags)
 	p->inode = i;
 	p->anonymous = true;
 	i->ipc = p;
-	struct file *r = end(i, p, O_RDONLY | (flags & O_NONBLOCK)), *w = r ? end(i, p, O_WRONLY | (flags & (O_NONBLOCK | O_DIRECT))) : NULL;
+	struct file *r = pipe_end(i, p, O_RDONLY | (flags & O_NONBLOCK)),
+		    *w = r ? pipe_end(i, p, O_WRONLY | (flags & (O_NONBLOCK | O_DIRECT))) : NULL;
 	if (!r)
 		pipe_free(p);
 	inode_put(i);
@@ -345,18 +346,18 @@ static long make(u64 ufds, u32 flags)
 
 long sys_pipe(u64 ufds)
 {
-	return make(ufds, 0);
+	return pipe_make(ufds, 0);
 }
 
 long sys_pipe2(u64 ufds, u64 flags)
 {
-	return make(ufds, (u32)flags);
+	return pipe_make(ufds, (u32)flags);
 }
 
 /* Copied over through a flat buffer: rare. */
-static long resize(struct pipe *p, u32 size)
+static long pipe_resize(struct pipe *p, u32 size)
 {
-	u32 n = used(p);
+	u32 n = pipe_used(p);
 	char *flat = kmalloc(n ? n : 1);
 	paddr_t *frames = kzalloc(size / PAGE_SIZE * sizeof(paddr_t));
 	if (!flat || !frames) {
@@ -378,7 +379,7 @@ static long resize(struct pipe *p, u32 size)
 	p->head = p->tail = 0;
 	v = (struct kiovec){(u64)flat, n};
 	u = (struct uio){.iov = &v, .cnt = 1, .resid = n, .kernel = true};
-	ssize_t kept = put(p, &u, n);
+	ssize_t kept = pipe_put(p, &u, n);
 	while (p->packets && (kept < 0 || p->packet_end[(p->first_packet + p->packets - 1) % PACKETS] > p->head))
 		p->packets--; /* out of memory: what could not be kept is no packet */
 	kfree(flat);
@@ -398,7 +399,7 @@ long pipe_fcntl(struct file *f, u32 cmd, u64 arg)
 		return -EPERM;
 	while (size < arg)
 		size *= 2;
-	if (size < used(p) || size / PAGE_SIZE < p->packets)
+	if (size < pipe_used(p) || size / PAGE_SIZE < p->packets)
 		return -EBUSY;
-	return size == p->size ? (long)size : resize(p, size);
+	return size == p->size ? (long)size : pipe_resize(p, size);
 }

@@ -34,7 +34,7 @@ u32 file_poll(struct file *f, struct poll_table *pt)
 	return f->ops->poll ? f->ops->poll(f, pt) : POLL_IN | POLL_OUT;
 }
 
-static void add(struct poll_table *pt, struct file *f, struct waitq *q)
+static void poll_add(struct poll_table *pt, struct file *f, struct waitq *q)
 {
 	struct wait_table *t = (struct wait_table *)pt;
 	struct link *l = kzalloc(sizeof(*l));
@@ -50,7 +50,7 @@ static void add(struct poll_table *pt, struct file *f, struct waitq *q)
 	t->links = l;
 }
 
-static void table_free(struct wait_table *t)
+static void poll_table_free(struct wait_table *t)
 {
 	while (t->links) {
 		struct link *l = t->links;
@@ -92,7 +92,7 @@ long poll_end_mask(bool was_set, long result)
 }
 
 /* One look at all descriptors; pt: also wait at them. Number of those with something to tell. */
-static long look(struct upollfd *p, u64 n, struct poll_table *pt)
+static long poll_look(struct upollfd *p, u64 n, struct poll_table *pt)
 {
 	long count = 0;
 	for (u64 i = 0; i < n; i++) {
@@ -113,18 +113,18 @@ static long look(struct upollfd *p, u64 n, struct poll_table *pt)
 
 static long poll_fds(struct upollfd *p, u64 n, u64 deadline)
 {
-	struct wait_table t = {.pt.add = add};
-	long r = look(p, n, deadline == 0 ? NULL : &t.pt);
+	struct wait_table t = {.pt.add = poll_add};
+	long r = poll_look(p, n, deadline == 0 ? NULL : &t.pt);
 	while (!r && deadline) {
 		r = t.failed ? -ENOMEM : task_sleep(deadline);
 		if (r == -ENOMEM || r == -EINTR)
 			break;
 		bool over = r == -ETIMEDOUT;
-		r = look(p, n, NULL);
+		r = poll_look(p, n, NULL);
 		if (over)
 			break;
 	}
-	table_free(&t);
+	poll_table_free(&t);
 	return r;
 }
 
@@ -167,7 +167,7 @@ long sys_poll(u64 ufds, u64 n, u64 timeout)
 }
 
 /* Deadline of a struct timespec in user memory; NULL: never; 0: do not wait. */
-static long user_deadline(u64 uts, u64 *deadline)
+static long poll_user_deadline(u64 uts, u64 *deadline)
 {
 	u64 ns;
 	*deadline = UINT64_MAX;
@@ -179,7 +179,7 @@ static long user_deadline(u64 uts, u64 *deadline)
 	return r;
 }
 
-static void time_left(u64 uts, u64 deadline, bool timeval)
+static void poll_time_left(u64 uts, u64 deadline, bool timeval)
 {
 	u64 now = mono_ns(), left = deadline > now ? deadline - now : 0;
 	if (!uts || deadline == UINT64_MAX)
@@ -193,14 +193,14 @@ static void time_left(u64 uts, u64 deadline, bool timeval)
 long sys_ppoll(u64 ufds, u64 n, u64 uts, u64 umask, u64 size)
 {
 	u64 deadline;
-	long r = user_deadline(uts, &deadline);
+	long r = poll_user_deadline(uts, &deadline);
 	if (!r)
 		r = poll_set_mask(umask, size);
 	if (r)
 		return r;
 	r = do_poll(ufds, (u32)n, deadline);
 	r = poll_end_mask(umask, r == -EINTR ? -ERESTARTNOHAND : r);
-	time_left(uts, deadline, false);
+	poll_time_left(uts, deadline, false);
 	return r;
 }
 
@@ -276,7 +276,7 @@ long sys_select(u64 n, u64 in, u64 out, u64 ex, u64 utv)
 		deadline = ns ? deadline_of_ns(ns) : 0;
 	}
 	long r = do_select((s32)n, in, out, ex, deadline);
-	time_left(utv, deadline, true);
+	poll_time_left(utv, deadline, true);
 	return r == -EINTR ? -ERESTARTNOHAND : r;
 }
 
@@ -285,13 +285,13 @@ long sys_pselect6(u64 n, u64 in, u64 out, u64 ex, u64 uts, u64 usig)
 	u64 deadline, sig[2] = {0, 0};
 	if (usig && copy_from_user(sig, UPTR(usig), sizeof(sig)))
 		return -EFAULT;
-	long r = user_deadline(uts, &deadline);
+	long r = poll_user_deadline(uts, &deadline);
 	if (!r)
 		r = poll_set_mask(sig[0], sig[1]);
 	if (r)
 		return r;
 	r = do_select((s32)n, in, out, ex, deadline);
 	r = poll_end_mask(sig[0], r == -EINTR ? -ERESTARTNOHAND : r);
-	time_left(uts, deadline, false);
+	poll_time_left(uts, deadline, false);
 	return r;
 }

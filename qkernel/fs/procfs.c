@@ -40,7 +40,7 @@ static const struct file_ops text_ops, dir_fops = {.lseek = dir_lseek};
 #define KEY_NUMBERS (KEY_LINKS + 64)
 
 /* The process and thread of a node; those of the caller for nodes of the whole system. */
-static bool find_subject(const struct node *n, struct subject *s)
+static bool procfs_find_subject(const struct node *n, struct subject *s)
 {
 	s->self = n->text;
 	s->p = n->pid ? process_find(n->pid) : current->proc;
@@ -52,7 +52,7 @@ static bool find_subject(const struct node *n, struct subject *s)
 
 bool procfs_subject(const struct file *f, struct subject *s)
 {
-	return find_subject(f->inode->priv, s);
+	return procfs_find_subject(f->inode->priv, s);
 }
 
 /* ptrace(2), "Ptrace access mode checking", PTRACE_MODE_READ_FSCREDS. */
@@ -72,7 +72,7 @@ struct process *procfs_process(const struct file *f)
 	return f->ops == &dir_fops && n->kind == PROCESS_DIR && !n->tid ? process_find(n->pid) : NULL;
 }
 
-static struct inode *make(const struct node *like, enum kind kind, u32 mode)
+static struct inode *procfs_make(const struct node *like, enum kind kind, u32 mode)
 {
 	struct node *n = kmalloc(sizeof(*n));
 	if (!n)
@@ -99,7 +99,7 @@ static struct inode *make(const struct node *like, enum kind kind, u32 mode)
 	i->dev = proc_tree.dev;
 	i->ino = hash_bytes(n, sizeof(*n)) | 1ul << 32;
 	i->uid = i->gid = 0;
-	if (n->pid && find_subject(n, &s)) {
+	if (n->pid && procfs_find_subject(n, &s)) {
 		i->uid = s.p->euid;
 		i->gid = s.p->egid;
 	}
@@ -108,12 +108,12 @@ static struct inode *make(const struct node *like, enum kind kind, u32 mode)
 	return i;
 }
 
-static void evict(struct inode *i)
+static void procfs_evict(struct inode *i)
 {
 	kfree(i->priv);
 }
 
-static s32 number(const char *s)
+static s32 procfs_number(const char *s)
 {
 	s64 n = 0;
 	if (!*s || (*s == '0' && s[1]))
@@ -123,7 +123,7 @@ static s32 number(const char *s)
 	return *s ? -1 : (s32)n;
 }
 
-static bool fd_open(const struct subject *s, int fd)
+static bool procfs_fd_open(const struct subject *s, int fd)
 {
 	const struct files *fs = s->t->files;
 	return fs && fd >= 0 && (u32)fd < fs->cap && fs->fd[fd];
@@ -154,23 +154,23 @@ static const struct {
 	enum kind kind;
 } root_links[] = {{"self", SELF_LINK}, {"thread-self", THREAD_SELF_LINK}, {"mounts", MOUNTS_LINK}};
 
-static struct inode *process_lookup(const struct node *dir, const char *name)
+static struct inode *procfs_process_lookup(const struct node *dir, const char *name)
 {
 	for (const struct proc_text *t = process_texts; t->name; t++)
 		if (!strcmp(t->name, name)) {
 			struct node like = {.pid = dir->pid, .tid = dir->tid, .text = t};
-			return make(&like, PROCESS_TEXT, S_IFREG | (t->mode ? t->mode : t->write ? 0644 : 0444));
+			return procfs_make(&like, PROCESS_TEXT, S_IFREG | (t->mode ? t->mode : t->write ? 0644 : 0444));
 		}
 	if (!strcmp(name, "net"))
 		return text_tree_lookup(&proc_tree, "", "net");
 	for (unsigned k = 0; k < ARRAY_SIZE(process_nodes); k++)
 		if (!strcmp(process_nodes[k].name, name) && !(dir->tid && process_nodes[k].kind == TASK_DIR))
-			return make(dir, process_nodes[k].kind, process_nodes[k].mode);
+			return procfs_make(dir, process_nodes[k].kind, process_nodes[k].mode);
 	return NULL;
 }
 
 /* Nodes that show what a process works with are for those who may look into it, whatever their mode says. */
-static bool is_guarded(const struct node *n)
+static bool procfs_is_guarded(const struct node *n)
 {
 	switch (n->kind) {
 	case FD_DIR:
@@ -188,17 +188,17 @@ static bool is_guarded(const struct node *n)
 	}
 }
 
-static struct inode *lookup(struct inode *i, const char *name, int *err)
+static struct inode *procfs_lookup(struct inode *i, const char *name, int *err)
 {
 	const struct node *d = i->priv;
 	struct node like = *d;
 	struct subject s;
 	struct inode *found = NULL;
-	s32 n = number(name);
+	s32 n = procfs_number(name);
 	*err = -ENOENT;
-	if (!find_subject(d, &s))
+	if (!procfs_find_subject(d, &s))
 		return NULL;
-	if (is_guarded(d) && !procfs_may_look(s.p)) {
+	if (procfs_is_guarded(d) && !procfs_may_look(s.p)) {
 		*err = -EACCES;
 		return NULL;
 	}
@@ -206,33 +206,33 @@ static struct inode *lookup(struct inode *i, const char *name, int *err)
 	case ROOT:
 		for (unsigned k = 0; k < ARRAY_SIZE(root_links); k++)
 			if (!strcmp(root_links[k].name, name))
-				return make(&like, root_links[k].kind, S_IFLNK | 0777);
+				return procfs_make(&like, root_links[k].kind, S_IFLNK | 0777);
 		like.pid = n;
 		if (n > 0 && process_find(n))
-			return make(&like, PROCESS_DIR, S_IFDIR | 0555);
+			return procfs_make(&like, PROCESS_DIR, S_IFDIR | 0555);
 		found = strcmp(name, "sys") ? text_tree_lookup(&proc_tree, "", name) : text_tree_root(&sysctl_tree);
 		break;
 	case PROCESS_DIR:
-		found = process_lookup(d, name);
+		found = procfs_process_lookup(d, name);
 		break;
 	case TASK_DIR: {
 		struct task *t = n > 0 ? task_find(n) : NULL;
 		like.tid = n;
 		if (t && t->proc == s.p)
-			found = make(&like, PROCESS_DIR, S_IFDIR | 0555);
+			found = procfs_make(&like, PROCESS_DIR, S_IFDIR | 0555);
 		break;
 	}
 	case FD_DIR:
 	case FDINFO_DIR:
 		like.fd = n;
-		if (fd_open(&s, n))
-			found = d->kind == FD_DIR ? make(&like, FD_LINK, S_IFLNK | 0700) : make(&like, FDINFO_TEXT, S_IFREG | 0444);
+		if (procfs_fd_open(&s, n))
+			found = d->kind == FD_DIR ? procfs_make(&like, FD_LINK, S_IFLNK | 0700) : procfs_make(&like, FDINFO_TEXT, S_IFREG | 0444);
 		break;
 	case NS_DIR:
 		for (unsigned k = 0; k < ARRAY_SIZE(namespaces); k++)
 			if (!strcmp(namespaces[k].name, name)) {
 				like.fd = (int)k;
-				return make(&like, NS_LINK, S_IFLNK | 0777);
+				return procfs_make(&like, NS_LINK, S_IFLNK | 0777);
 			}
 		break;
 	default:
@@ -242,7 +242,7 @@ static struct inode *lookup(struct inode *i, const char *name, int *err)
 }
 
 /* Numbers above the position, in ascending order, whatever comes and goes between two calls. */
-static void list_tasks(struct lister *l, const struct process *of)
+static void procfs_list_tasks(struct lister *l, const struct process *of)
 {
 	for (u64 n = MAX(*l->pos, KEY_NUMBERS) - KEY_NUMBERS + 1; n < PID_MAX && !l->full; n++) {
 		const struct task *t = of ? task_find((s32)n) : NULL;
@@ -251,22 +251,22 @@ static void list_tasks(struct lister *l, const struct process *of)
 	}
 }
 
-static int readdir(struct inode *i, u64 *pos, bool (*emit)(void *ctx, const char *name, u64 ino, u8 type, u64 next_pos), void *ctx)
+static int procfs_readdir(struct inode *i, u64 *pos, bool (*emit)(void *ctx, const char *name, u64 ino, u8 type, u64 next_pos), void *ctx)
 {
 	const struct node *d = i->priv;
 	struct lister l = {.pos = pos, .emit = emit, .ctx = ctx};
 	struct subject s;
 	u64 key = 3;
-	if (!find_subject(d, &s))
+	if (!procfs_find_subject(d, &s))
 		return -ENOENT;
-	if (is_guarded(d) && !procfs_may_look(s.p))
+	if (procfs_is_guarded(d) && !procfs_may_look(s.p))
 		return -EACCES;
 	if (d->kind == ROOT) {
 		text_tree_list(&l, &proc_tree, "");
 		for (unsigned k = 0; k < ARRAY_SIZE(root_links); k++)
 			list_name(&l, KEY_LINKS + k, root_links[k].name, 10);
 		list_name(&l, KEY_LINKS + ARRAY_SIZE(root_links), "sys", 4);
-		list_tasks(&l, NULL);
+		procfs_list_tasks(&l, NULL);
 		return 0;
 	}
 	list_name(&l, 1, ".", 4);
@@ -281,7 +281,7 @@ static int readdir(struct inode *i, u64 *pos, bool (*emit)(void *ctx, const char
 				list_name(&l, key, process_nodes[k].name, (u8)(process_nodes[k].mode >> 12));
 		break;
 	case TASK_DIR:
-		list_tasks(&l, s.p);
+		procfs_list_tasks(&l, s.p);
 		break;
 	case NS_DIR:
 		for (unsigned k = 0; k < ARRAY_SIZE(namespaces); k++)
@@ -300,21 +300,21 @@ static int readdir(struct inode *i, u64 *pos, bool (*emit)(void *ctx, const char
 }
 
 /* ---- links */
-static struct file *link_file(const struct node *n, const struct subject *s)
+static struct file *procfs_link_file(const struct node *n, const struct subject *s)
 {
 	if (n->kind == EXE_LINK)
 		return s->t->mm ? s->t->mm->exe : NULL;
-	return fd_open(s, n->fd) ? s->t->files->fd[n->fd] : NULL;
+	return procfs_fd_open(s, n->fd) ? s->t->files->fd[n->fd] : NULL;
 }
 
-static long readlink(struct inode *i, char *buf, size_t size)
+static long procfs_readlink(struct inode *i, char *buf, size_t size)
 {
 	const struct node *n = i->priv;
 	struct subject s;
 	long r = -ENOENT;
-	if (!find_subject(n, &s))
+	if (!procfs_find_subject(n, &s))
 		return -ENOENT;
-	if (is_guarded(n) && !procfs_may_look(s.p))
+	if (procfs_is_guarded(n) && !procfs_may_look(s.p))
 		return -EACCES;
 	if (n->kind == SELF_LINK)
 		return snprintf(buf, size, "%d", current->proc->pid);
@@ -331,7 +331,7 @@ static long readlink(struct inode *i, char *buf, size_t size)
 		kfree(text);
 		return r;
 	}
-	const struct file *f = link_file(n, &s);
+	const struct file *f = procfs_link_file(n, &s);
 	if (!f)
 		return -ENOENT;
 	u32 type = f->inode->mode & S_IFMT;
@@ -341,11 +341,11 @@ static long readlink(struct inode *i, char *buf, size_t size)
 	return MIN(snprintf(buf, size, "%s%s", f->path.str, gone ? " (deleted)" : ""), (int)size - 1);
 }
 
-static int follow(struct inode *i, struct path *out)
+static int procfs_follow(struct inode *i, struct path *out)
 {
 	const struct node *n = i->priv;
 	struct subject s;
-	if (!find_subject(n, &s))
+	if (!procfs_find_subject(n, &s))
 		return -ENOENT;
 	if (!procfs_may_look(s.p))
 		return -EACCES;
@@ -359,7 +359,7 @@ static int follow(struct inode *i, struct path *out)
 		*out = (struct path){.mnt = list_first(&all_mounts, struct mount, node), .inode = ns};
 		return 0;
 	}
-	const struct file *f = link_file(n, &s);
+	const struct file *f = procfs_link_file(n, &s);
 	if (!f)
 		return -ENOENT;
 	*out = (struct path){.mnt = f->path.mnt ? f->path.mnt : list_first(&all_mounts, struct mount, node), .inode = f->inode};
@@ -367,43 +367,44 @@ static int follow(struct inode *i, struct path *out)
 	return 0;
 }
 
-static int statfs(struct inode *i, void *out)
+static int procfs_statfs(struct inode *i, void *out)
 {
 	*(struct statfs *)out = (struct statfs){.f_type = PROC_SUPER_MAGIC, .f_bsize = PAGE_SIZE, .f_frsize = PAGE_SIZE, .f_namelen = 255};
 	return 0;
 }
 
 /* Nothing is made here: a new name is as absent as before. */
-static int create(struct inode *dir, const char *name, u32 mode, u64 rdev, struct inode **out)
+static int procfs_create(struct inode *dir, const char *name, u32 mode, u64 rdev, struct inode **out)
 {
 	return -ENOENT;
 }
 
 /* Opened with O_TRUNC, as the shell's `>` does: there is nothing to cut. */
-static int setattr(struct inode *i, u32 mask, const struct qk_stat *st)
+static int procfs_setattr(struct inode *i, u32 mask, const struct qk_stat *st)
 {
 	return mask & ~QK_ATTR_SIZE ? -EPERM : 0;
 }
 
-static const struct inode_ops dir_ops = {.lookup = lookup, .create = create, .readdir = readdir, .statfs = statfs, .evict = evict};
-static int text_open(struct inode *i, struct file *f)
+static const struct inode_ops dir_ops = {
+	.lookup = procfs_lookup, .create = procfs_create, .readdir = procfs_readdir, .statfs = procfs_statfs, .evict = procfs_evict};
+static int procfs_text_open(struct inode *i, struct file *f)
 {
 	const struct node *n = i->priv;
 	struct subject s;
-	return is_guarded(n) && find_subject(n, &s) && !procfs_may_look(s.p) ? -EACCES : 0;
+	return procfs_is_guarded(n) && procfs_find_subject(n, &s) && !procfs_may_look(s.p) ? -EACCES : 0;
 }
 
-static const struct inode_ops text_inode_ops = {.open = text_open, .setattr = setattr, .statfs = statfs, .evict = evict};
-static const struct inode_ops memory_inode_ops = {.open = procmem_open, .setattr = setattr, .statfs = statfs, .evict = evict};
-static const struct inode_ops plain_link_ops = {.readlink = readlink, .evict = evict};
-static const struct inode_ops magic_link_ops = {.readlink = readlink, .follow = follow, .evict = evict};
+static const struct inode_ops text_inode_ops = {.open = procfs_text_open, .setattr = procfs_setattr, .statfs = procfs_statfs, .evict = procfs_evict};
+static const struct inode_ops memory_inode_ops = {.open = procmem_open, .setattr = procfs_setattr, .statfs = procfs_statfs, .evict = procfs_evict};
+static const struct inode_ops plain_link_ops = {.readlink = procfs_readlink, .evict = procfs_evict};
+static const struct inode_ops magic_link_ops = {.readlink = procfs_readlink, .follow = procfs_follow, .evict = procfs_evict};
 
 /* ---- texts of processes */
-static int fill(struct inode *i, struct text *t)
+static int procfs_fill(struct inode *i, struct text *t)
 {
 	const struct node *n = i->priv;
 	struct subject s;
-	if (!find_subject(n, &s))
+	if (!procfs_find_subject(n, &s))
 		return -ESRCH;
 	if (n->kind != FDINFO_TEXT)
 		return text_make(t, &s);
@@ -411,24 +412,24 @@ static int fill(struct inode *i, struct text *t)
 	return 0;
 }
 
-static ssize_t read(struct file *f, struct uio *u, u64 *pos)
+static ssize_t procfs_read(struct file *f, struct uio *u, u64 *pos)
 {
-	return text_read(f, u, pos, fill);
+	return text_read(f, u, pos, procfs_fill);
 }
 
-static ssize_t write(struct file *f, struct uio *u, u64 *pos)
+static ssize_t procfs_write(struct file *f, struct uio *u, u64 *pos)
 {
 	struct subject s;
-	return find_subject(f->inode->priv, &s) ? text_write(u, s.self, &s) : -ESRCH;
+	return procfs_find_subject(f->inode->priv, &s) ? text_write(u, s.self, &s) : -ESRCH;
 }
 
-static const struct file_ops text_ops = {.read = read, .write = write, .lseek = dir_lseek, .release = text_release};
+static const struct file_ops text_ops = {.read = procfs_read, .write = procfs_write, .lseek = dir_lseek, .release = text_release};
 
 struct inode *procfs_root(void)
 {
 	struct node like = {.kind = ROOT};
 	proc_tree.dev = sysctl_tree.dev = inode_new_dev();
-	struct inode *i = make(&like, ROOT, S_IFDIR | 0555);
+	struct inode *i = procfs_make(&like, ROOT, S_IFDIR | 0555);
 	if (i)
 		i->parent = i;
 	return i;

@@ -9,7 +9,7 @@
 #define BATCH 256u /* of its entries */
 
 /* ---- texts */
-static void sizes(struct text *t, const struct mm_usage *u, bool rollup)
+static void procmem_sizes(struct text *t, const struct mm_usage *u, bool rollup)
 {
 	u64 rss = u->anon + u->file + u->shmem;
 	text_add(t, "Rss:            %8lu kB\nPss:            %8lu kB\nPss_Dirty:      %8lu kB\n", KIB(rss),
@@ -27,7 +27,7 @@ static void sizes(struct text *t, const struct mm_usage *u, bool rollup)
 		text_add(t, "%s       0 kB\n", none[k]);
 }
 
-static void flags(struct text *t, const struct vma *v)
+static void procmem_flags(struct text *t, const struct vma *v)
 {
 	bool shared = v->flags & MAP_SHARED, writable = !v->file || !shared || (v->file->flags & 3) == 2 /* O_RDWR */;
 	const struct {
@@ -64,9 +64,9 @@ void text_smaps(struct text *t, const struct subject *s)
 		mm_count(mm, v, &u);
 		text_area(t, v);
 		text_add(t, "Size:           %8lu kB\nKernelPageSize:        4 kB\nMMUPageSize:           4 kB\n", (v->end - v->start) / 1024);
-		sizes(t, &u, false);
+		procmem_sizes(t, &u, false);
 		text_add(t, "THPeligible:           0\n");
-		flags(t, v);
+		procmem_flags(t, v);
 	}
 }
 
@@ -77,7 +77,7 @@ void text_smaps_rollup(struct text *t, const struct subject *s)
 		return;
 	struct mm_usage u = mm_count_all(mm);
 	text_add(t, "%08lx-%08lx ---p 00000000 00:00 0                          [rollup]\n", vma_at(mm, 0)->start, vma_at(mm, mm->nvma - 1)->end);
-	sizes(t, &u, true);
+	procmem_sizes(t, &u, true);
 }
 
 /* ---- files with positions. They are of the address space that was there when they were opened: after an exec there is nothing to read. */
@@ -92,7 +92,7 @@ int procmem_open(struct inode *i, struct file *f)
 	return 0;
 }
 
-static struct mm *opened_mm(struct file *f)
+static struct mm *procmem_opened_mm(struct file *f)
 {
 	struct subject s;
 	struct mm *mm = procfs_subject(f, &s) ? s.t->mm : NULL;
@@ -111,7 +111,7 @@ static ssize_t mem_copy(struct file *f, struct uio *u, u64 *pos, bool write)
 		ssize_t n = (ssize_t)part;
 		if (write)
 			n = uio_read(u, page, part);
-		struct mm *mm = n > 0 ? opened_mm(f) : NULL;
+		struct mm *mm = n > 0 ? procmem_opened_mm(f) : NULL;
 		if (n > 0 && !mm)
 			break;
 		paddr_t p = n > 0 ? mm_translate_forced(mm, *pos, write) : 0;
@@ -146,7 +146,7 @@ static ssize_t mem_write(struct file *f, struct uio *u, u64 *pos)
 	return mem_copy(f, u, pos, true);
 }
 
-static ssize_t pagemap_read(struct file *f, struct uio *u, u64 *pos)
+static ssize_t procmem_pagemap_read(struct file *f, struct uio *u, u64 *pos)
 {
 	u64 entries[BATCH], end = QK_USER_TOP / PAGE_SIZE * ENTRY;
 	bool frames = current->proc->cap_eff & 1ul << CAP_SYS_ADMIN; /* as Linux since 4.2 */
@@ -155,7 +155,7 @@ static ssize_t pagemap_read(struct file *f, struct uio *u, u64 *pos)
 		return -EINVAL;
 	while (u->resid && *pos < end) {
 		u64 n = MIN(MIN(u->resid, end - *pos) / ENTRY, BATCH);
-		struct mm *mm = opened_mm(f);
+		struct mm *mm = procmem_opened_mm(f);
 		if (!mm)
 			break;
 		mm_pagemap(mm, *pos / ENTRY * PAGE_SIZE, (u32)n, frames, entries);
@@ -171,4 +171,4 @@ static ssize_t pagemap_read(struct file *f, struct uio *u, u64 *pos)
 }
 
 const struct file_ops proc_mem_ops = {.read = mem_read, .write = mem_write, .lseek = dir_lseek};
-const struct file_ops proc_pagemap_ops = {.read = pagemap_read, .lseek = dir_lseek};
+const struct file_ops proc_pagemap_ops = {.read = procmem_pagemap_read, .lseek = dir_lseek};

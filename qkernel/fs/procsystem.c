@@ -8,7 +8,7 @@
 #define TICKS(ns) ((ns) / 10000000ul) /* USER_HZ 100 */
 #define KIB(pages) ((pages) * 4)
 
-static void cpuinfo(struct text *t, const struct subject *s)
+static void procsystem_cpuinfo(struct text *t, const struct subject *s)
 {
 	static const struct {
 		u8 leaf, reg, bit;
@@ -50,7 +50,7 @@ static void cpuinfo(struct text *t, const struct subject *s)
 }
 
 /* Pages that processes have mapped; pages that several have count more than once, but no more than are in use. */
-static u64 mapped_pages(u64 used)
+static u64 procsystem_mapped_pages(u64 used)
 {
 	const struct process *p;
 	u64 pages = 0;
@@ -60,9 +60,9 @@ static u64 mapped_pages(u64 used)
 }
 
 /* There is no swap and no buffer of a block device; what is not mapped by a process is cached content or the kernel's own. */
-static void meminfo(struct text *t, const struct subject *s)
+static void procsystem_meminfo(struct text *t, const struct subject *s)
 {
-	u64 total = frames_limit(), used = frames_total() - frames_free(), mapped = mapped_pages(used);
+	u64 total = frames_limit(), used = frames_total() - frames_free(), mapped = procsystem_mapped_pages(used);
 	const struct {
 		const char *name;
 		u64 pages;
@@ -103,7 +103,7 @@ static void meminfo(struct text *t, const struct subject *s)
 		    "2048 kB\n");
 }
 
-static u64 busy_ns(u32 *running, u32 *blocked)
+static u64 procsystem_busy_ns(u32 *running, u32 *blocked)
 {
 	struct process *p;
 	struct task *t;
@@ -117,20 +117,20 @@ static u64 busy_ns(u32 *running, u32 *blocked)
 	return busy;
 }
 
-static void stat_system(struct text *t, const struct subject *s)
+static void procsystem_stat_system(struct text *t, const struct subject *s)
 {
 	u32 running, blocked;
-	u64 busy = busy_ns(&running, &blocked), up = boot_ns(), idle = up > busy ? up - busy : 0;
+	u64 busy = procsystem_busy_ns(&running, &blocked), up = boot_ns(), idle = up > busy ? up - busy : 0;
 	for (int k = 0; k < 2; k++)
 		text_add(t, "cpu%s %lu 0 0 %lu 0 0 0 0 0 0\n", k ? "0" : " ", TICKS(busy), TICKS(idle));
 	text_add(t, "intr 0\nctxt %lu\nbtime %lu\nprocesses %lu\nprocs_running %u\nprocs_blocked %u\nsoftirq 0\n", stats_sum().switches,
 		 (real_ns() - boot_ns()) / 1000000000ul, forks_total, running, blocked);
 }
 
-static void uptime(struct text *t, const struct subject *s)
+static void procsystem_uptime(struct text *t, const struct subject *s)
 {
 	u32 running, blocked;
-	u64 busy = busy_ns(&running, &blocked), up = boot_ns(), idle = up > busy ? up - busy : 0;
+	u64 busy = procsystem_busy_ns(&running, &blocked), up = boot_ns(), idle = up > busy ? up - busy : 0;
 	text_add(t, "%lu.%02lu %lu.%02lu\n", up / 1000000000, up / 10000000 % 100, idle / 1000000000, idle / 10000000 % 100);
 }
 
@@ -141,7 +141,7 @@ static void uptime(struct text *t, const struct subject *s)
 #define LOAD_STEPS_MAX 1000ul /* after so many nothing of an old value is left */
 static u64 load[3];
 
-static void load_update(u32 running, u64 busy)
+static void procsystem_load_update(u32 running, u64 busy)
 {
 	static const u64 decay[3] = {1884, 2014, 2037};
 	static u64 last_ns, last_busy;
@@ -157,31 +157,31 @@ static void load_update(u32 running, u64 busy)
 	last_busy = busy;
 }
 
-static void loadavg(struct text *t, const struct subject *s)
+static void procsystem_loadavg(struct text *t, const struct subject *s)
 {
 	u32 running, blocked;
-	u64 busy = busy_ns(&running, &blocked);
-	load_update(running, busy);
+	u64 busy = procsystem_busy_ns(&running, &blocked);
+	procsystem_load_update(running, busy);
 	for (int k = 0; k < 3; k++)
 		text_add(t, "%lu.%02lu ", load[k] / LOAD_ONE, load[k] % LOAD_ONE * 100 / LOAD_ONE);
 	text_add(t, "%u/%u %d\n", running, ntasks, current->proc->pid);
 }
 
-static void vmstat(struct text *t, const struct subject *s)
+static void procsystem_vmstat(struct text *t, const struct subject *s)
 {
-	u64 used = frames_total() - frames_free(), mapped = mapped_pages(used);
+	u64 used = frames_total() - frames_free(), mapped = procsystem_mapped_pages(used);
 	text_add(t, "nr_free_pages %lu\nnr_zone_inactive_anon 0\nnr_zone_active_anon %lu\nnr_mlock 0\nnr_anon_pages %lu\nnr_mapped %lu\n",
 		 frames_limit() - used, mapped, mapped, mapped);
 	text_add(t, "nr_file_pages %lu\nnr_dirty 0\nnr_writeback 0\nnr_slab_reclaimable 0\nnr_slab_unreclaimable 0\nnr_shmem 0\n", used - mapped);
 	text_add(t, "pgpgin 0\npgpgout 0\npswpin 0\npswpout 0\npgfault %lu\npgmajfault 0\noom_kill 0\n", stats_sum().faults);
 }
 
-static void interrupts(struct text *t, const struct subject *s)
+static void procsystem_interrupts(struct text *t, const struct subject *s)
 {
 	text_add(t, "%4s %10s\n", "", "CPU0");
 }
 
-static void cgroups(struct text *t, const struct subject *s)
+static void procsystem_cgroups(struct text *t, const struct subject *s)
 {
 	static const char *const names[] = {"cpuset", "cpu", "cpuacct", "io", "memory", "pids"};
 	text_add(t, "#subsys_name\thierarchy\tnum_cgroups\tenabled\n");
@@ -209,15 +209,15 @@ static void cgroups(struct text *t, const struct subject *s)
 
 /* Neither swapping nor disks can keep a task of the guest waiting, so that nobody ever stalls for memory or I/O. */
 static const struct proc_text system_texts[] = {
-	{"cpuinfo", .fn = cpuinfo},
-	{"meminfo", .fn = meminfo},
-	{"stat", .fn = stat_system},
-	{"uptime", .fn = uptime},
-	{"loadavg", .fn = loadavg},
+	{"cpuinfo", .fn = procsystem_cpuinfo},
+	{"meminfo", .fn = procsystem_meminfo},
+	{"stat", .fn = procsystem_stat_system},
+	{"uptime", .fn = procsystem_uptime},
+	{"loadavg", .fn = procsystem_loadavg},
 	{"version", .fixed = "Linux version 6.1.0-quark (QKernel) #1 SMP QKernel\n"},
-	{"vmstat", .fn = vmstat},
-	{"interrupts", .fn = interrupts},
-	{"cgroups", .fn = cgroups},
+	{"vmstat", .fn = procsystem_vmstat},
+	{"interrupts", .fn = procsystem_interrupts},
+	{"cgroups", .fn = procsystem_cgroups},
 	{"filesystems", .fixed = FILESYSTEMS},
 	{"cmdline", .fixed = "\n"},
 	{"modules", .fixed = ""},

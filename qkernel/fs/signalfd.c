@@ -18,12 +18,12 @@ void signalfd_notify(void)
 		waitq_wake(&s->wait, POLL_IN, 0);
 }
 
-static bool pending(const struct signalfd *s)
+static bool signalfd_pending(const struct signalfd *s)
 {
 	return (current->pending.set | current->proc->pending.set) & s->set;
 }
 
-static void fill(struct signalfd_siginfo *o, const struct siginfo *i)
+static void signalfd_fill(struct signalfd_siginfo *o, const struct siginfo *i)
 {
 	*o = (struct signalfd_siginfo){.ssi_signo = (u32)i->si_signo, .ssi_errno = i->si_errno, .ssi_code = i->si_code};
 	o->ssi_pid = (u32)i->f[0];
@@ -37,16 +37,16 @@ static void fill(struct signalfd_siginfo *o, const struct siginfo *i)
 	}
 }
 
-static ssize_t read(struct file *f, struct uio *u, u64 *pos)
+static ssize_t signalfd_read(struct file *f, struct uio *u, u64 *pos)
 {
 	struct signalfd *s = f->priv;
 	ssize_t done = 0;
 	if (u->resid < sizeof(struct signalfd_siginfo))
 		return -EINVAL;
-	if (!pending(s)) {
+	if (!signalfd_pending(s)) {
 		if (f->flags & O_NONBLOCK)
 			return -EAGAIN;
-		if (wait_event(&s->wait, pending(s), UINT64_MAX))
+		if (wait_event(&s->wait, signalfd_pending(s), UINT64_MAX))
 			return -ERESTARTSYS;
 	}
 	while (u->resid >= sizeof(struct signalfd_siginfo)) {
@@ -54,7 +54,7 @@ static ssize_t read(struct file *f, struct uio *u, u64 *pos)
 		struct signalfd_siginfo out;
 		if (!signal_take(s->set, &info))
 			break;
-		fill(&out, &info);
+		signalfd_fill(&out, &info);
 		ssize_t n = uio_write(u, &out, sizeof(out));
 		if (n < 0)
 			return done ? done : n;
@@ -63,21 +63,21 @@ static ssize_t read(struct file *f, struct uio *u, u64 *pos)
 	return done;
 }
 
-static u32 poll(struct file *f, struct poll_table *pt)
+static u32 signalfd_poll(struct file *f, struct poll_table *pt)
 {
 	struct signalfd *s = f->priv;
 	poll_wait(f, &s->wait, pt);
-	return pending(s) ? POLL_IN : 0;
+	return signalfd_pending(s) ? POLL_IN : 0;
 }
 
-static void release(struct file *f)
+static void signalfd_release(struct file *f)
 {
 	struct signalfd *s = f->priv;
 	list_del(&s->all);
 	kfree(s);
 }
 
-static const struct file_ops ops = {.read = read, .poll = poll, .release = release};
+static const struct file_ops ops = {.read = signalfd_read, .poll = signalfd_poll, .release = signalfd_release};
 
 long sys_signalfd4(u64 fd, u64 uset, u64 size, u64 flags)
 {

@@ -6,44 +6,44 @@
 #define CHUNK 65536u
 #define F_NONBLOCK 2u
 
-static struct uio kernel_uio(struct kiovec *v, void *buf, u64 n)
+static struct uio splice_kernel_uio(struct kiovec *v, void *buf, u64 n)
 {
 	*v = (struct kiovec){(u64)buf, n};
 	return (struct uio){.iov = v, .cnt = 1, .resid = n, .kernel = true};
 }
 
-static ssize_t from_pipe(struct pipe *p, struct file *out, u64 *pos, void *buf, u64 n, bool nonblock)
+static ssize_t splice_from_pipe(struct pipe *p, struct file *out, u64 *pos, void *buf, u64 n, bool nonblock)
 {
 	struct kiovec v;
 	int w = pipe_wait_data(p, nonblock);
 	if (w)
 		return w == 1 ? 0 : w;
-	struct uio u = kernel_uio(&v, buf, MIN(n, CHUNK));
+	struct uio u = splice_kernel_uio(&v, buf, MIN(n, CHUNK));
 	ssize_t have = pipe_peek(p, &u, u.resid);
 	if (have <= 0)
 		return have;
-	u = kernel_uio(&v, buf, (u64)have);
+	u = splice_kernel_uio(&v, buf, (u64)have);
 	ssize_t r = file_write(out, &u, pos);
 	if (r > 0)
 		pipe_consume(p, (u64)r);
 	return r;
 }
 
-static ssize_t to_pipe(struct file *in, u64 *pos, struct pipe *p, struct file *pf, void *buf, u64 n, bool nonblock)
+static ssize_t splice_to_pipe(struct file *in, u64 *pos, struct pipe *p, struct file *pf, void *buf, u64 n, bool nonblock)
 {
 	struct kiovec v;
 	int w = pipe_wait_room(p, 1, nonblock);
 	if (w)
 		return w;
-	struct uio u = kernel_uio(&v, buf, MIN(MIN(n, CHUNK), pipe_room(p)));
+	struct uio u = splice_kernel_uio(&v, buf, MIN(MIN(n, CHUNK), pipe_room(p)));
 	ssize_t r = in->ops->read ? in->ops->read(in, &u, pos) : -EINVAL;
 	if (r <= 0)
 		return r;
-	u = kernel_uio(&v, buf, (u64)r);
+	u = splice_kernel_uio(&v, buf, (u64)r);
 	return pf->ops->write(pf, &u, NULL);
 }
 
-static ssize_t between(struct pipe *a, struct pipe *b, struct file *bf, void *buf, u64 n, bool nonblock, bool consume)
+static ssize_t splice_between(struct pipe *a, struct pipe *b, struct file *bf, void *buf, u64 n, bool nonblock, bool consume)
 {
 	struct kiovec v;
 	int w = pipe_wait_data(a, nonblock);
@@ -51,11 +51,11 @@ static ssize_t between(struct pipe *a, struct pipe *b, struct file *bf, void *bu
 		w = pipe_wait_room(b, 1, nonblock);
 	if (w)
 		return w == 1 ? 0 : w;
-	struct uio u = kernel_uio(&v, buf, MIN(MIN(n, CHUNK), pipe_room(b)));
+	struct uio u = splice_kernel_uio(&v, buf, MIN(MIN(n, CHUNK), pipe_room(b)));
 	ssize_t have = pipe_peek(a, &u, u.resid);
 	if (have <= 0)
 		return have;
-	u = kernel_uio(&v, buf, (u64)have);
+	u = splice_kernel_uio(&v, buf, (u64)have);
 	ssize_t r = bf->ops->write(bf, &u, NULL);
 	if (r > 0 && consume)
 		pipe_consume(a, (u64)r);
@@ -81,11 +81,11 @@ static long splice(struct file *in, u64 uin, struct file *out, u64 uout, u64 n, 
 		return -ENOMEM;
 	ssize_t r;
 	if (a && b)
-		r = between(a, b, out, buf, n, nonblock, true);
+		r = splice_between(a, b, out, buf, n, nonblock, true);
 	else if (a)
-		r = from_pipe(a, out, uout ? &out_pos : out->ops->lseek ? &out->pos : NULL, buf, n, nonblock);
+		r = splice_from_pipe(a, out, uout ? &out_pos : out->ops->lseek ? &out->pos : NULL, buf, n, nonblock);
 	else
-		r = to_pipe(in, uin ? &in_pos : in->ops->lseek ? &in->pos : NULL, b, out, buf, n, nonblock);
+		r = splice_to_pipe(in, uin ? &in_pos : in->ops->lseek ? &in->pos : NULL, b, out, buf, n, nonblock);
 	kfree(buf);
 	if (r >= 0 && ((uin && put_user(in_pos, UPTR(uin))) || (uout && put_user(out_pos, UPTR(uout)))))
 		return -EFAULT;
@@ -119,7 +119,7 @@ long sys_tee(u64 in_fd, u64 out_fd, u64 n, u64 flags)
 	if (!a || !b || a == b)
 		return -EINVAL;
 	void *buf = kmalloc(CHUNK);
-	long r = buf ? between(a, b, out, buf, n, flags & F_NONBLOCK, false) : -ENOMEM;
+	long r = buf ? splice_between(a, b, out, buf, n, flags & F_NONBLOCK, false) : -ENOMEM;
 	kfree(buf);
 	return r;
 }

@@ -8,7 +8,7 @@
 #define UTIME_NOW 0x3fffffff
 #define UTIME_OMIT 0x3ffffffe
 
-static long set(struct inode *i, const struct mount *m, u32 mask, const struct qk_stat *st)
+static long attr_set(struct inode *i, const struct mount *m, u32 mask, const struct qk_stat *st)
 {
 	if (m && (m->flags & QK_MOUNT_RO))
 		return -EROFS;
@@ -18,21 +18,21 @@ static long set(struct inode *i, const struct mount *m, u32 mask, const struct q
 	return r;
 }
 
-static bool owner_or_root(const struct inode *i)
+static bool attr_owner_or_root(const struct inode *i)
 {
 	return current->proc->fsuid == 0 || current->proc->fsuid == i->uid;
 }
 
-static long set_mode(struct inode *i, const struct mount *m, u64 mode)
+static long attr_set_mode(struct inode *i, const struct mount *m, u64 mode)
 {
 	struct qk_stat st = {.mode = (u32)mode & 07777};
 	/* chmod(2): a set-group-ID bit that would lend a group that the caller is not in is left out. */
 	if (!inode_in_group(i->gid) && !(current->proc->cap_eff >> CAP_FSETID & 1))
 		st.mode &= ~S_ISGID;
-	return !owner_or_root(i) ? -EPERM : set(i, m, QK_ATTR_MODE, &st);
+	return !attr_owner_or_root(i) ? -EPERM : attr_set(i, m, QK_ATTR_MODE, &st);
 }
 
-static long set_owner(struct inode *i, const struct mount *m, u64 uid, u64 gid)
+static long attr_set_owner(struct inode *i, const struct mount *m, u64 uid, u64 gid)
 {
 	u32 u = (u32)uid == ~0u ? i->uid : (u32)uid, g = (u32)gid == ~0u ? i->gid : (u32)gid;
 	bool own = current->proc->fsuid == i->uid;
@@ -46,10 +46,10 @@ static long set_owner(struct inode *i, const struct mount *m, u64 uid, u64 gid)
 		st.mode &= ~kill;
 		mask |= QK_ATTR_MODE;
 	}
-	return set(i, m, mask, &st);
+	return attr_set(i, m, mask, &st);
 }
 
-static long truncate_to(struct inode *i, const struct mount *m, u64 size)
+static long attr_truncate_to(struct inode *i, const struct mount *m, u64 size)
 {
 	struct qk_stat st = {.size = size};
 	if ((s64)size < 0)
@@ -62,7 +62,7 @@ static long truncate_to(struct inode *i, const struct mount *m, u64 size)
 	if (r)
 		return r;
 	inode_content_changes(i);
-	return S_ISREG(i->mode) ? set(i, m, QK_ATTR_SIZE, &st) : -EINVAL;
+	return S_ISREG(i->mode) ? attr_set(i, m, QK_ATTR_SIZE, &st) : -EINVAL;
 }
 
 /* Runs `what` on the inode of a path or of a descriptor. */
@@ -96,48 +96,48 @@ static long truncate_to(struct inode *i, const struct mount *m, u64 size)
 
 long sys_chmod(u64 p, u64 mode)
 {
-	return ON_PATH(AT_FDCWD, p, 0, set_mode(i, m, mode));
+	return ON_PATH(AT_FDCWD, p, 0, attr_set_mode(i, m, mode));
 }
 long sys_fchmod(u64 fd, u64 mode)
 {
-	return ON_FD(fd, set_mode(i, m, mode));
+	return ON_FD(fd, attr_set_mode(i, m, mode));
 }
 long sys_fchmodat(u64 d, u64 p, u64 mode)
 {
-	return ON_PATH((int)d, p, 0, set_mode(i, m, mode));
+	return ON_PATH((int)d, p, 0, attr_set_mode(i, m, mode));
 }
 long sys_chown(u64 p, u64 u, u64 g)
 {
-	return ON_PATH(AT_FDCWD, p, 0, set_owner(i, m, u, g));
+	return ON_PATH(AT_FDCWD, p, 0, attr_set_owner(i, m, u, g));
 }
 long sys_lchown(u64 p, u64 u, u64 g)
 {
-	return ON_PATH(AT_FDCWD, p, AT_SYMLINK_NOFOLLOW, set_owner(i, m, u, g));
+	return ON_PATH(AT_FDCWD, p, AT_SYMLINK_NOFOLLOW, attr_set_owner(i, m, u, g));
 }
 long sys_fchown(u64 fd, u64 u, u64 g)
 {
-	return ON_FD(fd, set_owner(i, m, u, g));
+	return ON_FD(fd, attr_set_owner(i, m, u, g));
 }
 long sys_fchownat(u64 d, u64 p, u64 u, u64 g, u64 at)
 {
-	return at & ~(u64)(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) ? -EINVAL : ON_PATH((int)d, p, at, set_owner(i, m, u, g));
+	return at & ~(u64)(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) ? -EINVAL : ON_PATH((int)d, p, at, attr_set_owner(i, m, u, g));
 }
 
-static long truncate_checked(struct inode *i, const struct mount *m, u64 size)
+static long attr_truncate_checked(struct inode *i, const struct mount *m, u64 size)
 {
 	int r = inode_permission(i, 2);
-	return r ? r : truncate_to(i, m, size);
+	return r ? r : attr_truncate_to(i, m, size);
 }
 long sys_truncate(u64 p, u64 size)
 {
-	return ON_PATH(AT_FDCWD, p, 0, truncate_checked(i, m, size));
+	return ON_PATH(AT_FDCWD, p, 0, attr_truncate_checked(i, m, size));
 }
 long sys_ftruncate(u64 fd, u64 size)
 {
-	return ON_FD(fd, (f->flags & O_ACCMODE) == O_RDONLY || !S_ISREG(i->mode) ? -EINVAL : truncate_to(i, m, size));
+	return ON_FD(fd, (f->flags & O_ACCMODE) == O_RDONLY || !S_ISREG(i->mode) ? -EINVAL : attr_truncate_to(i, m, size));
 }
 
-static long allocate(struct file *f, u64 mode, u64 off, u64 len)
+static long attr_allocate(struct file *f, u64 mode, u64 off, u64 len)
 {
 	if (!f->ops->fallocate)
 		return -EOPNOTSUPP;
@@ -160,7 +160,7 @@ long sys_fallocate(u64 fd, u64 mode, u64 off, u64 len)
 	return ON_FD(fd, (f->flags & O_ACCMODE) == O_RDONLY ? -EBADF
 			 : S_ISFIFO(i->mode)                ? -ESPIPE
 			 : !S_ISREG(i->mode)                ? -ENODEV
-							    : allocate(f, mode, off, len));
+							    : attr_allocate(f, mode, off, len));
 }
 
 /* ---- Times */
@@ -170,17 +170,17 @@ struct times {
 	s64 a, m;
 };
 
-static long set_times(struct inode *i, const struct mount *m, const struct times *t)
+static long attr_set_times(struct inode *i, const struct mount *m, const struct times *t)
 {
 	struct qk_stat st = {.atime_ns = t->a, .mtime_ns = t->m};
 	if (!t->mask)
 		return 0;
-	if (!owner_or_root(i) && !(t->now_only && inode_permission(i, 2) == 0))
+	if (!attr_owner_or_root(i) && !(t->now_only && inode_permission(i, 2) == 0))
 		return t->now_only ? -EACCES : -EPERM;
-	return set(i, m, t->mask, &st);
+	return attr_set(i, m, t->mask, &st);
 }
 
-static long times_from_timespec(u64 u, struct times *t)
+static long attr_times_from_timespec(u64 u, struct times *t)
 {
 	s64 v[4], now = (s64)real_ns();
 	*t = (struct times){QK_ATTR_ATIME | QK_ATTR_MTIME, true, now, now};
@@ -202,7 +202,7 @@ static long times_from_timespec(u64 u, struct times *t)
 	return 0;
 }
 
-static long times_from_timeval(u64 u, struct times *t)
+static long attr_times_from_timeval(u64 u, struct times *t)
 {
 	s64 v[4], now = (s64)real_ns();
 	*t = (struct times){QK_ATTR_ATIME | QK_ATTR_MTIME, !u, now, now};
@@ -222,19 +222,19 @@ long sys_utimensat(u64 dirfd, u64 upath, u64 utimes, u64 at)
 	struct times t;
 	if (at & ~(u64)(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH))
 		return -EINVAL;
-	long r = times_from_timespec(utimes, &t);
+	long r = attr_times_from_timespec(utimes, &t);
 	if (r)
 		return r;
 	if (!upath)
-		return ON_FD(dirfd, set_times(i, m, &t));
-	return ON_PATH((int)dirfd, upath, at, set_times(i, m, &t));
+		return ON_FD(dirfd, attr_set_times(i, m, &t));
+	return ON_PATH((int)dirfd, upath, at, attr_set_times(i, m, &t));
 }
 
 long sys_futimesat(u64 dirfd, u64 upath, u64 utimes)
 {
 	struct times t;
-	long r = times_from_timeval(utimes, &t);
-	return r ? r : upath ? ON_PATH((int)dirfd, upath, 0, set_times(i, m, &t)) : ON_FD(dirfd, set_times(i, m, &t));
+	long r = attr_times_from_timeval(utimes, &t);
+	return r ? r : upath ? ON_PATH((int)dirfd, upath, 0, attr_set_times(i, m, &t)) : ON_FD(dirfd, attr_set_times(i, m, &t));
 }
 
 long sys_utimes(u64 upath, u64 utimes)
@@ -252,25 +252,25 @@ long sys_utime(u64 upath, u64 utimes)
 		t.a = v[0] * 1000000000;
 		t.m = v[1] * 1000000000;
 	}
-	return ON_PATH(AT_FDCWD, upath, 0, set_times(i, m, &t));
+	return ON_PATH(AT_FDCWD, upath, 0, attr_set_times(i, m, &t));
 }
 
 /* ---- Writing back, advice */
-static long do_sync(struct file *f, bool data)
+static long attr_sync(struct file *f, bool data)
 {
 	return f->ops->fsync ? f->ops->fsync(f, data) : S_ISREG(f->inode->mode) || S_ISDIR(f->inode->mode) ? 0 : -EINVAL;
 }
 long sys_fsync(u64 fd)
 {
-	return ON_FD(fd, do_sync(f, false));
+	return ON_FD(fd, attr_sync(f, false));
 }
 long sys_fdatasync(u64 fd)
 {
-	return ON_FD(fd, do_sync(f, true));
+	return ON_FD(fd, attr_sync(f, true));
 }
 long sys_sync_file_range(u64 fd, u64 off, u64 n, u64 flags)
 {
-	return (s64)off < 0 || (s64)n < 0 || flags & ~7ul ? -EINVAL : ON_FD(fd, do_sync(f, true));
+	return (s64)off < 0 || (s64)n < 0 || flags & ~7ul ? -EINVAL : ON_FD(fd, attr_sync(f, true));
 }
 /* Writes to host files go through at once: there is nothing kept back. */
 long sys_sync(void)

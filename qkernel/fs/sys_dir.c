@@ -5,7 +5,7 @@
 
 #define NAME_BUF 256
 
-static char *path_from_user(u64 upath, long *err)
+static char *dir_path_from_user(u64 upath, long *err)
 {
 	char *path = kmalloc(PATH_MAX);
 	*err = path ? copy_path_from_user(path, UPTR(upath)) : -ENOMEM;
@@ -17,10 +17,10 @@ static char *path_from_user(u64 upath, long *err)
 }
 
 /* The directory that holds (or shall hold) the last component, checked for being writable. trailing: the path ended in a slash. */
-static long walk_parent(int dirfd, u64 upath, struct path *dir, char last[NAME_BUF], bool *trailing)
+static long dir_walk_parent(int dirfd, u64 upath, struct path *dir, char last[NAME_BUF], bool *trailing)
 {
 	long r;
-	char *path = path_from_user(upath, &r);
+	char *path = dir_path_from_user(upath, &r);
 	if (!path)
 		return r;
 	size_t n = strlen(path);
@@ -30,12 +30,12 @@ static long walk_parent(int dirfd, u64 upath, struct path *dir, char last[NAME_B
 	return r;
 }
 
-static bool special(const char *name)
+static bool dir_special(const char *name)
 {
 	return !strcmp(name, ".") || !strcmp(name, "..");
 }
 
-static struct inode *find(struct path *dir, const char *name, int *err)
+static struct inode *dir_find(struct path *dir, const char *name, int *err)
 {
 	struct inode *d = dir->inode, *i;
 	*err = 0;
@@ -45,7 +45,7 @@ static struct inode *find(struct path *dir, const char *name, int *err)
 	return i;
 }
 
-static int may_change(struct path *dir)
+static int dir_may_change(struct path *dir)
 {
 	if (dir->mnt->flags & QK_MOUNT_RO)
 		return -EROFS;
@@ -53,23 +53,23 @@ static int may_change(struct path *dir)
 }
 
 /* For creating `name`: it must not be there. */
-static int may_create(struct path *dir, const char *name)
+static int dir_may_create(struct path *dir, const char *name)
 {
 	int err = 0;
-	struct inode *i = special(name) ? NULL : find(dir, name, &err);
-	if (i || special(name)) {
+	struct inode *i = dir_special(name) ? NULL : dir_find(dir, name, &err);
+	if (i || dir_special(name)) {
 		if (i)
 			inode_put(i);
 		return -EEXIST;
 	}
-	return err != -ENOENT ? err : may_change(dir);
+	return err != -ENOENT ? err : dir_may_change(dir);
 }
 
 /* In a sticky directory only the owner of the file, of the directory, or root removes. */
-static int may_remove(struct path *dir, struct inode *i)
+static int dir_may_remove(struct path *dir, struct inode *i)
 {
 	u32 uid = current->proc->fsuid;
-	int r = may_change(dir);
+	int r = dir_may_change(dir);
 	if (!r && (dir->inode->mode & S_ISVTX) && uid && uid != i->uid && uid != dir->inode->uid)
 		r = -EPERM;
 	return r;
@@ -80,10 +80,10 @@ long sys_mkdirat(u64 dirfd, u64 upath, u64 mode)
 	struct path dir;
 	char last[NAME_BUF];
 	bool slash;
-	long r = walk_parent((int)dirfd, upath, &dir, last, &slash);
+	long r = dir_walk_parent((int)dirfd, upath, &dir, last, &slash);
 	if (r)
 		return r;
-	r = may_create(&dir, last);
+	r = dir_may_create(&dir, last);
 	if (!r)
 		r = dir.inode->ops->mkdir ? dir.inode->ops->mkdir(dir.inode, last, (u32)mode & 01777 & ~current->fs->umask) : -EPERM;
 	if (!r)
@@ -105,15 +105,15 @@ long sys_unlinkat(u64 dirfd, u64 upath, u64 flags)
 	int err = 0;
 	if (flags & ~(u64)AT_REMOVEDIR)
 		return -EINVAL;
-	long r = walk_parent((int)dirfd, upath, &dir, last, &slash);
+	long r = dir_walk_parent((int)dirfd, upath, &dir, last, &slash);
 	if (r)
 		return r;
 	bool rmdir = flags & AT_REMOVEDIR;
-	if (special(last)) {
+	if (dir_special(last)) {
 		path_put(&dir);
 		return !rmdir ? -EISDIR : !strcmp(last, ".") ? -EINVAL : -ENOTEMPTY;
 	}
-	struct inode *i = find(&dir, last, &err);
+	struct inode *i = dir_find(&dir, last, &err);
 	r = err;
 	if (i) {
 		const struct inode_ops *o = dir.inode->ops;
@@ -127,7 +127,7 @@ long sys_unlinkat(u64 dirfd, u64 upath, u64 flags)
 		else if (!rmdir && slash)
 			r = -ENOTDIR;
 		else
-			r = may_remove(&dir, i);
+			r = dir_may_remove(&dir, i);
 		if (!r)
 			r = rmdir ? (o->rmdir ? o->rmdir(dir.inode, last) : -EPERM) : (o->unlink ? o->unlink(dir.inode, last) : -EPERM);
 		if (!r) {
@@ -154,7 +154,7 @@ long sys_rmdir(u64 upath)
 	return sys_unlinkat((u64)AT_FDCWD, upath, AT_REMOVEDIR);
 }
 
-static bool is_below(const struct inode *i, const struct inode *dir)
+static bool dir_is_below(const struct inode *i, const struct inode *dir)
 {
 	for (; i; i = i->parent) {
 		if (i == dir)
@@ -165,7 +165,7 @@ static bool is_below(const struct inode *i, const struct inode *dir)
 	return false;
 }
 
-static void notify_move(struct inode *od, const char *on, struct inode *nd, const char *nn, struct inode *i, struct inode *target, bool exchange)
+static void dir_notify_move(struct inode *od, const char *on, struct inode *nd, const char *nn, struct inode *i, struct inode *target, bool exchange)
 {
 	u32 cookie = inotify_cookie();
 	inotify_adopt(nd, nn, i);
@@ -183,20 +183,20 @@ static void notify_move(struct inode *od, const char *on, struct inode *nd, cons
 }
 
 /* slash: one of the names ended in one, so that both must be directories. */
-static long rename_in(struct path *od, const char *on, struct path *nd, const char *nn, u32 flags, bool slash)
+static long dir_rename_in(struct path *od, const char *on, struct path *nd, const char *nn, u32 flags, bool slash)
 {
 	int err, err2 = 0;
 	if (od->mnt != nd->mnt)
 		return -EXDEV;
-	if (special(on) || special(nn))
+	if (dir_special(on) || dir_special(nn))
 		return -EBUSY;
-	struct inode *i = find(od, on, &err);
+	struct inode *i = dir_find(od, on, &err);
 	if (!i)
 		return err;
-	struct inode *target = find(nd, nn, &err2);
-	long r = may_remove(od, i);
+	struct inode *target = dir_find(nd, nn, &err2);
+	long r = dir_may_remove(od, i);
 	if (!r)
-		r = target ? may_remove(nd, target) : may_change(nd);
+		r = target ? dir_may_remove(nd, target) : dir_may_change(nd);
 	if (!target && err2 != -ENOENT)
 		r = err2;
 	else if (target && (flags & 1 /* RENAME_NOREPLACE */))
@@ -207,7 +207,7 @@ static long rename_in(struct path *od, const char *on, struct path *nd, const ch
 		r = -ENOTDIR;
 	else if ((i->iflags | (target ? target->iflags : 0)) & I_MOUNTPOINT)
 		r = -EBUSY;
-	else if (S_ISDIR(i->mode) && is_below(nd->inode, i))
+	else if (S_ISDIR(i->mode) && dir_is_below(nd->inode, i))
 		r = -EINVAL;
 	else if (target && target != i && !(flags & 2) && S_ISDIR(i->mode) != S_ISDIR(target->mode))
 		r = S_ISDIR(i->mode) ? -ENOTDIR : -EISDIR;
@@ -226,7 +226,7 @@ static long rename_in(struct path *od, const char *on, struct path *nd, const ch
 		inode_put(old);
 	}
 	if (!r && target != i)
-		notify_move(od->inode, on, nd->inode, nn, i, target, flags & 2);
+		dir_notify_move(od->inode, on, nd->inode, nn, i, target, flags & 2);
 	if (target)
 		inode_put(target);
 	inode_put(i);
@@ -240,12 +240,12 @@ long sys_renameat2(u64 olddir, u64 uold, u64 newdir, u64 unew, u64 flags)
 	bool os, ns;
 	if (flags & ~3ul || flags == 3)
 		return -EINVAL;
-	long r = walk_parent((int)olddir, uold, &od, on, &os);
+	long r = dir_walk_parent((int)olddir, uold, &od, on, &os);
 	if (r)
 		return r;
-	r = walk_parent((int)newdir, unew, &nd, nn, &ns);
+	r = dir_walk_parent((int)newdir, unew, &nd, nn, &ns);
 	if (!r) {
-		r = rename_in(&od, on, &nd, nn, (u32)flags, os || ns);
+		r = dir_rename_in(&od, on, &nd, nn, (u32)flags, os || ns);
 		path_put(&nd);
 	}
 	path_put(&od);
@@ -270,7 +270,7 @@ long sys_linkat(u64 olddir, u64 uold, u64 newdir, u64 unew, u64 flags)
 	long r;
 	if (flags & ~(u64)(AT_SYMLINK_FOLLOW | AT_EMPTY_PATH))
 		return -EINVAL;
-	char *path = path_from_user(uold, &r);
+	char *path = dir_path_from_user(uold, &r);
 	if (!path)
 		return r;
 	r = path_walk((int)olddir, path, (flags & AT_SYMLINK_FOLLOW ? WALK_FOLLOW : 0) | (flags & AT_EMPTY_PATH ? WALK_EMPTY : 0) | WALK_NOSTR, &from,
@@ -278,9 +278,9 @@ long sys_linkat(u64 olddir, u64 uold, u64 newdir, u64 unew, u64 flags)
 	kfree(path);
 	if (r)
 		return r;
-	r = walk_parent((int)newdir, unew, &dir, last, &slash);
+	r = dir_walk_parent((int)newdir, unew, &dir, last, &slash);
 	if (!r) {
-		r = may_create(&dir, last);
+		r = dir_may_create(&dir, last);
 		if (!r && dir.mnt != from.mnt)
 			r = -EXDEV;
 		if (!r && S_ISDIR(from.inode->mode))
@@ -311,12 +311,12 @@ long sys_symlinkat(u64 utarget, u64 dirfd, u64 upath)
 	char last[NAME_BUF];
 	bool slash;
 	long r;
-	char *target = path_from_user(utarget, &r);
+	char *target = dir_path_from_user(utarget, &r);
 	if (!target)
 		return r;
-	r = target[0] ? walk_parent((int)dirfd, upath, &dir, last, &slash) : -ENOENT;
+	r = target[0] ? dir_walk_parent((int)dirfd, upath, &dir, last, &slash) : -ENOENT;
 	if (!r) {
-		r = may_create(&dir, last);
+		r = dir_may_create(&dir, last);
 		if (!r)
 			r = dir.inode->ops->symlink ? dir.inode->ops->symlink(dir.inode, last, target) : -EPERM;
 		if (!r)
@@ -342,7 +342,7 @@ long sys_mknodat(u64 dirfd, u64 upath, u64 mode, u64 dev)
 		return -EINVAL;
 	if ((type == S_IFCHR || type == S_IFBLK) && current->proc->fsuid)
 		return -EPERM;
-	char *path = path_from_user(upath, &r);
+	char *path = dir_path_from_user(upath, &r);
 	if (!path)
 		return r;
 	r = vfs_mknod((int)dirfd, path, (type ? type : S_IFREG) | ((u32)mode & 07777), dev, NULL);
@@ -364,7 +364,7 @@ struct dents {
 	u64 next_pos;
 };
 
-static bool emit(void *ctx, const char *name, u64 ino, u8 type, u64 next_pos)
+static bool dir_emit(void *ctx, const char *name, u64 ino, u8 type, u64 next_pos)
 {
 	struct dents *d = ctx;
 	size_t n = strlen(name), head = d->old ? 18 : 19, len = ALIGN_UP(head + n + 1 + d->old, 8ul);
@@ -402,7 +402,7 @@ static long getdents(u64 fd, u64 ubuf, u64 size, bool old)
 	u64 room = d.left;
 	long r = f->flags & O_PATH ? -EBADF : !S_ISDIR(f->inode->mode) || !f->inode->ops->readdir ? -ENOTDIR : !f->inode->nlink ? -ENOENT : 0;
 	if (!r)
-		r = f->inode->ops->readdir(f->inode, &f->pos, emit, &d);
+		r = f->inode->ops->readdir(f->inode, &f->pos, dir_emit, &d);
 	if (!r && d.left == room)
 		r = d.err; /* the buffer is too small for one entry, or bad */
 	else if (!r)
@@ -436,11 +436,11 @@ long sys_getcwd(u64 ubuf, u64 size)
 	return r;
 }
 
-static long change(u64 upath, bool root)
+static long dir_change(u64 upath, bool root)
 {
 	struct path p;
 	long r;
-	char *path = path_from_user(upath, &r);
+	char *path = dir_path_from_user(upath, &r);
 	if (!path)
 		return r;
 	r = path_walk(AT_FDCWD, path, WALK_FOLLOW | WALK_DIRECTORY, &p, NULL);
@@ -462,12 +462,12 @@ static long change(u64 upath, bool root)
 
 long sys_chdir(u64 upath)
 {
-	return change(upath, false);
+	return dir_change(upath, false);
 }
 
 long sys_chroot(u64 upath)
 {
-	return change(upath, true);
+	return dir_change(upath, true);
 }
 
 long sys_fchdir(u64 fd)

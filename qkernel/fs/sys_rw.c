@@ -17,7 +17,7 @@ int file_size_allowed(u64 size)
 }
 
 /* Cuts what would reach beyond RLIMIT_FSIZE; beyond it already: the signal and -EFBIG. */
-static int cut_to_limit(const struct file *f, struct uio *u, const u64 *pos)
+static int rw_cut_to_limit(const struct file *f, struct uio *u, const u64 *pos)
 {
 	u64 limit = current->proc->rlim[RLIMIT_FSIZE].cur, at = f->flags & O_APPEND ? f->inode->size : *pos;
 	if (limit == UINT64_MAX || !u->resid)
@@ -31,7 +31,7 @@ static int cut_to_limit(const struct file *f, struct uio *u, const u64 *pos)
 ssize_t file_write(struct file *f, struct uio *u, u64 *pos)
 {
 	bool regular = S_ISREG(f->inode->mode) && pos;
-	ssize_t r = !f->ops->write ? -EINVAL : regular ? cut_to_limit(f, u, pos) : 0;
+	ssize_t r = !f->ops->write ? -EINVAL : regular ? rw_cut_to_limit(f, u, pos) : 0;
 	if (r)
 		return r;
 	if (regular && u->resid)
@@ -42,7 +42,7 @@ ssize_t file_write(struct file *f, struct uio *u, u64 *pos)
 	return r;
 }
 
-static long transfer(struct file *f, struct uio *u, u64 *pos, bool write)
+static long rw_transfer(struct file *f, struct uio *u, u64 *pos, bool write)
 {
 	struct process *p = current->proc;
 	long r;
@@ -60,7 +60,7 @@ static long transfer(struct file *f, struct uio *u, u64 *pos, bool write)
 	return r;
 }
 
-static long simple(u64 fd, u64 buf, u64 n, bool write)
+static long rw_simple(u64 fd, u64 buf, u64 n, bool write)
 {
 	struct kiovec v;
 	struct uio u;
@@ -68,20 +68,20 @@ static long simple(u64 fd, u64 buf, u64 n, bool write)
 	if (!f)
 		return -EBADF;
 	int r = uio_from_user(buf, n, &v, &u);
-	return r ? r : transfer(f, &u, f->ops->lseek ? &f->pos : NULL, write);
+	return r ? r : rw_transfer(f, &u, f->ops->lseek ? &f->pos : NULL, write);
 }
 
 long sys_read(u64 fd, u64 buf, u64 n)
 {
-	return simple(fd, buf, n, false);
+	return rw_simple(fd, buf, n, false);
 }
 
 long sys_write(u64 fd, u64 buf, u64 n)
 {
-	return simple(fd, buf, n, true);
+	return rw_simple(fd, buf, n, true);
 }
 
-static long at_offset(u64 fd, u64 buf, u64 n, u64 off, bool write)
+static long rw_at_offset(u64 fd, u64 buf, u64 n, u64 off, bool write)
 {
 	struct kiovec v;
 	struct uio u;
@@ -93,17 +93,17 @@ static long at_offset(u64 fd, u64 buf, u64 n, u64 off, bool write)
 	int r = f->ops->lseek ? uio_from_user(buf, n, &v, &u) : -ESPIPE;
 	if (r)
 		return r;
-	return (s64)(off + v.len) < 0 ? -EINVAL : transfer(f, &u, &off, write);
+	return (s64)(off + v.len) < 0 ? -EINVAL : rw_transfer(f, &u, &off, write);
 }
 
 long sys_pread64(u64 fd, u64 buf, u64 n, u64 off)
 {
-	return at_offset(fd, buf, n, off, false);
+	return rw_at_offset(fd, buf, n, off, false);
 }
 
 long sys_pwrite64(u64 fd, u64 buf, u64 n, u64 off)
 {
-	return at_offset(fd, buf, n, off, true);
+	return rw_at_offset(fd, buf, n, off, true);
 }
 
 /* Copies and checks an iovec array; *iov is `small` or allocated. */
@@ -134,7 +134,7 @@ long iov_from_user(u64 uiov, u64 cnt, struct kiovec *small, u64 nsmall, struct k
 	return 0;
 }
 
-static long vector(u64 fd, u64 uiov, u64 cnt, u64 *off, bool write, u64 flags)
+static long rw_vector(u64 fd, u64 uiov, u64 cnt, u64 *off, bool write, u64 flags)
 {
 	struct kiovec small[IOV_STACK], *iov;
 	struct uio u;
@@ -146,7 +146,7 @@ static long vector(u64 fd, u64 uiov, u64 cnt, u64 *off, bool write, u64 flags)
 	long r = off && !f->ops->lseek ? -ESPIPE : iov_from_user(uiov, cnt, small, IOV_STACK, &iov, &u);
 	if (r)
 		return r;
-	r = transfer(f, &u, off ? off : f->ops->lseek ? &f->pos : NULL, write);
+	r = rw_transfer(f, &u, off ? off : f->ops->lseek ? &f->pos : NULL, write);
 	if (iov != small)
 		kfree(iov);
 	return r;
@@ -154,32 +154,32 @@ static long vector(u64 fd, u64 uiov, u64 cnt, u64 *off, bool write, u64 flags)
 
 long sys_readv(u64 fd, u64 iov, u64 cnt)
 {
-	return vector(fd, iov, cnt, NULL, false, 0);
+	return rw_vector(fd, iov, cnt, NULL, false, 0);
 }
 
 long sys_writev(u64 fd, u64 iov, u64 cnt)
 {
-	return vector(fd, iov, cnt, NULL, true, 0);
+	return rw_vector(fd, iov, cnt, NULL, true, 0);
 }
 
 long sys_preadv(u64 fd, u64 iov, u64 cnt, u64 off)
 {
-	return (s64)off < 0 ? -EINVAL : vector(fd, iov, cnt, &off, false, 0);
+	return (s64)off < 0 ? -EINVAL : rw_vector(fd, iov, cnt, &off, false, 0);
 }
 
 long sys_pwritev(u64 fd, u64 iov, u64 cnt, u64 off)
 {
-	return (s64)off < 0 ? -EINVAL : vector(fd, iov, cnt, &off, true, 0);
+	return (s64)off < 0 ? -EINVAL : rw_vector(fd, iov, cnt, &off, true, 0);
 }
 
 long sys_preadv2(u64 fd, u64 iov, u64 cnt, u64 off, u64 high, u64 flags)
 {
-	return off == ~0ul ? vector(fd, iov, cnt, NULL, false, flags) : (s64)off < 0 ? -EINVAL : vector(fd, iov, cnt, &off, false, flags);
+	return off == ~0ul ? rw_vector(fd, iov, cnt, NULL, false, flags) : (s64)off < 0 ? -EINVAL : rw_vector(fd, iov, cnt, &off, false, flags);
 }
 
 long sys_pwritev2(u64 fd, u64 iov, u64 cnt, u64 off, u64 high, u64 flags)
 {
-	return off == ~0ul ? vector(fd, iov, cnt, NULL, true, flags) : (s64)off < 0 ? -EINVAL : vector(fd, iov, cnt, &off, true, flags);
+	return off == ~0ul ? rw_vector(fd, iov, cnt, NULL, true, flags) : (s64)off < 0 ? -EINVAL : rw_vector(fd, iov, cnt, &off, true, flags);
 }
 
 long sys_lseek(u64 fd, u64 off, u64 whence)
@@ -191,7 +191,7 @@ long sys_lseek(u64 fd, u64 off, u64 whence)
 }
 
 /* Copies through a kernel buffer until n bytes, the end of input, or an error after some progress. */
-static long copy_between(struct file *in, u64 *in_pos, struct file *out, u64 *out_pos, u64 n)
+static long rw_copy_between(struct file *in, u64 *in_pos, struct file *out, u64 *out_pos, u64 n)
 {
 	const size_t chunk = 64 * 1024;
 	u8 *buf = kmalloc(chunk);
@@ -200,14 +200,14 @@ static long copy_between(struct file *in, u64 *in_pos, struct file *out, u64 *ou
 	while (buf && done < n) {
 		struct kiovec v = {(u64)buf, MIN(n - done, chunk)};
 		struct uio u = {.iov = &v, .cnt = 1, .resid = v.len, .kernel = true};
-		r = transfer(in, &u, in_pos, false);
+		r = rw_transfer(in, &u, in_pos, false);
 		if (r <= 0)
 			break;
 		u64 got = (u64)r, put = 0;
 		while (put < got) {
 			v = (struct kiovec){(u64)buf + put, got - put};
 			u = (struct uio){.iov = &v, .cnt = 1, .resid = v.len, .kernel = true};
-			r = transfer(out, &u, out_pos, true);
+			r = rw_transfer(out, &u, out_pos, true);
 			if (r <= 0)
 				break;
 			put += (u64)r;
@@ -237,11 +237,11 @@ long sys_sendfile(u64 out_fd, u64 in_fd, u64 uoff, u64 n)
 		return -EBADF;
 	if (!in->ops->lseek || (s64)off < 0)
 		return -EINVAL;
-	long r = copy_between(in, uoff ? &off : &in->pos, out, out->ops->lseek ? &out->pos : NULL, MIN(n, COUNT_MAX));
+	long r = rw_copy_between(in, uoff ? &off : &in->pos, out, out->ops->lseek ? &out->pos : NULL, MIN(n, COUNT_MAX));
 	return r >= 0 && uoff && put_user(off, UPTR(uoff)) ? -EFAULT : r;
 }
 
-static bool overlap(u64 a, u64 b, u64 n)
+static bool rw_overlap(u64 a, u64 b, u64 n)
 {
 	return a < b + n && b < a + n;
 }
@@ -263,9 +263,9 @@ long sys_copy_file_range(u64 in_fd, u64 uin, u64 out_fd, u64 uout, u64 n, u64 fl
 		return -EINVAL;
 	if (out->flags & O_APPEND)
 		return -EBADF;
-	if (in->inode == out->inode && overlap(uin ? in_off : in->pos, uout ? out_off : out->pos, n))
+	if (in->inode == out->inode && rw_overlap(uin ? in_off : in->pos, uout ? out_off : out->pos, n))
 		return -EINVAL;
-	long r = copy_between(in, uin ? &in_off : &in->pos, out, uout ? &out_off : &out->pos, MIN(n, COUNT_MAX));
+	long r = rw_copy_between(in, uin ? &in_off : &in->pos, out, uout ? &out_off : &out->pos, MIN(n, COUNT_MAX));
 	if (r >= 0 && ((uin && put_user(in_off, UPTR(uin))) || (uout && put_user(out_off, UPTR(uout)))))
 		return -EFAULT;
 	return r;

@@ -6,7 +6,7 @@
 #include <asm/statfs.h>
 
 /* Nanoseconds count forwards also before 1970. */
-static s64 seconds(s64 ns)
+static s64 stat_seconds(s64 ns)
 {
 	return ns / 1000000000 - (ns % 1000000000 < 0);
 }
@@ -26,12 +26,12 @@ void stat_to_user_struct(const struct qk_stat *st, void *linux_stat)
 		.st_blksize = 4096,
 		.st_blocks = (s64)st->blocks,
 	};
-	s->st_atime = (u64)seconds(st->atime_ns);
-	s->st_atime_nsec = (u64)(st->atime_ns - seconds(st->atime_ns) * 1000000000);
-	s->st_mtime = (u64)seconds(st->mtime_ns);
-	s->st_mtime_nsec = (u64)(st->mtime_ns - seconds(st->mtime_ns) * 1000000000);
-	s->st_ctime = (u64)seconds(st->ctime_ns);
-	s->st_ctime_nsec = (u64)(st->ctime_ns - seconds(st->ctime_ns) * 1000000000);
+	s->st_atime = (u64)stat_seconds(st->atime_ns);
+	s->st_atime_nsec = (u64)(st->atime_ns - stat_seconds(st->atime_ns) * 1000000000);
+	s->st_mtime = (u64)stat_seconds(st->mtime_ns);
+	s->st_mtime_nsec = (u64)(st->mtime_ns - stat_seconds(st->mtime_ns) * 1000000000);
+	s->st_ctime = (u64)stat_seconds(st->ctime_ns);
+	s->st_ctime_nsec = (u64)(st->ctime_ns - stat_seconds(st->ctime_ns) * 1000000000);
 }
 
 static long stat_at(int dirfd, u64 upath, u64 at, struct qk_stat *st)
@@ -85,9 +85,9 @@ long sys_fstat(u64 fd, u64 ust)
 	return r ? r : stat_to_user(ust, &st);
 }
 
-static struct statx_timestamp stamp(s64 ns)
+static struct statx_timestamp stat_stamp(s64 ns)
 {
-	return (struct statx_timestamp){.tv_sec = seconds(ns), .tv_nsec = (u32)(ns - seconds(ns) * 1000000000)};
+	return (struct statx_timestamp){.tv_sec = stat_seconds(ns), .tv_nsec = (u32)(ns - stat_seconds(ns) * 1000000000)};
 }
 
 long sys_statx(u64 dirfd, u64 path, u64 flags, u64 mask, u64 ux)
@@ -108,9 +108,9 @@ long sys_statx(u64 dirfd, u64 path, u64 flags, u64 mask, u64 ux)
 		.stx_ino = st.ino,
 		.stx_size = st.size,
 		.stx_blocks = st.blocks,
-		.stx_atime = stamp(st.atime_ns),
-		.stx_mtime = stamp(st.mtime_ns),
-		.stx_ctime = stamp(st.ctime_ns),
+		.stx_atime = stat_stamp(st.atime_ns),
+		.stx_mtime = stat_stamp(st.mtime_ns),
+		.stx_ctime = stat_stamp(st.ctime_ns),
 		.stx_rdev_major = (u32)(st.rdev >> 8 & 0xfff),
 		.stx_rdev_minor = (u32)((st.rdev & 0xff) | (st.rdev >> 12 & 0xfff00)),
 		.stx_dev_major = (u32)(st.dev >> 8 & 0xfff),
@@ -183,7 +183,7 @@ long sys_readlink(u64 path, u64 ubuf, u64 size)
 	return sys_readlinkat((u64)AT_FDCWD, path, ubuf, size);
 }
 
-static long statfs_inode(struct inode *i, u64 u)
+static long stat_statfs_inode(struct inode *i, u64 u)
 {
 	struct statfs s = {0};
 	int r = i->ops->statfs ? i->ops->statfs(i, &s) : 0;
@@ -201,7 +201,7 @@ long sys_statfs(u64 path, u64 u)
 	struct path p;
 	long r = path_walk_user(AT_FDCWD, path, 0, &p);
 	if (!r) {
-		r = statfs_inode(p.inode, u);
+		r = stat_statfs_inode(p.inode, u);
 		path_put(&p);
 	}
 	return r;
@@ -210,5 +210,5 @@ long sys_statfs(u64 path, u64 u)
 long sys_fstatfs(u64 fd, u64 u)
 {
 	scoped_file f = fd_get((int)fd);
-	return f ? statfs_inode(f->inode, u) : -EBADF;
+	return f ? stat_statfs_inode(f->inode, u) : -EBADF;
 }

@@ -14,7 +14,7 @@ struct cache {
 	u32 type, level, line, ways, sets;
 };
 
-static bool cache_of(u32 index, struct cache *c)
+static bool sysfs_cache_of(u32 index, struct cache *c)
 {
 	u32 r[4], top[4];
 	cpuid(0x80000000, 0, top);
@@ -32,12 +32,12 @@ static bool cache_of(u32 index, struct cache *c)
 #define CACHE_DIR "devices/system/cpu/cpu0/cache/index"
 
 /* Which file of which index: the end of the row's name, "indexN/WHAT". */
-static void cache_text(struct text *t, const struct subject *s)
+static void sysfs_cache_text(struct text *t, const struct subject *s)
 {
 	static const char *const types[] = {"", "Data", "Instruction", "Unified"};
 	const char *index = s->self->name + sizeof(CACHE_DIR) - 1, *what = index + 2;
 	struct cache c;
-	if (!cache_of((u32)(*index - '0'), &c) || c.type >= ARRAY_SIZE(types))
+	if (!sysfs_cache_of((u32)(*index - '0'), &c) || c.type >= ARRAY_SIZE(types))
 		return;
 	if (!strcmp(what, "type"))
 		text_add(t, "%s\n", types[c.type]);
@@ -54,15 +54,15 @@ static void cache_text(struct text *t, const struct subject *s)
 }
 
 #define CACHE(n) \
-	{CACHE_DIR #n "/coherency_line_size", .fn = cache_text}, {CACHE_DIR #n "/level", .fn = cache_text}, \
-		{CACHE_DIR #n "/number_of_sets", .fn = cache_text}, {CACHE_DIR #n "/shared_cpu_list", .fixed = "0\n"}, \
-		{CACHE_DIR #n "/shared_cpu_map", .fixed = "1\n"}, {CACHE_DIR #n "/size", .fn = cache_text}, \
-		{CACHE_DIR #n "/type", .fn = cache_text}, \
+	{CACHE_DIR #n "/coherency_line_size", .fn = sysfs_cache_text}, {CACHE_DIR #n "/level", .fn = sysfs_cache_text}, \
+		{CACHE_DIR #n "/number_of_sets", .fn = sysfs_cache_text}, {CACHE_DIR #n "/shared_cpu_list", .fixed = "0\n"}, \
+		{CACHE_DIR #n "/shared_cpu_map", .fixed = "1\n"}, {CACHE_DIR #n "/size", .fn = sysfs_cache_text}, \
+		{CACHE_DIR #n "/type", .fn = sysfs_cache_text}, \
 	{ \
-		CACHE_DIR #n "/ways_of_associativity", .fn = cache_text \
+		CACHE_DIR #n "/ways_of_associativity", .fn = sysfs_cache_text \
 	}
 
-static void node_meminfo(struct text *t, const struct subject *s)
+static void sysfs_node_meminfo(struct text *t, const struct subject *s)
 {
 	u64 used = frames_total() - frames_free();
 	text_add(t, "Node 0 MemTotal:       %8lu kB\nNode 0 MemFree:        %8lu kB\nNode 0 MemUsed:        %8lu kB\n", frames_limit() * 4,
@@ -107,7 +107,7 @@ static const struct proc_text sysfs_texts[] = {
 	{"devices/system/node/node0/cpulist", .fixed = "0\n"},
 	{"devices/system/node/node0/cpumap", .fixed = "1\n"},
 	{"devices/system/node/node0/distance", .fixed = "10\n"},
-	{"devices/system/node/node0/meminfo", .fn = node_meminfo},
+	{"devices/system/node/node0/meminfo", .fn = sysfs_node_meminfo},
 	{"devices/system/node/online", .fixed = "0\n"},
 	{"devices/system/node/possible", .fixed = "0\n"},
 	{"fs/cgroup/", .fixed = ""}, /* where the control groups are mounted */
@@ -125,17 +125,17 @@ struct inode *sysfs_root(void)
 }
 
 /* ---- the control group of the sandbox: its own limits (Documentation/admin-guide/cgroup-v2.rst) */
-static void memory_max(struct text *t, const struct subject *s)
+static void sysfs_memory_max(struct text *t, const struct subject *s)
 {
 	text_add(t, "%lu\n", frames_limit() * PAGE_SIZE);
 }
 
-static void memory_current(struct text *t, const struct subject *s)
+static void sysfs_memory_current(struct text *t, const struct subject *s)
 {
 	text_add(t, "%lu\n", (frames_total() - frames_free()) * PAGE_SIZE);
 }
 
-static void memory_stat(struct text *t, const struct subject *s)
+static void sysfs_memory_stat(struct text *t, const struct subject *s)
 {
 	const struct process *p;
 	u64 used = frames_total() - frames_free(), mapped = 0;
@@ -149,7 +149,7 @@ static void memory_stat(struct text *t, const struct subject *s)
 		 stats_sum().faults);
 }
 
-static void cpu_stat(struct text *t, const struct subject *s)
+static void sysfs_cpu_stat(struct text *t, const struct subject *s)
 {
 	struct process *p;
 	u64 us = 0;
@@ -165,12 +165,12 @@ static void cgroup_procs(struct text *t, const struct subject *s)
 		text_add(t, "%d\n", p->pid);
 }
 
-static void pids_current(struct text *t, const struct subject *s)
+static void sysfs_pids_current(struct text *t, const struct subject *s)
 {
 	text_add(t, "%u\n", ntasks);
 }
 
-static void pids_max(struct text *t, const struct subject *s)
+static void sysfs_pids_max(struct text *t, const struct subject *s)
 {
 	text_add(t, "%u\n", (u32)TASKS_MAX);
 }
@@ -184,23 +184,23 @@ static const struct proc_text cgroup_texts[] = {
 	{"cgroup.subtree_control", .fixed = "\n"},
 	{"cgroup.type", .fixed = "domain\n"},
 	{"cpu.max", .fixed = "100000 100000\n"},
-	{"cpu.stat", .fn = cpu_stat},
+	{"cpu.stat", .fn = sysfs_cpu_stat},
 	{"cpu.weight", .fixed = "100\n"},
 	{"cpuset.cpus", .fixed = "0\n"},
 	{"cpuset.cpus.effective", .fixed = "0\n"},
 	{"cpuset.mems.effective", .fixed = "0\n"},
 	{"io.stat", .fixed = ""},
-	{"memory.current", .fn = memory_current},
+	{"memory.current", .fn = sysfs_memory_current},
 	{"memory.events", .fixed = "low 0\nhigh 0\nmax 0\noom 0\noom_kill 0\n"},
 	{"memory.high", .fixed = "max\n"},
 	{"memory.low", .fixed = "0\n"},
-	{"memory.max", .fn = memory_max},
+	{"memory.max", .fn = sysfs_memory_max},
 	{"memory.min", .fixed = "0\n"},
-	{"memory.stat", .fn = memory_stat},
+	{"memory.stat", .fn = sysfs_memory_stat},
 	{"memory.swap.current", .fixed = "0\n"},
 	{"memory.swap.max", .fixed = "0\n"},
-	{"pids.current", .fn = pids_current},
-	{"pids.max", .fn = pids_max},
+	{"pids.current", .fn = sysfs_pids_current},
+	{"pids.max", .fn = sysfs_pids_max},
 	{.name = NULL},
 };
 static struct text_tree cgroup_tree = {.texts = cgroup_texts, .magic = CGROUP2_SUPER_MAGIC};

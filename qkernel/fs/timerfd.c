@@ -24,7 +24,7 @@ static void timerfd_arm(struct timerfd *t)
 	ktimer_arm(&t->timer, clock_to_mono(t->counts, t->when));
 }
 
-static void fired(struct ktimer *k)
+static void timerfd_fired(struct ktimer *k)
 {
 	struct timerfd *t = container_of(k, struct timerfd, timer);
 	u64 now = clock_now(t->counts);
@@ -38,7 +38,7 @@ static void fired(struct ktimer *k)
 }
 
 /* Counts what has passed since it expired, and goes on. */
-static void go_on(struct timerfd *t)
+static void timerfd_go_on(struct timerfd *t)
 {
 	if (!t->idle)
 		return;
@@ -62,7 +62,7 @@ void timerfds_clock_jumped(void)
 	}
 }
 
-static ssize_t read(struct file *f, struct uio *u, u64 *pos)
+static ssize_t timerfd_read(struct file *f, struct uio *u, u64 *pos)
 {
 	struct timerfd *t = f->priv;
 	if (u->resid < 8)
@@ -73,7 +73,7 @@ static ssize_t read(struct file *f, struct uio *u, u64 *pos)
 		if (wait_event(&t->wait, t->ticks || t->canceled, UINT64_MAX))
 			return -ERESTARTSYS;
 	}
-	go_on(t);
+	timerfd_go_on(t);
 	u64 v = t->ticks;
 	t->ticks = 0;
 	if (t->canceled) {
@@ -83,14 +83,14 @@ static ssize_t read(struct file *f, struct uio *u, u64 *pos)
 	return uio_write(u, &v, 8);
 }
 
-static u32 poll(struct file *f, struct poll_table *pt)
+static u32 timerfd_poll(struct file *f, struct poll_table *pt)
 {
 	struct timerfd *t = f->priv;
 	poll_wait(f, &t->wait, pt);
 	return t->ticks || t->canceled ? POLL_IN : 0;
 }
 
-static void release(struct file *f)
+static void timerfd_release(struct file *f)
 {
 	struct timerfd *t = f->priv;
 	ktimer_cancel(&t->timer);
@@ -98,7 +98,7 @@ static void release(struct file *f)
 	kfree(t);
 }
 
-static const struct file_ops ops = {.read = read, .poll = poll, .release = release};
+static const struct file_ops ops = {.read = timerfd_read, .poll = timerfd_poll, .release = timerfd_release};
 
 long sys_timerfd_create(u64 clock, u64 flags)
 {
@@ -111,7 +111,7 @@ long sys_timerfd_create(u64 clock, u64 flags)
 	struct timerfd *t = kzalloc(sizeof(*t));
 	if (!t)
 		return -ENOMEM;
-	t->timer.fn = fired;
+	t->timer.fn = timerfd_fired;
 	t->clock = t->counts = (s32)clock;
 	waitq_init(&t->wait);
 	list_add_tail(&t->all, &timerfds);
@@ -124,9 +124,9 @@ long sys_timerfd_create(u64 clock, u64 flags)
 	return fd_install(f, (u32)flags, 0);
 }
 
-static long report(struct timerfd *t, u64 uit)
+static long timerfd_report(struct timerfd *t, u64 uit)
 {
-	go_on(t);
+	timerfd_go_on(t);
 	u64 now = clock_now(t->counts), left = !t->timer.node.queued ? 0 : t->when > now ? t->when - now : 1;
 	int r = timespec_to_user(UPTR(uit), t->interval);
 	return r ? r : timespec_to_user(UPTR(uit + 16), left);
@@ -146,7 +146,7 @@ long sys_timerfd_settime(u64 fd, u64 flags, u64 unew, u64 uold)
 	if (!f)
 		return r;
 	struct timerfd *t = f->priv;
-	r = uold ? report(t, uold) : 0;
+	r = uold ? timerfd_report(t, uold) : 0;
 	if (!r) {
 		bool absolute = flags & TFD_TIMER_ABSTIME;
 		ktimer_cancel(&t->timer);
@@ -167,5 +167,5 @@ long sys_timerfd_gettime(u64 fd, u64 uit)
 {
 	long r;
 	scoped_file f = fd_get_kind((int)fd, &ops, -EINVAL, &r);
-	return f ? report(f->priv, uit) : r;
+	return f ? timerfd_report(f->priv, uit) : r;
 }

@@ -15,14 +15,14 @@ int volume_open(struct inode *i, struct file *f)
 	return S_ISDIR(i->mode) ? 0 : S_ISFIFO(i->mode) ? fifo_open(i, f) : -ENXIO;
 }
 
-static void volume_release(struct file *f)
+static void volfile_volume_release(struct file *f)
 {
 	host_unhold(f->inode);
 }
 
 /* Through the cache: what came with the open, and large files that are read in order, ahead of the reader. Only for as long as the host's word holds;
  * 0: not this time. */
-static ssize_t read_cached(struct inode *i, struct uio *u, u64 *pos)
+static ssize_t volfile_read_cached(struct inode *i, struct uio *u, u64 *pos)
 {
 	struct hostnode *n = hostnode_of(i);
 	bool in_order = *pos && *pos == n->read_to;
@@ -41,11 +41,11 @@ static ssize_t read_cached(struct inode *i, struct uio *u, u64 *pos)
 	return r;
 }
 
-static ssize_t volume_read(struct file *f, struct uio *u, u64 *pos)
+static ssize_t volfile_volume_read(struct file *f, struct uio *u, u64 *pos)
 {
 	struct inode *i = f->inode;
 	struct hostnode *n = hostnode_of(i);
-	ssize_t done = read_cached(i, u, pos);
+	ssize_t done = volfile_read_cached(i, u, pos);
 	if (done < 0)
 		return done;
 	if (done && (!u->resid || (*pos >= i->size && host_recent(n->checked, n->contact))))
@@ -71,7 +71,7 @@ static ssize_t volume_read(struct file *f, struct uio *u, u64 *pos)
 }
 
 /* Pages already read by a mapping follow what was written. */
-static void refresh(struct inode *i, u64 from, u64 to)
+static void volfile_refresh(struct inode *i, u64 from, u64 to)
 {
 	for (u64 k = from >> PAGE_SHIFT; i->cache && k <= (to - 1) >> PAGE_SHIFT; k++) {
 		paddr_t p;
@@ -83,7 +83,7 @@ static void refresh(struct inode *i, u64 from, u64 to)
 }
 
 /* The attributes after a write of ours: what is cached has been brought up to date. */
-static void written(struct inode *i)
+static void volfile_written(struct inode *i)
 {
 	i->size = qcall_out(0);
 	i->mtime_ns = (s64)qcall_out(1);
@@ -92,7 +92,7 @@ static void written(struct inode *i)
 	host_checked(hostnode_of(i));
 }
 
-static ssize_t volume_write(struct file *f, struct uio *u, u64 *pos)
+static ssize_t volfile_volume_write(struct file *f, struct uio *u, u64 *pos)
 {
 	struct inode *i = f->inode;
 	struct hostnode *n = hostnode_of(i);
@@ -105,10 +105,10 @@ static ssize_t volume_write(struct file *f, struct uio *u, u64 *pos)
 		s64 r = qcall(QC_PWRITE, 0, (u64)n->handle, f->flags & O_APPEND ? QK_APPEND : *pos, 0, 0, 0, 0);
 		if (r <= 0)
 			return done ? done : r;
-		written(i);
+		volfile_written(i);
 		if (f->flags & O_APPEND)
 			*pos = i->size - (u64)r;
-		refresh(i, *pos, *pos + (u64)r);
+		volfile_refresh(i, *pos, *pos + (u64)r);
 		uio_advance(u, (u64)r);
 		*pos += (u64)r;
 		done += r;
@@ -116,26 +116,26 @@ static ssize_t volume_write(struct file *f, struct uio *u, u64 *pos)
 	return done;
 }
 
-static int on_handle(struct file *f, enum qk_op op, u64 a, u64 b, u64 c)
+static int volfile_on_handle(struct file *f, enum qk_op op, u64 a, u64 b, u64 c)
 {
 	seg_begin();
 	return (int)qcall(op, 0, (u64)hostnode_of(f->inode)->handle, a, b, c, 0, 0);
 }
 
-static int volume_fsync(struct file *f, bool data)
+static int volfile_volume_fsync(struct file *f, bool data)
 {
-	return on_handle(f, QC_FSYNC, data, 0, 0);
+	return volfile_on_handle(f, QC_FSYNC, data, 0, 0);
 }
 
-static int volume_fallocate(struct file *f, int mode, u64 off, u64 len)
+static int volfile_volume_fallocate(struct file *f, int mode, u64 off, u64 len)
 {
-	int r = on_handle(f, QC_FALLOCATE, (u64)mode, off, len);
+	int r = volfile_on_handle(f, QC_FALLOCATE, (u64)mode, off, len);
 	if (!r)
 		host_refetch(f->inode);
 	return r;
 }
 
-static s64 volume_lseek(struct file *f, s64 off, int whence)
+static s64 volfile_volume_lseek(struct file *f, s64 off, int whence)
 {
 	struct qk_stat st;
 	if (whence >= 2)
@@ -143,10 +143,10 @@ static s64 volume_lseek(struct file *f, s64 off, int whence)
 	return generic_lseek(f, off, whence);
 }
 
-const struct file_ops volume_file_ops = {.read = volume_read,
-					 .write = volume_write,
-					 .lseek = volume_lseek,
+const struct file_ops volume_file_ops = {.read = volfile_volume_read,
+					 .write = volfile_volume_write,
+					 .lseek = volfile_volume_lseek,
 					 .mmap = generic_mmap,
-					 .fsync = volume_fsync,
-					 .fallocate = volume_fallocate,
-					 .release = volume_release};
+					 .fsync = volfile_volume_fsync,
+					 .fallocate = volfile_volume_fallocate,
+					 .release = volfile_volume_release};

@@ -5,7 +5,7 @@
 #include <linux/fcntl.h>
 #include <linux/stat.h>
 
-static int named(struct inode *dir, const char *name, size_t *len)
+static int volume_named(struct inode *dir, const char *name, size_t *len)
 {
 	size_t n;
 	if (!host_path(dir, comm_data(), PATH_MAX))
@@ -21,11 +21,11 @@ static int named(struct inode *dir, const char *name, size_t *len)
 	return 0;
 }
 
-static int create(struct inode *dir, const char *name, u32 mode, u64 rdev, struct inode **out)
+static int volume_create(struct inode *dir, const char *name, u32 mode, u64 rdev, struct inode **out)
 {
 	size_t n;
 	bool node = S_ISFIFO(mode) || S_ISSOCK(mode);
-	int r = S_ISREG(mode) || node ? named(dir, name, &n) : -EPERM;
+	int r = S_ISREG(mode) || node ? volume_named(dir, name, &n) : -EPERM;
 	if (!r && node) {
 		r = (int)qcall(QC_MKNOD, (u32)n, hostnode_of(dir)->root, mode, 0, 0, 0, 0);
 		if (!r) {
@@ -53,10 +53,10 @@ static int create(struct inode *dir, const char *name, u32 mode, u64 rdev, struc
 	return 0;
 }
 
-static int mkdir(struct inode *dir, const char *name, u32 mode)
+static int volume_mkdir(struct inode *dir, const char *name, u32 mode)
 {
 	size_t n;
-	int r = named(dir, name, &n);
+	int r = volume_named(dir, name, &n);
 	if (!r)
 		r = (int)qcall(QC_MKDIR, (u32)n, hostnode_of(dir)->root, mode, 0, 0, 0, 0);
 	if (!r)
@@ -64,10 +64,10 @@ static int mkdir(struct inode *dir, const char *name, u32 mode)
 	return r;
 }
 
-static int remove(struct inode *dir, const char *name, u32 flags)
+static int volume_remove(struct inode *dir, const char *name, u32 flags)
 {
 	size_t n;
-	int r = named(dir, name, &n);
+	int r = volume_named(dir, name, &n);
 	if (!r)
 		r = (int)qcall(QC_UNLINK, (u32)n, hostnode_of(dir)->root, flags, 0, 0, 0, 0);
 	if (!r) {
@@ -81,27 +81,27 @@ static int remove(struct inode *dir, const char *name, u32 flags)
 	return r;
 }
 
-static int unlink(struct inode *dir, const char *name)
+static int volume_unlink(struct inode *dir, const char *name)
 {
-	return remove(dir, name, 0);
+	return volume_remove(dir, name, 0);
 }
 
-static int rmdir(struct inode *dir, const char *name)
+static int volume_rmdir(struct inode *dir, const char *name)
 {
-	return remove(dir, name, AT_REMOVEDIR);
+	return volume_remove(dir, name, AT_REMOVEDIR);
 }
 
 /* Old and new path one behind the other in the data area. */
-static int two_names(enum qk_op op, struct inode *a, const char *an, struct inode *b, const char *bn, u64 flags)
+static int volume_two_names(enum qk_op op, struct inode *a, const char *an, struct inode *b, const char *bn, u64 flags)
 {
 	size_t n, m;
 	char *first;
-	int r = named(b, bn, &m);
+	int r = volume_named(b, bn, &m);
 	first = r ? NULL : kmalloc(m);
 	if (!first)
 		return r ? r : -ENOMEM;
 	memcpy(first, comm_data(), m);
-	r = named(a, an, &n);
+	r = volume_named(a, an, &n);
 	if (!r) {
 		memcpy(comm_data() + n, first, m);
 		r = (int)qcall(op, (u32)(n + m), hostnode_of(a)->root, flags, 0, 0, 0, 0);
@@ -110,9 +110,9 @@ static int two_names(enum qk_op op, struct inode *a, const char *an, struct inod
 	return r;
 }
 
-static int rename(struct inode *od, const char *on, struct inode *nd, const char *nn, u32 flags)
+static int volume_rename(struct inode *od, const char *on, struct inode *nd, const char *nn, u32 flags)
 {
-	int r = two_names(QC_RENAME, od, on, nd, nn, flags);
+	int r = volume_two_names(QC_RENAME, od, on, nd, nn, flags);
 	if (r)
 		return r;
 	struct entry *e = names_find(&hostnode_of(od)->kids, on);
@@ -144,15 +144,15 @@ static int rename(struct inode *od, const char *on, struct inode *nd, const char
 	return 0;
 }
 
-static int link(struct inode *target, struct inode *dir, const char *name)
+static int volume_link(struct inode *target, struct inode *dir, const char *name)
 {
 	size_t n;
 	int r;
 	if (target->name)
-		r = two_names(QC_LINK, target->parent, target->name, dir, name, 0);
+		r = volume_two_names(QC_LINK, target->parent, target->name, dir, name, 0);
 	else if (hostnode_of(target)->handle < 0) /* a file without a name (O_TMPFILE) that nobody has open */
 		r = -ENOENT;
-	else if (!(r = named(dir, name, &n)))
+	else if (!(r = volume_named(dir, name, &n)))
 		r = (int)qcall(QC_NAME, (u32)n, hostnode_of(dir)->root, (u64)hostnode_of(target)->handle, 0, 0, 0, 0);
 	if (!r) {
 		target->nlink++;
@@ -162,10 +162,10 @@ static int link(struct inode *target, struct inode *dir, const char *name)
 	return r;
 }
 
-static int symlink(struct inode *dir, const char *name, const char *target)
+static int volume_symlink(struct inode *dir, const char *name, const char *target)
 {
 	size_t n, m = strlen(target) + 1;
-	int r = named(dir, name, &n);
+	int r = volume_named(dir, name, &n);
 	if (r)
 		return r;
 	memcpy(comm_data() + n, target, m);
@@ -175,7 +175,7 @@ static int symlink(struct inode *dir, const char *name, const char *target)
 	return r;
 }
 
-static int tmpfile(struct inode *dir, u32 mode, struct inode **out)
+static int volume_tmpfile(struct inode *dir, u32 mode, struct inode **out)
 {
 	struct hostnode *d = hostnode_of(dir);
 	struct qk_stat st;
@@ -196,7 +196,7 @@ static int tmpfile(struct inode *dir, u32 mode, struct inode **out)
 	return 0;
 }
 
-static int setattr(struct inode *i, u32 mask, const struct qk_stat *st)
+static int volume_setattr(struct inode *i, u32 mask, const struct qk_stat *st)
 {
 	struct hostnode *n = hostnode_of(i);
 	s64 r = 0;
@@ -226,18 +226,18 @@ static int setattr(struct inode *i, u32 mask, const struct qk_stat *st)
 const struct inode_ops volume_ops = {
 	.lookup = host_lookup,
 	.lookup_path = host_lookup_path,
-	.create = create,
-	.mkdir = mkdir,
-	.unlink = unlink,
-	.rmdir = rmdir,
-	.rename = rename,
-	.link = link,
-	.symlink = symlink,
-	.tmpfile = tmpfile,
+	.create = volume_create,
+	.mkdir = volume_mkdir,
+	.unlink = volume_unlink,
+	.rmdir = volume_rmdir,
+	.rename = volume_rename,
+	.link = volume_link,
+	.symlink = volume_symlink,
+	.tmpfile = volume_tmpfile,
 	.readdir = host_readdir,
 	.readlink = host_readlink,
 	.getattr = host_getattr,
-	.setattr = setattr,
+	.setattr = volume_setattr,
 	.statfs = host_statfs,
 	.getxattr = host_getxattr,
 	.listxattr = host_listxattr,

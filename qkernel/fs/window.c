@@ -13,14 +13,14 @@ static struct chunk {
 } chunks[QK_WINDOW_CHUNKS];
 static u32 used; /* all from here on are free */
 
-static u32 index_of(const struct chunk *c)
+static u32 window_index_of(const struct chunk *c)
 {
 	return (u32)(c - chunks);
 }
 
-static paddr_t page_at(const struct chunk *c, u64 index)
+static paddr_t window_page_at(const struct chunk *c, u64 index)
 {
-	return QK_WINDOW_GPA + index_of(c) * QK_WINDOW_CHUNK + index % PER_CHUNK * PAGE_SIZE;
+	return QK_WINDOW_GPA + window_index_of(c) * QK_WINDOW_CHUNK + index % PER_CHUNK * PAGE_SIZE;
 }
 
 void window_count(paddr_t p, int change)
@@ -28,7 +28,7 @@ void window_count(paddr_t p, int change)
 	chunks[(p - QK_WINDOW_GPA) / QK_WINDOW_CHUNK].refs += (u32)change;
 }
 
-static struct chunk *find(const struct inode *i, u64 number)
+static struct chunk *window_find(const struct inode *i, u64 number)
 {
 	for (u32 k = 0; k < used; k++)
 		if (chunks[k].inode == i && chunks[k].number == number)
@@ -44,10 +44,10 @@ bool window_uses(const struct inode *i)
 	return false;
 }
 
-static void release(struct chunk *c)
+static void window_release(struct chunk *c)
 {
 	seg_begin();
-	qcall(QC_UNMAP, 0, index_of(c), 0, 0, 0, 0, 0);
+	qcall(QC_UNMAP, 0, window_index_of(c), 0, 0, 0, 0, 0);
 	*c = (struct chunk){0};
 }
 
@@ -55,10 +55,10 @@ void window_drop(const struct inode *i)
 {
 	for (u32 k = 0; k < used; k++)
 		if (chunks[k].inode == i && !chunks[k].refs)
-			release(&chunks[k]);
+			window_release(&chunks[k]);
 }
 
-static struct chunk *unused(void)
+static struct chunk *window_unused(void)
 {
 	for (u32 k = 0; k < QK_WINDOW_CHUNKS; k++)
 		if (!chunks[k].inode) {
@@ -67,24 +67,24 @@ static struct chunk *unused(void)
 		}
 	for (u32 k = 0; k < QK_WINDOW_CHUNKS; k++)
 		if (!chunks[k].refs) {
-			release(&chunks[k]);
+			window_release(&chunks[k]);
 			return &chunks[k];
 		}
 	return NULL;
 }
 
 /* Has the host show the piece; the file's handle decides whether it can be written. */
-static int show(struct chunk *c)
+static int window_show(struct chunk *c)
 {
 	int h = host_handle(c->inode, false);
 	if (h < 0)
 		return h;
 	c->writable = hostnode_of(c->inode)->writable;
 	seg_begin();
-	return (int)qcall(QC_MAP, 0, (u64)h, index_of(c), c->number * QK_WINDOW_CHUNK, c->writable, 0, 0);
+	return (int)qcall(QC_MAP, 0, (u64)h, window_index_of(c), c->number * QK_WINDOW_CHUNK, c->writable, 0, 0);
 }
 
-static bool beyond(struct inode *i, u64 index)
+static bool window_beyond(struct inode *i, u64 index)
 {
 	if (index << PAGE_SHIFT < i->size)
 		return false;
@@ -93,25 +93,25 @@ static bool beyond(struct inode *i, u64 index)
 
 int window_get(struct inode *i, u64 index, paddr_t *out)
 {
-	if (beyond(i, index))
+	if (window_beyond(i, index))
 		return -EIO;
-	struct chunk *c = find(i, index / PER_CHUNK);
+	struct chunk *c = window_find(i, index / PER_CHUNK);
 	int r = 0;
 	if (!c) {
-		c = frames_map_window() ? unused() : NULL;
+		c = frames_map_window() ? window_unused() : NULL;
 		if (!c)
 			return -ENOMEM;
 		*c = (struct chunk){.inode = i, .number = index / PER_CHUNK};
-		r = show(c);
+		r = window_show(c);
 		if (r)
 			*c = (struct chunk){0};
 	} else if (!c->writable && hostnode_of(i)->writable) {
-		r = show(c);
+		r = window_show(c);
 	}
 	if (r)
 		return r == -ENOMEM ? r : -EIO;
 	c->refs++;
-	*out = page_at(c, index);
+	*out = window_page_at(c, index);
 	return 0;
 }
 
@@ -119,11 +119,11 @@ unsigned window_around(struct inode *i, u64 index, unsigned max, paddr_t *out)
 {
 	unsigned n = 0;
 	for (unsigned k = 0; k < max && (index + k) << PAGE_SHIFT < i->size; k++) {
-		struct chunk *c = find(i, (index + k) / PER_CHUNK);
+		struct chunk *c = window_find(i, (index + k) / PER_CHUNK);
 		if (!c)
 			continue;
 		c->refs++;
-		out[k] = page_at(c, index + k);
+		out[k] = window_page_at(c, index + k);
 		n++;
 	}
 	return n;
@@ -138,7 +138,7 @@ void window_cut(void)
 			continue;
 		if (host_refetch(i) == 0)
 			mm_unmap_file(i, (i->size + PAGE_SIZE - 1) >> PAGE_SHIFT);
-		if (chunks[k].inode == i && show(&chunks[k]))
+		if (chunks[k].inode == i && window_show(&chunks[k]))
 			mm_unmap_file(i, 0);
 	}
 }
@@ -148,7 +148,7 @@ void window_after_restore(void)
 {
 	for (u32 k = 0; k < used; k++) {
 		struct inode *i = chunks[k].inode;
-		if (!i || show(&chunks[k]) == 0)
+		if (!i || window_show(&chunks[k]) == 0)
 			continue;
 		host_say(i, "was mapped shared and cannot be mapped again: touching it gives SIGBUS");
 		mm_unmap_file(i, 0);

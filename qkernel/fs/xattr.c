@@ -6,12 +6,12 @@
 #include <linux/stat.h>
 #include <linux/xattr.h>
 
-static bool has_prefix(const char *name, const char *prefix)
+static bool xattr_has_prefix(const char *name, const char *prefix)
 {
 	return !strncmp(name, prefix, strlen(prefix));
 }
 
-static bool capable(u32 cap)
+static bool xattr_capable(u32 cap)
 {
 	return current->proc->cap_eff >> cap & 1;
 }
@@ -19,11 +19,11 @@ static bool capable(u32 cap)
 /* May the attribute be read or written at all, and is there a handler for its kind? */
 static long xattr_permission(struct inode *i, const char *name, bool write)
 {
-	if (has_prefix(name, XATTR_SECURITY_PREFIX))
-		return !write || capable(strcmp(name, XATTR_NAME_CAPS) ? CAP_SYS_ADMIN : CAP_SETFCAP) ? 0 : -EPERM;
-	if (has_prefix(name, XATTR_TRUSTED_PREFIX))
-		return capable(CAP_SYS_ADMIN) ? 0 : write ? -EPERM : -ENODATA;
-	if (!has_prefix(name, XATTR_USER_PREFIX))
+	if (xattr_has_prefix(name, XATTR_SECURITY_PREFIX))
+		return !write || xattr_capable(strcmp(name, XATTR_NAME_CAPS) ? CAP_SYS_ADMIN : CAP_SETFCAP) ? 0 : -EPERM;
+	if (xattr_has_prefix(name, XATTR_TRUSTED_PREFIX))
+		return xattr_capable(CAP_SYS_ADMIN) ? 0 : write ? -EPERM : -ENODATA;
+	if (!xattr_has_prefix(name, XATTR_USER_PREFIX))
 		return -EOPNOTSUPP; /* system.posix_acl_access and the like: there are no access control lists */
 	if (!name[strlen(XATTR_USER_PREFIX)])
 		return -EINVAL;
@@ -34,14 +34,14 @@ static long xattr_permission(struct inode *i, const char *name, bool write)
 	return inode_permission(i, write ? 2 : 4);
 }
 
-static long name_from_user(u64 uname, char name[XATTR_NAME_MAX + 1])
+static long xattr_name_from_user(u64 uname, char name[XATTR_NAME_MAX + 1])
 {
 	long n = strncpy_from_user(name, UPTR(uname), XATTR_NAME_MAX + 1);
 	return n == -ENAMETOOLONG || n == 0 ? -ERANGE : n < 0 ? n : 0;
 }
 
 /* What a call is about: by path (fd < 0) or by descriptor. The caller puts p. */
-static long target(int fd, u64 upath, u64 at, struct path *p)
+static long xattr_target(int fd, u64 upath, u64 at, struct path *p)
 {
 	if (upath)
 		return path_walk_user(AT_FDCWD, upath, at, p);
@@ -59,7 +59,7 @@ static long xattr_set(int fd, u64 upath, u64 at, u64 uname, u64 uvalue, u64 n, u
 	struct path p;
 	if (flags & ~(u64)(XATTR_CREATE | XATTR_REPLACE))
 		return -EINVAL;
-	long r = name_from_user(uname, name);
+	long r = xattr_name_from_user(uname, name);
 	if (r)
 		return r;
 	if (n > XATTR_SIZE_MAX)
@@ -67,7 +67,7 @@ static long xattr_set(int fd, u64 upath, u64 at, u64 uname, u64 uvalue, u64 n, u
 	char *value = kmalloc(n ? n : 1);
 	if (!value)
 		return -ENOMEM;
-	r = copy_from_user(value, UPTR(uvalue), n) ? -EFAULT : target(fd, upath, at, &p);
+	r = copy_from_user(value, UPTR(uvalue), n) ? -EFAULT : xattr_target(fd, upath, at, &p);
 	if (!r) {
 		struct inode *i = p.inode;
 		r = p.mnt && (p.mnt->flags & QK_MOUNT_RO) ? -EROFS : xattr_permission(i, name, true);
@@ -85,9 +85,9 @@ static long xattr_remove(int fd, u64 upath, u64 at, u64 uname)
 {
 	char name[XATTR_NAME_MAX + 1];
 	struct path p;
-	long r = name_from_user(uname, name);
+	long r = xattr_name_from_user(uname, name);
 	if (!r)
-		r = target(fd, upath, at, &p);
+		r = xattr_target(fd, upath, at, &p);
 	if (r)
 		return r;
 	r = p.mnt && (p.mnt->flags & QK_MOUNT_RO) ? -EROFS : xattr_permission(p.inode, name, true);
@@ -100,7 +100,7 @@ static long xattr_remove(int fd, u64 upath, u64 at, u64 uname)
 }
 
 /* Of a file's own answer: copied out, or -ERANGE; size 0 only asks. */
-static long answer(long n, const char *buf, u64 ubuf, u64 size)
+static long xattr_answer(long n, const char *buf, u64 ubuf, u64 size)
 {
 	if (n <= 0 || !size)
 		return n;
@@ -111,29 +111,29 @@ static long xattr_get(int fd, u64 upath, u64 at, u64 uname, u64 uvalue, u64 size
 {
 	char name[XATTR_NAME_MAX + 1];
 	struct path p;
-	long r = name_from_user(uname, name);
+	long r = xattr_name_from_user(uname, name);
 	if (!r)
-		r = target(fd, upath, at, &p);
+		r = xattr_target(fd, upath, at, &p);
 	if (r)
 		return r;
 	char *value = kmalloc(XATTR_SIZE_MAX);
 	r = value ? xattr_permission(p.inode, name, false) : -ENOMEM;
 	if (!r)
-		r = answer(p.inode->ops->getxattr ? p.inode->ops->getxattr(p.inode, name, value) : -EOPNOTSUPP, value, uvalue, size);
+		r = xattr_answer(p.inode->ops->getxattr ? p.inode->ops->getxattr(p.inode, name, value) : -EOPNOTSUPP, value, uvalue, size);
 	kfree(value);
 	path_put(&p);
 	return r;
 }
 
 /* Without the names of trusted attributes for those who may not have them. */
-static long visible(char *names, long n)
+static long xattr_visible(char *names, long n)
 {
 	long kept = 0;
-	if (capable(CAP_SYS_ADMIN))
+	if (xattr_capable(CAP_SYS_ADMIN))
 		return n;
 	for (long at = 0; at < n;) {
 		long len = (long)strnlen(names + at, (size_t)(n - at)) + 1;
-		if (!has_prefix(names + at, XATTR_TRUSTED_PREFIX)) {
+		if (!xattr_has_prefix(names + at, XATTR_TRUSTED_PREFIX)) {
 			memmove(names + kept, names + at, (size_t)len);
 			kept += len;
 		}
@@ -145,13 +145,13 @@ static long visible(char *names, long n)
 static long xattr_list(int fd, u64 upath, u64 at, u64 ubuf, u64 size)
 {
 	struct path p;
-	long r = target(fd, upath, at, &p);
+	long r = xattr_target(fd, upath, at, &p);
 	if (r)
 		return r;
 	char *names = kmalloc(XATTR_LIST_MAX);
 	r = !names ? -ENOMEM : p.inode->ops->listxattr ? p.inode->ops->listxattr(p.inode, names) : 0;
 	if (r > 0)
-		r = answer(visible(names, r), names, ubuf, size);
+		r = xattr_answer(xattr_visible(names, r), names, ubuf, size);
 	kfree(names);
 	path_put(&p);
 	return r;

@@ -6,7 +6,7 @@
 #include "../arch/ring.h"
 #include "../proc/proc.h"
 
-static void listen_to_host(void)
+static void main_listen_to_host(void)
 {
 	static const struct event_sink sink = {.contact = host_contact, .event = host_event, .cut = window_cut, .look_again = hoststreams_look_again};
 	events_set_sink(&sink);
@@ -24,7 +24,7 @@ noreturn void kmain(u32 ring)
 		panic("ring%u mode was asked for, but this host's KVM runs SYSCALL in ring %u", c->boot.ring == QK_RING_3 ? 3u : 0u,
 		      ring == QK_RING_3 ? 3u : 0u);
 	arch_init();
-	listen_to_host();
+	main_listen_to_host();
 	frame_init();
 	filemap_init();
 	oom_init();

@@ -6,7 +6,7 @@
 #define INDEX_MASK ((1u << INDEX_BITS) - 1)
 #define SEQ_MAX (INT32_MAX >> INDEX_BITS)
 
-static bool capable(u32 cap)
+static bool ipc_capable(u32 cap)
 {
 	return current->proc->cap_eff >> cap & 1;
 }
@@ -16,7 +16,7 @@ s64 ipc_now(void)
 	return (s64)(real_ns() / 1000000000);
 }
 
-static bool table_grow(struct ipc_table *t)
+static bool ipc_table_grow(struct ipc_table *t)
 {
 	u32 cap = t->cap ? t->cap * 2 : 16;
 	struct ipc_object **slot = krealloc(t->slot, cap * sizeof(*slot));
@@ -34,7 +34,7 @@ long ipc_add(struct ipc_table *t, struct ipc_object *o, s32 key, u32 mode)
 	u32 k = 0;
 	while (k < t->cap && t->slot[k])
 		k++;
-	if (t->used >= t->limit || (k == t->cap && !table_grow(t))) {
+	if (t->used >= t->limit || (k == t->cap && !ipc_table_grow(t))) {
 		long r = t->used >= t->limit ? -ENOSPC : -ENOMEM;
 		t->free(o);
 		return r;
@@ -91,7 +91,7 @@ s32 ipc_last_index(const struct ipc_table *t)
 	return last;
 }
 
-static bool in_group(u32 gid)
+static bool ipc_in_group(u32 gid)
 {
 	const struct process *p = current->proc;
 	bool in = p->egid == gid;
@@ -105,15 +105,15 @@ bool ipc_permitted(const struct ipc_object *o, u32 mode)
 	u32 wanted = (mode >> 6 | mode >> 3 | mode) & 7, granted = o->perm.mode, euid = current->proc->euid;
 	if (euid == o->perm.cuid || euid == o->perm.uid)
 		granted >>= 6;
-	else if (in_group(o->perm.cgid) || in_group(o->perm.gid))
+	else if (ipc_in_group(o->perm.cgid) || ipc_in_group(o->perm.gid))
 		granted >>= 3;
-	return !(wanted & ~granted) || capable(CAP_IPC_OWNER);
+	return !(wanted & ~granted) || ipc_capable(CAP_IPC_OWNER);
 }
 
 bool ipc_owned(const struct ipc_object *o)
 {
 	u32 euid = current->proc->euid;
-	return euid == o->perm.cuid || euid == o->perm.uid || capable(CAP_SYS_ADMIN);
+	return euid == o->perm.cuid || euid == o->perm.uid || ipc_capable(CAP_SYS_ADMIN);
 }
 
 void ipc_set_perm(struct ipc_object *o, const struct ipc64_perm *p)

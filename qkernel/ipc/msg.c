@@ -72,7 +72,7 @@ long sys_msgget(u64 key, u64 flags)
 	return ipc_add(&queues, &q->ipc, (s32)key, (u32)flags);
 }
 
-static bool fits(const struct msg_queue *q, u64 n)
+static bool msg_fits(const struct msg_queue *q, u64 n)
 {
 	return n + q->bytes <= q->limit && q->count + 1 <= q->limit;
 }
@@ -87,14 +87,14 @@ static bool fits(const struct msg_queue *q, u64 n)
 		_r; \
 	})
 
-static long send(struct msg_queue *q, struct msg *m, u64 flags)
+static long msg_send(struct msg_queue *q, struct msg *m, u64 flags)
 {
 	if (!ipc_permitted(&q->ipc, 0222))
 		return -EACCES;
-	while (!fits(q, m->len)) {
+	while (!msg_fits(q, m->len)) {
 		if (flags & IPC_NOWAIT)
 			return -EAGAIN;
-		long r = MSG_WAIT(q, &q->senders, fits(q, m->len));
+		long r = MSG_WAIT(q, &q->senders, msg_fits(q, m->len));
 		if (r)
 			return r;
 	}
@@ -123,14 +123,14 @@ long sys_msgsnd(u64 id, u64 umsg, u64 n, u64 flags)
 	r = copy_from_user(m->text, UPTR(umsg + sizeof(type)), n) ? -EFAULT : 0;
 	struct ipc_object *o = r ? NULL : ipc_find(&queues, (s32)id, &r);
 	if (o)
-		r = send(queue_of(o), m, flags);
+		r = msg_send(queue_of(o), m, flags);
 	if (r)
 		kfree(m);
 	return r;
 }
 
 /* type > 0: the first of it (MSG_EXCEPT: of any other); < 0: of the lowest type up to that; 0: the first. MSG_COPY: the one at that place. */
-static struct msg *choose(struct msg_queue *q, s64 type, u64 flags)
+static struct msg *msg_choose(struct msg_queue *q, s64 type, u64 flags)
 {
 	struct msg *m, *best = NULL;
 	list_for_each (m, &q->messages, node) {
@@ -162,10 +162,10 @@ long sys_msgrcv(u64 id, u64 umsg, u64 n, u64 utype, u64 flags)
 	struct msg *m;
 	if (!ipc_permitted(o, 0444))
 		return -EACCES;
-	while (!(m = choose(q, type, flags))) {
+	while (!(m = msg_choose(q, type, flags))) {
 		if (flags & IPC_NOWAIT)
 			return -ENOMSG;
-		r = MSG_WAIT(q, &q->receivers, choose(q, type, flags));
+		r = MSG_WAIT(q, &q->receivers, msg_choose(q, type, flags));
 		if (r)
 			return r;
 	}

@@ -34,7 +34,7 @@ static void sem_free_set(struct ipc_object *o)
 	kfree(s);
 }
 
-static long set_new(s32 key, u64 n, u64 flags)
+static long sem_set_new(s32 key, u64 n, u64 flags)
 {
 	if (!n)
 		return -EINVAL;
@@ -57,7 +57,7 @@ long sys_semget(u64 key, u64 n, u64 flags)
 	if (err)
 		return err;
 	if (!o)
-		return set_new((s32)key, (u32)n, flags);
+		return sem_set_new((s32)key, (u32)n, flags);
 	return (u32)n > sem_set_of(o)->n ? -EINVAL : o->id;
 }
 
@@ -77,7 +77,7 @@ static struct sem_undo *undo_of(struct sem_set *s, const struct process *p, bool
 	return u;
 }
 
-static bool changes(const struct sem_wait *w)
+static bool sem_changes(const struct sem_wait *w)
 {
 	for (u32 k = 0; k < w->nops; k++)
 		if (w->ops[k].op)
@@ -128,7 +128,7 @@ static int sem_try(struct sem_set *s, struct sem_wait *w)
 	return r;
 }
 
-static void wake_with(struct sem_wait *w, int result)
+static void sem_wake_with(struct sem_wait *w, int result)
 {
 	list_del(&w->node);
 	w->result = result;
@@ -145,10 +145,10 @@ void sem_changed(struct sem_set *s)
 			int r = sem_try(s, w);
 			if (r > 0)
 				continue;
-			wake_with(w, r);
+			sem_wake_with(w, r);
 			if (!r)
 				s->otime = ipc_now();
-			if (!r && changes(w)) {
+			if (!r && sem_changes(w)) {
 				again = true; /* those before it may go on now; each round takes one away */
 				break;
 			}
@@ -160,7 +160,7 @@ void sem_remove(struct sem_set *s)
 {
 	struct sem_wait *w, *next;
 	list_for_each_safe (w, next, &s->waiting, node)
-		wake_with(w, -EIDRM);
+		sem_wake_with(w, -EIDRM);
 	ipc_remove(&sets, &s->ipc);
 }
 
@@ -172,7 +172,7 @@ static long sem_operate(struct sem_set *s, struct sem_wait *w, u64 deadline)
 			return -EFBIG;
 		undo |= w->ops[k].flags & SEM_UNDO;
 	}
-	if (!ipc_permitted(&s->ipc, changes(w) ? 0222 : 0444))
+	if (!ipc_permitted(&s->ipc, sem_changes(w) ? 0222 : 0444))
 		return -EACCES;
 	if (undo && !(w->undo = undo_of(s, current->proc, true)))
 		return -ENOMEM;
@@ -180,7 +180,7 @@ static long sem_operate(struct sem_set *s, struct sem_wait *w, u64 deadline)
 	if (r <= 0) {
 		if (!r)
 			s->otime = ipc_now();
-		if (!r && changes(w))
+		if (!r && sem_changes(w))
 			sem_changed(s);
 		return r;
 	}

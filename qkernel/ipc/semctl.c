@@ -41,7 +41,7 @@ static long sem_information(u64 cmd, u64 ubuf)
 }
 
 /* Calls that wait for semaphore `num` to grow (GETNCNT), or to become zero (GETZCNT). */
-static long count_waiting(const struct sem_set *s, u32 num, bool zero)
+static long semctl_count_waiting(const struct sem_set *s, u32 num, bool zero)
 {
 	const struct sem_wait *w;
 	long n = 0;
@@ -52,14 +52,14 @@ static long count_waiting(const struct sem_set *s, u32 num, bool zero)
 	return n;
 }
 
-static void forget_undo(struct sem_set *s, u32 num)
+static void semctl_forget_undo(struct sem_set *s, u32 num)
 {
 	struct sem_undo *u;
 	list_for_each (u, &s->undos, node)
 		u->adjust[num] = 0;
 }
 
-static long get_all(const struct sem_set *s, u64 uarray)
+static long semctl_get_all(const struct sem_set *s, u64 uarray)
 {
 	for (u32 k = 0; k < s->n; k++)
 		if (put_user(s->sem[k].value, UPTR(uarray + k * sizeof(u16))))
@@ -67,7 +67,7 @@ static long get_all(const struct sem_set *s, u64 uarray)
 	return 0;
 }
 
-static long set_all(struct sem_set *s, u64 uarray)
+static long semctl_set_all(struct sem_set *s, u64 uarray)
 {
 	u16 *v = kmalloc(s->n * sizeof(*v));
 	long r = !v ? -ENOMEM : copy_from_user(v, UPTR(uarray), s->n * sizeof(*v)) ? -EFAULT : 0;
@@ -76,7 +76,7 @@ static long set_all(struct sem_set *s, u64 uarray)
 			r = -ERANGE;
 	for (u32 k = 0; !r && k < s->n; k++) {
 		s->sem[k] = (struct sem){v[k], current->proc->pid};
-		forget_undo(s, k);
+		semctl_forget_undo(s, k);
 	}
 	kfree(v);
 	if (!r) {
@@ -86,18 +86,18 @@ static long set_all(struct sem_set *s, u64 uarray)
 	return r;
 }
 
-static long set_one(struct sem_set *s, u32 num, s32 v)
+static long semctl_set_one(struct sem_set *s, u32 num, s32 v)
 {
 	if (v < 0 || v > SEMVMX)
 		return -ERANGE;
 	s->sem[num] = (struct sem){(u16)v, current->proc->pid};
-	forget_undo(s, num);
+	semctl_forget_undo(s, num);
 	s->ctime = ipc_now();
 	sem_changed(s);
 	return 0;
 }
 
-static long one_or_all(struct sem_set *s, u64 num, u64 cmd, u64 arg)
+static long semctl_one_or_all(struct sem_set *s, u64 num, u64 cmd, u64 arg)
 {
 	bool sets = cmd == SETVAL || cmd == SETALL, all = cmd == GETALL || cmd == SETALL;
 	if (!all && (s32)num >= (s32)s->n)
@@ -108,17 +108,17 @@ static long one_or_all(struct sem_set *s, u64 num, u64 cmd, u64 arg)
 		return -EACCES;
 	switch (cmd) {
 	case GETALL:
-		return get_all(s, arg);
+		return semctl_get_all(s, arg);
 	case SETALL:
-		return set_all(s, arg);
+		return semctl_set_all(s, arg);
 	case SETVAL:
-		return set_one(s, (u32)num, (s32)arg);
+		return semctl_set_one(s, (u32)num, (s32)arg);
 	case GETVAL:
 		return s->sem[num].value;
 	case GETPID:
 		return s->sem[num].pid;
 	default:
-		return count_waiting(s, (u32)num, cmd == GETZCNT);
+		return semctl_count_waiting(s, (u32)num, cmd == GETZCNT);
 	}
 }
 
@@ -168,7 +168,7 @@ long sys_semctl(u64 id, u64 num, u64 cmd, u64 arg)
 	case GETZCNT:
 	case SETVAL:
 	case SETALL:
-		return one_or_all(s, num, cmd, arg);
+		return semctl_one_or_all(s, num, cmd, arg);
 	default:
 		return -EINVAL;
 	}

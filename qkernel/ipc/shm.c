@@ -234,7 +234,7 @@ static long shm_lock(struct shm *s, bool on)
 	return 0;
 }
 
-static u64 pages_of(const struct shm *s)
+static u64 shm_pages_of(const struct shm *s)
 {
 	return PAGE_ALIGN(s->size) >> PAGE_SHIFT;
 }
@@ -249,7 +249,7 @@ static long shm_information(u64 cmd, u64 ubuf)
 	for (u32 k = 0; k < segments.cap; k++)
 		if (segments.slot[k]) {
 			const struct shm *s = shm_of(segments.slot[k]);
-			i.total += pages_of(s);
+			i.total += shm_pages_of(s);
 			i.resident += pagecache_pages(s->inode);
 		}
 	return copy_to_user(UPTR(ubuf), &i, sizeof(i)) ? -EFAULT : ipc_last_index(&segments);

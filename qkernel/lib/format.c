@@ -6,14 +6,14 @@ struct out {
 	size_t size, len;
 };
 
-static void put(struct out *o, char c)
+static void format_put(struct out *o, char c)
 {
 	if (o->len + 1 < o->size)
 		o->buf[o->len] = c;
 	o->len++;
 }
 
-static void put_number(struct out *o, u64 v, unsigned base, bool neg, int width, char pad, bool left)
+static void format_put_number(struct out *o, u64 v, unsigned base, bool neg, int width, char pad, bool left)
 {
 	char tmp[24];
 	int n = 0;
@@ -23,28 +23,28 @@ static void put_number(struct out *o, u64 v, unsigned base, bool neg, int width,
 	} while (v);
 	int total = n + neg;
 	if (neg && pad == '0')
-		put(o, '-');
+		format_put(o, '-');
 	for (int i = total; !left && i < width; i++)
-		put(o, pad);
+		format_put(o, pad);
 	if (neg && pad != '0')
-		put(o, '-');
+		format_put(o, '-');
 	while (n)
-		put(o, tmp[--n]);
+		format_put(o, tmp[--n]);
 	for (int i = total; left && i < width; i++)
-		put(o, ' ');
+		format_put(o, ' ');
 }
 
-static void put_string(struct out *o, const char *s, int width, int prec, bool left)
+static void format_put_string(struct out *o, const char *s, int width, int prec, bool left)
 {
 	if (!s)
 		s = "(null)";
 	int n = (int)(prec >= 0 ? strnlen(s, (size_t)prec) : strlen(s));
 	for (int i = n; !left && i < width; i++)
-		put(o, ' ');
+		format_put(o, ' ');
 	for (int i = 0; i < n; i++)
-		put(o, s[i]);
+		format_put(o, s[i]);
 	for (int i = n; left && i < width; i++)
-		put(o, ' ');
+		format_put(o, ' ');
 }
 
 int vsnprintf(char *buf, size_t size, const char *fmt, va_list ap)
@@ -52,7 +52,7 @@ int vsnprintf(char *buf, size_t size, const char *fmt, va_list ap)
 	struct out o = {.buf = buf, .size = size};
 	for (; *fmt; fmt++) {
 		if (*fmt != '%') {
-			put(&o, *fmt);
+			format_put(&o, *fmt);
 			continue;
 		}
 		bool left = false;
@@ -86,36 +86,36 @@ int vsnprintf(char *buf, size_t size, const char *fmt, va_list ap)
 		case 'd':
 		case 'i': {
 			s64 v = longs ? va_arg(ap, s64) : va_arg(ap, int);
-			put_number(&o, v < 0 ? -(u64)v : (u64)v, 10, v < 0, width, pad, left);
+			format_put_number(&o, v < 0 ? -(u64)v : (u64)v, 10, v < 0, width, pad, left);
 			break;
 		}
 		case 'u':
-			put_number(&o, longs ? va_arg(ap, u64) : va_arg(ap, unsigned), 10, false, width, pad, left);
+			format_put_number(&o, longs ? va_arg(ap, u64) : va_arg(ap, unsigned), 10, false, width, pad, left);
 			break;
 		case 'o':
-			put_number(&o, longs ? va_arg(ap, u64) : va_arg(ap, unsigned), 8, false, width, pad, left);
+			format_put_number(&o, longs ? va_arg(ap, u64) : va_arg(ap, unsigned), 8, false, width, pad, left);
 			break;
 		case 'x':
-			put_number(&o, longs ? va_arg(ap, u64) : va_arg(ap, unsigned), 16, false, width, pad, left);
+			format_put_number(&o, longs ? va_arg(ap, u64) : va_arg(ap, unsigned), 16, false, width, pad, left);
 			break;
 		case 'p':
-			put_number(&o, (u64)va_arg(ap, void *), 16, false, width, pad, left);
+			format_put_number(&o, (u64)va_arg(ap, void *), 16, false, width, pad, left);
 			break;
 		case 's':
-			put_string(&o, va_arg(ap, const char *), width, prec, left);
+			format_put_string(&o, va_arg(ap, const char *), width, prec, left);
 			break;
 		case 'c':
-			put(&o, (char)va_arg(ap, int));
+			format_put(&o, (char)va_arg(ap, int));
 			break;
 		case '%':
-			put(&o, '%');
+			format_put(&o, '%');
 			break;
 		default: /* unknown conversion: shown as it is */
-			put(&o, '%');
+			format_put(&o, '%');
 			if (!*fmt)
 				fmt--;
 			else
-				put(&o, *fmt);
+				format_put(&o, *fmt);
 		}
 	}
 	if (size)

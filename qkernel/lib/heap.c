@@ -1,7 +1,7 @@
 /* Pairing heap (Fredman, Sedgewick, Sleator, Tarjan 1986). No recursion: the number of siblings is without limit. */
 #include "heap.h"
 
-static struct heap_node *meld(struct heap_node *a, struct heap_node *b)
+static struct heap_node *heap_meld(struct heap_node *a, struct heap_node *b)
 {
 	if (!a || !b)
 		return a ? a : b;
@@ -19,7 +19,7 @@ static struct heap_node *meld(struct heap_node *a, struct heap_node *b)
 }
 
 /* Melds a list of siblings: in pairs from left to right, then the pairs from right to left. */
-static struct heap_node *meld_all(struct heap_node *n)
+static struct heap_node *heap_meld_all(struct heap_node *n)
 {
 	struct heap_node *pairs = NULL, *root = NULL;
 	while (n) {
@@ -28,14 +28,14 @@ static struct heap_node *meld_all(struct heap_node *n)
 		a->next = NULL;
 		if (b)
 			b->next = NULL;
-		a = meld(a, b);
+		a = heap_meld(a, b);
 		a->next = pairs;
 		pairs = a;
 	}
 	while (pairs) {
 		struct heap_node *next = pairs->next;
 		pairs->next = NULL;
-		root = meld(root, pairs);
+		root = heap_meld(root, pairs);
 		pairs = next;
 	}
 	return root;
@@ -44,14 +44,14 @@ static struct heap_node *meld_all(struct heap_node *n)
 void heap_insert(struct heap *h, struct heap_node *n, u64 key)
 {
 	*n = (struct heap_node){.key = key, .order = h->order++, .queued = true};
-	h->root = meld(h->root, n);
+	h->root = heap_meld(h->root, n);
 }
 
 void heap_remove(struct heap *h, struct heap_node *n)
 {
 	if (!n->queued)
 		return;
-	struct heap_node *rest = meld_all(n->child);
+	struct heap_node *rest = heap_meld_all(n->child);
 	if (n == h->root) {
 		h->root = rest;
 	} else {
@@ -61,7 +61,7 @@ void heap_remove(struct heap *h, struct heap_node *n)
 			n->prev->next = n->next;
 		if (n->next)
 			n->next->prev = n->prev;
-		h->root = meld(h->root, rest);
+		h->root = heap_meld(h->root, rest);
 	}
 	n->child = n->next = n->prev = NULL;
 	n->queued = false;

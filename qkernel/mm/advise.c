@@ -35,7 +35,7 @@ int mm_populate(struct mm *mm, vaddr_t from, vaddr_t to, bool write)
 }
 
 /* MADV_REMOVE: a hole in the file behind a shared mapping. */
-static int remove_range(struct vma *v, vaddr_t from, vaddr_t to)
+static int advise_remove_range(struct vma *v, vaddr_t from, vaddr_t to)
 {
 	if (!(v->flags & MAP_SHARED) || !v->file)
 		return -EINVAL;
@@ -81,13 +81,13 @@ static int advise(struct mm *mm, struct vma *v, vaddr_t from, vaddr_t to, int ad
 			return -EINVAL;
 		return mm_populate(mm, from, to, advice == MADV_POPULATE_WRITE);
 	case MADV_REMOVE:
-		return remove_range(v, from, to);
+		return advise_remove_range(v, from, to);
 	default:
 		return 0;
 	}
 }
 
-static bool known_advice(int a)
+static bool advise_known_advice(int a)
 {
 	return (a >= MADV_NORMAL && a <= MADV_DONTNEED) || (a >= MADV_FREE && a <= MADV_COLLAPSE);
 }
@@ -96,7 +96,7 @@ long sys_madvise(u64 addr, u64 len, u64 advice)
 {
 	struct mm *mm = mm_current();
 	bool hole = false, populates = advice == MADV_POPULATE_READ || advice == MADV_POPULATE_WRITE;
-	if ((addr & ~PAGE_MASK) || !known_advice((int)advice))
+	if ((addr & ~PAGE_MASK) || !advise_known_advice((int)advice))
 		return -EINVAL;
 	len = PAGE_ALIGN(len);
 	if (!len)
@@ -144,7 +144,7 @@ long sys_mincore(u64 addr, u64 len, u64 vec)
 	return 0;
 }
 
-static long check_mapped(u64 addr, u64 len)
+static long advise_check_mapped(u64 addr, u64 len)
 {
 	len = PAGE_ALIGN(len + (addr & ~PAGE_MASK));
 	addr &= PAGE_MASK;
@@ -163,7 +163,7 @@ long sys_msync(u64 addr, u64 len, u64 flags)
 		return -EINVAL;
 	if (!vma_range_ok(addr, len))
 		return -ENOMEM;
-	long r = check_mapped(addr, len);
+	long r = advise_check_mapped(addr, len);
 	bool written = false;
 	for (vaddr_t at = addr; !r && at < addr + len;) {
 		const struct vma *v = vma_find(mm_current(), at);
@@ -188,15 +188,15 @@ long sys_msync(u64 addr, u64 len, u64 flags)
 /* Guest memory is never swapped, so locking has nothing to do. */
 long sys_mlock(u64 addr, u64 len)
 {
-	return check_mapped(addr, len);
+	return advise_check_mapped(addr, len);
 }
 long sys_mlock2(u64 addr, u64 len, u64 flags)
 {
-	return flags & ~1ul ? -EINVAL : check_mapped(addr, len);
+	return flags & ~1ul ? -EINVAL : advise_check_mapped(addr, len);
 }
 long sys_munlock(u64 addr, u64 len)
 {
-	return check_mapped(addr, len);
+	return advise_check_mapped(addr, len);
 }
 long sys_mlockall(u64 flags)
 {

@@ -11,7 +11,7 @@
 #define AHEAD_FILE 512u /* pages of a new file mapping */
 #define STACK_GUARD (256ul << 12)
 
-static bool allowed(const struct vma *v, u32 access)
+static bool fault_allowed(const struct vma *v, u32 access)
 {
 	if (access & PF_WRITE)
 		return v->prot & PROT_WRITE;
@@ -20,12 +20,12 @@ static bool allowed(const struct vma *v, u32 access)
 	return v->prot & (PROT_READ | PROT_WRITE | PROT_EXEC);
 }
 
-static bool is_shared(const struct vma *v)
+static bool fault_is_shared(const struct vma *v)
 {
 	return v->flags & MAP_SHARED;
 }
 
-static int map_anonymous(struct mm *mm, struct vma *v, vaddr_t va)
+static int fault_map_anonymous(struct mm *mm, struct vma *v, vaddr_t va)
 {
 	vaddr_t from = va & ~((vaddr_t)AROUND_ANON * PAGE_SIZE - 1), to = from + AROUND_ANON * PAGE_SIZE;
 	if (va == mm->touch_next) {
@@ -57,7 +57,7 @@ static int map_anonymous(struct mm *mm, struct vma *v, vaddr_t va)
 	return 0;
 }
 
-static int map_file(struct mm *mm, struct vma *v, vaddr_t va, bool write)
+static int fault_map_file(struct mm *mm, struct vma *v, vaddr_t va, bool write)
 {
 	u64 index = v->pgoff + ((va - v->start) >> PAGE_SHIFT);
 	u64 *e = pte_make(mm, va);
@@ -65,11 +65,11 @@ static int map_file(struct mm *mm, struct vma *v, vaddr_t va, bool write)
 	if (!e)
 		return -ENOMEM;
 	bool own = false;
-	int r = is_shared(v) ? filemap->shared(v->file, index, write, &p, &own) : filemap->page(v->file, index, false, &p);
+	int r = fault_is_shared(v) ? filemap->shared(v->file, index, write, &p, &own) : filemap->page(v->file, index, false, &p);
 	if (r)
 		return r;
 	u64 flags = pte_flags(v->prot), around = (own ? flags : flags & ~PTE_W) & ~PTE_D; /* what is written gets the flag: msync looks for it */
-	if (is_shared(v)) {
+	if (fault_is_shared(v)) {
 		*e = p | (write ? flags : around);
 	} else if (write) {
 		paddr_t copy = frame_alloc(0);
@@ -89,7 +89,7 @@ static int map_file(struct mm *mm, struct vma *v, vaddr_t va, bool write)
 	vaddr_t to = MIN((va & ~((vaddr_t)AROUND * PAGE_SIZE - 1)) + AROUND * PAGE_SIZE, v->end);
 	paddr_t frames[AROUND];
 	u32 n = (u32)((to - from) >> PAGE_SHIFT);
-	if (is_shared(v))
+	if (fault_is_shared(v))
 		filemap->shared_around(v->file, v->pgoff + ((from - v->start) >> PAGE_SHIFT), n, frames);
 	else
 		filemap->around(v->file, v->pgoff + ((from - v->start) >> PAGE_SHIFT), n, frames);
@@ -109,7 +109,7 @@ static int map_file(struct mm *mm, struct vma *v, vaddr_t va, bool write)
 
 /* Data segments are written nearly everywhere soon: where a fault costs 50 us, the neighbours of a first write are copied with it. Only pages that
  * are mapped already, of a file of the rootfs as it is there: later writes to the file cannot be missed. Returns whether translations changed. */
-static bool copy_range(struct mm *mm, struct vma *v, vaddr_t from, vaddr_t to, vaddr_t but)
+static bool fault_copy_range(struct mm *mm, struct vma *v, vaddr_t from, vaddr_t to, vaddr_t but)
 {
 	bool changed = false;
 	if (!arch_ring3() || !v->file || !(filemap->traits(v->file) & FILEMAP_STABLE) || frames_free() < 512)
@@ -129,17 +129,18 @@ static bool copy_range(struct mm *mm, struct vma *v, vaddr_t from, vaddr_t to, v
 	return changed;
 }
 
-static bool copy_around(struct mm *mm, struct vma *v, vaddr_t va)
+static bool fault_copy_around(struct mm *mm, struct vma *v, vaddr_t va)
 {
 	vaddr_t from = va & ~((vaddr_t)COPY_AROUND * PAGE_SIZE - 1);
-	return copy_range(mm, v, MAX(from, v->start), MIN(from + COPY_AROUND * PAGE_SIZE, v->end), va);
+	return fault_copy_range(mm, v, MAX(from, v->start), MIN(from + COPY_AROUND * PAGE_SIZE, v->end), va);
 }
 
 /* The pages of a new private file mapping that are at hand, where faults are dear; those of a small data segment as copies. No entry is there yet. */
 void fault_ahead(struct mm *mm, struct vma *v)
 {
 	u64 pages = MIN((v->end - v->start) >> PAGE_SHIFT, AHEAD_FILE);
-	if (!arch_ring3() || !v->file || is_shared(v) || !(filemap->traits(v->file) & FILEMAP_STABLE) || !v->prot || frames_free() < 2 * AHEAD_FILE)
+	if (!arch_ring3() || !v->file || fault_is_shared(v) || !(filemap->traits(v->file) & FILEMAP_STABLE) || !v->prot ||
+	    frames_free() < 2 * AHEAD_FILE)
 		return;
 	for (u64 at = 0; at < pages; at += AROUND) {
 		paddr_t frames[AROUND];
@@ -156,18 +157,18 @@ void fault_ahead(struct mm *mm, struct vma *v)
 		}
 	}
 	if ((v->prot & PROT_WRITE) && v->end - v->start <= COPY_AROUND * PAGE_SIZE)
-		copy_range(mm, v, v->start, v->end, 0);
+		fault_copy_range(mm, v, v->start, v->end, 0);
 }
 
 /* A present page that does not allow the access: copy on write, or rights that mprotect left to be granted by a fault. */
-static int upgrade(struct mm *mm, struct vma *v, vaddr_t va, u64 *e, u32 access)
+static int fault_upgrade(struct mm *mm, struct vma *v, vaddr_t va, u64 *e, u32 access)
 {
 	paddr_t p = *e & PTE_ADDR;
 	u64 flags = pte_flags(v->prot);
 	bool was_present = *e & PTE_P;
 	if (!(access & PF_WRITE)) {
 		*e = (*e & (PTE_ADDR | PTE_D)) | (flags & ~(PTE_W | PTE_D)) | (v->file ? 0 : PTE_D);
-	} else if (is_shared(v)) {
+	} else if (fault_is_shared(v)) {
 		if (v->file) {
 			paddr_t same;
 			bool own;
@@ -187,7 +188,7 @@ static int upgrade(struct mm *mm, struct vma *v, vaddr_t va, u64 *e, u32 access)
 			return -ENOMEM;
 		memcpy(phys_to_virt(copy), phys_to_virt(p), PAGE_SIZE);
 		*e = copy | flags;
-		bool more = copy_around(mm, v, va);
+		bool more = fault_copy_around(mm, v, va);
 		if (more && mm == mm_current())
 			arch_flush_all();
 		else if (was_present && mm == mm_current())
@@ -201,7 +202,7 @@ static int upgrade(struct mm *mm, struct vma *v, vaddr_t va, u64 *e, u32 access)
 	return 0;
 }
 
-static struct vma *grow_stack(struct mm *mm, struct vma *v, vaddr_t va)
+static struct vma *fault_grow_stack(struct mm *mm, struct vma *v, vaddr_t va)
 {
 	if (!v || !(v->flags & MAP_GROWSDOWN) || v->end - va > mm->limit_stack || va < MMAP_MIN)
 		return NULL;
@@ -225,19 +226,19 @@ int mm_fault(struct mm *mm, vaddr_t va, u32 access)
 	vcpu()->stats.faults++;
 	struct vma *v = vma_find(mm, va);
 	if (!v || v->start > va)
-		v = grow_stack(mm, v, va);
+		v = fault_grow_stack(mm, v, va);
 	if (!v)
 		return -EFAULT;
-	if (!allowed(v, access))
+	if (!fault_allowed(v, access))
 		return -EACCES;
 	u64 *e = pte_lookup(mm, va);
 	if (e && *e) {
 		u64 need = PTE_P | (access & PF_WRITE ? PTE_W : 0);
 		if ((*e & need) == need && !((access & PF_INSTR) && (*e & PTE_NX)))
 			return 0;
-		return upgrade(mm, v, va, e, access);
+		return fault_upgrade(mm, v, va, e, access);
 	}
-	return v->file ? map_file(mm, v, va, access & PF_WRITE) : map_anonymous(mm, v, va);
+	return v->file ? fault_map_file(mm, v, va, access & PF_WRITE) : fault_map_anonymous(mm, v, va);
 }
 
 static void (*exhausted)(void);

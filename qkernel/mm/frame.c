@@ -17,7 +17,7 @@ static u8 *bitmap;
 static u64 bitmap_bytes;
 
 /* The frame array of a slot lies at the slot's own start; slot 0's after the kernel image. */
-static paddr_t slot_meta(u64 slot)
+static paddr_t frame_slot_meta(u64 slot)
 {
 	return slot ? slot * QK_SLOT_SIZE : PAGE_ALIGN((u64)_kernel_end - QK_KERNEL_BASE) + QK_GPA_KERNEL;
 }
@@ -25,16 +25,16 @@ static paddr_t slot_meta(u64 slot)
 static struct frame *frame_of(paddr_t p)
 {
 	u64 slot = p / QK_SLOT_SIZE;
-	return (struct frame *)phys_to_virt(slot_meta(slot)) + p % QK_SLOT_SIZE / PAGE_SIZE;
+	return (struct frame *)phys_to_virt(frame_slot_meta(slot)) + p % QK_SLOT_SIZE / PAGE_SIZE;
 }
 
 static paddr_t frame_addr(struct frame *f)
 {
 	u64 slot = virt_to_phys(f) / QK_SLOT_SIZE;
-	return slot * QK_SLOT_SIZE + (u64)(f - (struct frame *)phys_to_virt(slot_meta(slot))) * PAGE_SIZE;
+	return slot * QK_SLOT_SIZE + (u64)(f - (struct frame *)phys_to_virt(frame_slot_meta(slot))) * PAGE_SIZE;
 }
 
-static void mark(paddr_t p, unsigned order, bool free)
+static void frame_mark(paddr_t p, unsigned order, bool free)
 {
 	for (u64 i = p / PAGE_SIZE, end = i + (1ul << order); i < end; i++) {
 		if (free)
@@ -46,7 +46,7 @@ static void mark(paddr_t p, unsigned order, bool free)
 
 /* The largest blocks are kept in the order of their addresses, so that memory which was never used is used last. They are few. The lists of smaller
  * blocks, all of which have neighbours in use, are sorted near their heads only: insertion at the head for low addresses, tail for high ones. */
-static void list_insert_block(struct frame *f, unsigned order)
+static void frame_list_insert_block(struct frame *f, unsigned order)
 {
 	struct list *h = &free_list[order], *next = h->next;
 	f->order = (u16)(order + 1); /* 0: not the head of a free block */
@@ -58,7 +58,7 @@ static void list_insert_block(struct frame *f, unsigned order)
 	list_insert(&f->node, next->prev, next);
 }
 
-static void add_range(paddr_t from, paddr_t to)
+static void frame_add_range(paddr_t from, paddr_t to)
 {
 	while (from < to) {
 		unsigned order = MAX_ORDER;
@@ -66,21 +66,21 @@ static void add_range(paddr_t from, paddr_t to)
 			order--;
 		struct frame *f = frame_of(from);
 		f->flags = 0;
-		list_insert_block(f, order);
+		frame_list_insert_block(f, order);
 		f->refs = 0;
-		mark(from, order, true);
+		frame_mark(from, order, true);
 		nfree += 1ul << order;
 		from += PAGE_SIZE << order;
 	}
 }
 
-static void add_slot(u64 slot)
+static void frame_add_slot(u64 slot)
 {
-	paddr_t meta = slot_meta(slot), first = PAGE_ALIGN(meta + SLOT_FRAMES * sizeof(struct frame));
+	paddr_t meta = frame_slot_meta(slot), first = PAGE_ALIGN(meta + SLOT_FRAMES * sizeof(struct frame));
 	for (paddr_t p = slot * QK_SLOT_SIZE; p < first; p += PAGE_SIZE)
 		frame_of(p)->refs = 1;
 	ram_bytes = (slot + 1) * QK_SLOT_SIZE;
-	add_range(first, ram_bytes);
+	frame_add_range(first, ram_bytes);
 }
 
 /* Tells QVisor where the bitmap is; again after a restore, whose comm area is new. */
@@ -98,18 +98,18 @@ void frame_init(void)
 	/* The bitmap for all RAM there may ever be; a 1 GiB limit needs 32 KiB. */
 	ram_limit = comm()->boot.ram_limit;
 	u64 bytes = bitmap_bytes = PAGE_ALIGN(ram_limit / PAGE_SIZE / 8);
-	paddr_t p = PAGE_ALIGN(slot_meta(0) + SLOT_FRAMES * sizeof(struct frame));
+	paddr_t p = PAGE_ALIGN(frame_slot_meta(0) + SLOT_FRAMES * sizeof(struct frame));
 	bitmap = phys_to_virt(p);
 	for (paddr_t q = 0; q < p + bytes; q += PAGE_SIZE)
 		frame_of(q)->refs = 1;
 	ram_bytes = QK_SLOT_SIZE;
-	add_range(p + bytes, ram_bytes);
+	frame_add_range(p + bytes, ram_bytes);
 	for (u64 slot = 1; slot < comm()->boot.ram_bytes / QK_SLOT_SIZE; slot++)
-		add_slot(slot);
+		frame_add_slot(slot);
 	frames_publish();
 }
 
-static void map_direct(paddr_t from, u64 len)
+static void frame_map_direct(paddr_t from, u64 len)
 {
 	u64 *pml4 = phys_to_virt(QK_GPA_PML4);
 	u64 *pdpt = phys_to_virt(pml4[QK_DIRECT_BASE >> 39 & 511] & PTE_ADDR);
@@ -143,20 +143,20 @@ bool frames_map_window(void)
 	if (!mapped && nfree < 8 && !frames_shrink(8))
 		return false;
 	if (!mapped)
-		map_direct(QK_WINDOW_GPA, QK_WINDOW_CHUNKS * QK_WINDOW_CHUNK);
+		frame_map_direct(QK_WINDOW_GPA, QK_WINDOW_CHUNKS * QK_WINDOW_CHUNK);
 	mapped = true;
 	return true;
 }
 
-static bool grow(void)
+static bool frame_grow(void)
 {
 	if (ram_bytes + QK_SLOT_SIZE > ram_limit || nfree < 4)
 		return false;
 	seg_begin();
 	if (qcall(QC_GROW, 0, 0, 0, 0, 0, 0, 0) < 0)
 		return false;
-	map_direct(ram_bytes, QK_SLOT_SIZE);
-	add_slot(ram_bytes / QK_SLOT_SIZE);
+	frame_map_direct(ram_bytes, QK_SLOT_SIZE);
+	frame_add_slot(ram_bytes / QK_SLOT_SIZE);
 	return true;
 }
 
@@ -167,7 +167,7 @@ paddr_t frame_alloc_order(unsigned order, unsigned flags)
 		return 0;
 	if (nfree < 64 && !growing) {
 		growing = true;
-		grow();
+		frame_grow();
 		growing = false;
 	}
 	for (int again = 0; again < 3; again++) {
@@ -175,7 +175,7 @@ paddr_t frame_alloc_order(unsigned order, unsigned flags)
 		while (o <= MAX_ORDER && list_empty(&free_list[o]))
 			o++;
 		if (o > MAX_ORDER) {
-			if (!grow() && !frames_shrink(1ul << order) && !pt_shrink())
+			if (!frame_grow() && !frames_shrink(1ul << order) && !pt_shrink())
 				return 0;
 			continue;
 		}
@@ -185,10 +185,10 @@ paddr_t frame_alloc_order(unsigned order, unsigned flags)
 		paddr_t p = frame_addr(f);
 		while (o > order) {
 			o--;
-			list_insert_block(frame_of(p + (PAGE_SIZE << o)), o);
+			frame_list_insert_block(frame_of(p + (PAGE_SIZE << o)), o);
 		}
 		nfree -= 1ul << order;
-		mark(p, order, false);
+		frame_mark(p, order, false);
 		for (u64 i = 0; i < 1ul << order; i++) {
 			struct frame *g = frame_of(p + i * PAGE_SIZE);
 			g->refs = 1;
@@ -211,7 +211,7 @@ paddr_t frame_alloc(unsigned flags)
 void frame_free_order(paddr_t p, unsigned order)
 {
 	nfree += 1ul << order;
-	mark(p, order, true);
+	frame_mark(p, order, true);
 	for (u64 i = 0; i < 1ul << order; i++)
 		frame_of(p + i * PAGE_SIZE)->refs = 0;
 	while (order < MAX_ORDER) {
@@ -224,7 +224,7 @@ void frame_free_order(paddr_t p, unsigned order)
 		p = MIN(p, b);
 		order++;
 	}
-	list_insert_block(frame_of(p), order);
+	frame_list_insert_block(frame_of(p), order);
 	comm()->ram_used = ram_bytes - nfree * PAGE_SIZE;
 }
 

@@ -76,7 +76,7 @@ void mm_activate(struct mm *mm)
 #define COPY_AT_FORK 48u
 
 /* One page of a private area for the child: shared until written, or a copy. */
-static u64 fork_page(u64 *s, u32 *copies)
+static u64 mm_fork_page(u64 *s, u32 *copies)
 {
 	paddr_t p = *s & PTE_ADDR;
 	if (*copies && (*s & PTE_W) && frames_available() > COPY_AT_FORK) {
@@ -94,7 +94,7 @@ static u64 fork_page(u64 *s, u32 *copies)
 }
 
 /* copies: how many pages may still be copied. */
-static int copy_area(struct mm *dst, struct mm *src, struct vma *v, u32 *copies)
+static int mm_copy_area(struct mm *dst, struct mm *src, struct vma *v, u32 *copies)
 {
 	if (v->flags & VMA_WIPEONFORK)
 		return 0;
@@ -109,7 +109,7 @@ static int copy_area(struct mm *dst, struct mm *src, struct vma *v, u32 *copies)
 			frame_get(*s & PTE_ADDR);
 			*d = *s & ~PTE_D; /* only what the child writes itself is news to the file */
 		} else {
-			*d = fork_page(s, copies);
+			*d = mm_fork_page(s, copies);
 		}
 		dst->pages++;
 	}
@@ -139,7 +139,7 @@ struct mm *mm_clone(struct mm *src)
 		if (v->flags & VMA_DONTFORK)
 			continue;
 		n = vma_copy(v);
-		if (!n || vma_insert(mm, n) || copy_area(mm, src, v, &copies)) {
+		if (!n || vma_insert(mm, n) || mm_copy_area(mm, src, v, &copies)) {
 			mm_put(mm);
 			return NULL;
 		}

@@ -29,21 +29,21 @@ long mm_unmap(struct mm *mm, vaddr_t addr, u64 len)
 }
 
 /* What RLIMIT_DATA counts: private writable memory that is no stack (setrlimit(2)). */
-static bool is_data(u32 prot, u32 flags)
+static bool mmap_is_data(u32 prot, u32 flags)
 {
 	return (prot & PROT_WRITE) && !(flags & (MAP_SHARED | MAP_GROWSDOWN));
 }
 
-static bool data_fits(const struct mm *mm, u64 len)
+static bool mmap_data_fits(const struct mm *mm, u64 len)
 {
 	u64 used = 0;
 	for (u32 i = 0; mm->limit_data != ~0ul && i < mm->nvma; i++)
-		if (is_data(mm->vmas[i]->prot, mm->vmas[i]->flags))
+		if (mmap_is_data(mm->vmas[i]->prot, mm->vmas[i]->flags))
 			used += mm->vmas[i]->end - mm->vmas[i]->start;
 	return used + len <= mm->limit_data;
 }
 
-static vaddr_t place(struct mm *mm, vaddr_t hint, u64 len, u32 flags)
+static vaddr_t mmap_place(struct mm *mm, vaddr_t hint, u64 len, u32 flags)
 {
 	vaddr_t top = flags & MAP_32BIT ? MAP_32BIT_TOP : QK_USER_TOP;
 	if (hint && hint >= MMAP_MIN && len <= top && hint <= top - len) {
@@ -65,7 +65,7 @@ long mm_map(struct mm *mm, vaddr_t addr, u64 len, u32 prot, u32 flags, struct fi
 	len = PAGE_ALIGN(len);
 	if (!len || len > QK_USER_TOP)
 		return -ENOMEM;
-	if (mm->total_vm + len > mm->limit_as || (is_data(prot, flags) && !data_fits(mm, len)))
+	if (mm->total_vm + len > mm->limit_as || (mmap_is_data(prot, flags) && !mmap_data_fits(mm, len)))
 		return -ENOMEM;
 	/* As Linux by default (overcommit_memory 0): what could never be filled is refused at once. */
 	if ((prot & PROT_WRITE) && !(flags & (MAP_NORESERVE | MAP_SHARED)) && len > frames_limit() * PAGE_SIZE)
@@ -84,7 +84,7 @@ long mm_map(struct mm *mm, vaddr_t addr, u64 len, u32 prot, u32 flags, struct fi
 				return r;
 		}
 	} else {
-		addr = place(mm, addr, len, flags);
+		addr = mmap_place(mm, addr, len, flags);
 		if (!addr)
 			return -ENOMEM;
 	}

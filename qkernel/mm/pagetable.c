@@ -3,7 +3,7 @@
 #include "vma.h"
 #include <linux/mman.h>
 
-static void flush(struct mm *mm, vaddr_t va, u64 changed)
+static void pt_flush(struct mm *mm, vaddr_t va, u64 changed)
 {
 	if (!changed || mm != mm_current())
 		return;
@@ -54,7 +54,7 @@ u64 *pte_make(struct mm *mm, vaddr_t va)
 }
 
 /* An entry whose frame is mapped but not accessible (PROT_NONE) keeps PTE_SW2 set and P clear. */
-static bool holds_frame(u64 e)
+static bool pt_holds_frame(u64 e)
 {
 	return e & (PTE_P | PTE_SW2);
 }
@@ -71,7 +71,7 @@ u64 *pte_next(struct mm *mm, vaddr_t *va, vaddr_t to)
 			t = phys_to_virt(*e & PTE_ADDR);
 		}
 		e = &t[*va >> 12 & 511];
-		if (level == 0 && holds_frame(*e))
+		if (level == 0 && pt_holds_frame(*e))
 			return e;
 		/* On to the next page, or past all that the missing table would have held. */
 		u64 span = 1ul << (12 + 9 * level);
@@ -91,7 +91,7 @@ void pt_clear(struct mm *mm, vaddr_t from, vaddr_t to)
 	mm->pages_peak = MAX(mm->pages_peak, mm->pages);
 	for (vaddr_t va = from; (e = pte_next(mm, &va, to)); va += PAGE_SIZE) {
 		if (n == ARRAY_SIZE(batch)) {
-			flush(mm, first, changed);
+			pt_flush(mm, first, changed);
 			while (n)
 				frame_put(batch[--n]);
 			changed = 0;
@@ -104,7 +104,7 @@ void pt_clear(struct mm *mm, vaddr_t from, vaddr_t to)
 		*e = 0;
 		mm->pages--;
 	}
-	flush(mm, first, changed);
+	pt_flush(mm, first, changed);
 	while (n)
 		frame_put(batch[--n]);
 }
@@ -125,7 +125,7 @@ void pt_protect(struct mm *mm, vaddr_t from, vaddr_t to, u32 prot)
 			changed++;
 		}
 	}
-	flush(mm, first, changed);
+	pt_flush(mm, first, changed);
 }
 
 void pt_move(struct mm *mm, vaddr_t from, vaddr_t to, u64 len)
@@ -133,14 +133,14 @@ void pt_move(struct mm *mm, vaddr_t from, vaddr_t to, u64 len)
 	u64 changed = 0;
 	for (u64 at = 0; at < len; at += PAGE_SIZE) {
 		u64 *e = pte_lookup(mm, from + at);
-		if (!e || !holds_frame(*e))
+		if (!e || !pt_holds_frame(*e))
 			continue;
 		u64 *d = pte_make(mm, to + at);
 		if (!d) {
 			frame_put(*e & PTE_ADDR);
 			mm->pages--;
 		} else {
-			if (holds_frame(*d)) { /* the new place came with the pages at hand (fault_ahead) */
+			if (pt_holds_frame(*d)) { /* the new place came with the pages at hand (fault_ahead) */
 				frame_put(*d & PTE_ADDR);
 				mm->pages--;
 			}
@@ -149,11 +149,11 @@ void pt_move(struct mm *mm, vaddr_t from, vaddr_t to, u64 len)
 		*e = 0;
 		changed += 2;
 	}
-	flush(mm, from, changed);
+	pt_flush(mm, from, changed);
 }
 
 /* Frames of the tables below `t`, put if `put`. */
-static u32 tables_below(u64 *t, int level, u32 entries, bool put)
+static u32 pt_tables_below(u64 *t, int level, u32 entries, bool put)
 {
 	u32 n = 0;
 	for (u32 i = 0; i < entries; i++) {
@@ -161,7 +161,7 @@ static u32 tables_below(u64 *t, int level, u32 entries, bool put)
 			continue;
 		n++;
 		if (level > 1)
-			n += tables_below(phys_to_virt(t[i] & PTE_ADDR), level - 1, 512, put);
+			n += pt_tables_below(phys_to_virt(t[i] & PTE_ADDR), level - 1, 512, put);
 		if (put)
 			frame_put(t[i] & PTE_ADDR);
 	}
@@ -191,11 +191,11 @@ paddr_t pt_new(void)
 void pt_free(struct mm *mm)
 {
 	u64 *top = phys_to_virt(mm->pml4);
-	if (nspare < SPARES && tables_below(top, 3, QK_USER_TOP >> 39, false) <= SPARE_TABLES) {
+	if (nspare < SPARES && pt_tables_below(top, 3, QK_USER_TOP >> 39, false) <= SPARE_TABLES) {
 		spare[nspare++] = mm->pml4;
 		return;
 	}
-	tables_below(top, 3, QK_USER_TOP >> 39, true);
+	pt_tables_below(top, 3, QK_USER_TOP >> 39, true);
 	frame_put(mm->pml4);
 }
 
@@ -205,7 +205,7 @@ u64 pt_shrink(void)
 	u64 n = 0;
 	while (nspare) {
 		paddr_t p = spare[--nspare];
-		n += 1 + tables_below(phys_to_virt(p), 3, QK_USER_TOP >> 39, true);
+		n += 1 + pt_tables_below(phys_to_virt(p), 3, QK_USER_TOP >> 39, true);
 		frame_put(p);
 	}
 	return n;

@@ -58,7 +58,7 @@ void *kzalloc(size_t n)
 	return p;
 }
 
-static struct page_head *head_of(void *p)
+static struct page_head *slab_head_of(void *p)
 {
 	return (struct page_head *)((u64)p & PAGE_MASK);
 }
@@ -67,7 +67,7 @@ void kfree(void *p)
 {
 	if (!p)
 		return;
-	struct page_head *h = head_of(p);
+	struct page_head *h = slab_head_of(p);
 	BUG_ON(h->magic != MAGIC);
 	if (h->class == CLASSES) {
 		h->magic = 0;
@@ -83,7 +83,7 @@ void *krealloc(void *p, size_t n)
 {
 	if (!p)
 		return kmalloc(n);
-	struct page_head *h = head_of(p);
+	struct page_head *h = slab_head_of(p);
 	size_t old = h->class == CLASSES ? (PAGE_SIZE << h->order) - 64 : sizes[h->class];
 	if (n <= old)
 		return p;

@@ -3,7 +3,7 @@
 #include "arch.h"
 #include "qcall.h"
 
-static size_t copy(vaddr_t va, void *k, size_t n, bool to_user)
+static size_t uaccess_copy(vaddr_t va, void *k, size_t n, bool to_user)
 {
 	size_t done = 0;
 	if (!access_ok(UPTR(va), n))
@@ -25,25 +25,25 @@ static size_t copy(vaddr_t va, void *k, size_t n, bool to_user)
 
 int copy_from_user(void *dst, uptr src, size_t n)
 {
-	return access_ok(src, n) && copy(src.addr, dst, n, false) == n ? 0 : -EFAULT;
+	return access_ok(src, n) && uaccess_copy(src.addr, dst, n, false) == n ? 0 : -EFAULT;
 }
 
 int copy_to_user(uptr dst, const void *src, size_t n)
 {
-	return access_ok(dst, n) && copy(dst.addr, (void *)src, n, true) == n ? 0 : -EFAULT;
+	return access_ok(dst, n) && uaccess_copy(dst.addr, (void *)src, n, true) == n ? 0 : -EFAULT;
 }
 
 size_t copy_to_user_partial(uptr dst, const void *src, size_t n)
 {
-	return copy(dst.addr, (void *)src, n, true);
+	return uaccess_copy(dst.addr, (void *)src, n, true);
 }
 
 size_t copy_from_user_partial(void *dst, uptr src, size_t n)
 {
-	return copy(src.addr, dst, n, false);
+	return uaccess_copy(src.addr, dst, n, false);
 }
 
-static size_t clear(vaddr_t va, size_t n)
+static size_t uaccess_clear(vaddr_t va, size_t n)
 {
 	size_t done = 0;
 	if (!access_ok(UPTR(va), n))
@@ -62,7 +62,7 @@ static size_t clear(vaddr_t va, size_t n)
 
 int clear_user(uptr dst, size_t n)
 {
-	return clear(dst.addr, n) == n ? 0 : -EFAULT;
+	return uaccess_clear(dst.addr, n) == n ? 0 : -EFAULT;
 }
 
 long strncpy_from_user(char *dst, uptr src, size_t size)
@@ -111,7 +111,7 @@ u32 *user_word(uptr p, bool write, paddr_t *key)
 }
 
 /* One contiguous piece of the uio, at most n bytes; 0 at the end. */
-static u64 piece(const struct uio *u, u64 n, u64 *base)
+static u64 uaccess_piece(const struct uio *u, u64 n, u64 *base)
 {
 	*base = u->iov->base + u->off;
 	return MIN(n, MIN(u->resid, u->iov->len - u->off));
@@ -130,11 +130,11 @@ void uio_advance(struct uio *u, u64 n)
 
 enum uio_kind { UIO_FROM, UIO_TO, UIO_ZERO };
 
-static ssize_t transfer(struct uio *u, void *k, size_t n, enum uio_kind kind)
+static ssize_t uaccess_transfer(struct uio *u, void *k, size_t n, enum uio_kind kind)
 {
 	size_t done = 0;
 	while (done < n && u->resid) {
-		u64 base, part = piece(u, n - done, &base), got = part;
+		u64 base, part = uaccess_piece(u, n - done, &base), got = part;
 		if (!part) {
 			uio_advance(u, 0);
 			continue;
@@ -147,11 +147,11 @@ static ssize_t transfer(struct uio *u, void *k, size_t n, enum uio_kind kind)
 		else if (u->kernel)
 			memset((void *)base, 0, part);
 		else if (kind == UIO_FROM)
-			got = copy(base, at, part, false);
+			got = uaccess_copy(base, at, part, false);
 		else if (kind == UIO_TO)
-			got = copy(base, at, part, true);
+			got = uaccess_copy(base, at, part, true);
 		else
-			got = clear(base, part);
+			got = uaccess_clear(base, part);
 		uio_advance(u, got);
 		done += got;
 		if (got < part)
@@ -162,21 +162,21 @@ static ssize_t transfer(struct uio *u, void *k, size_t n, enum uio_kind kind)
 
 ssize_t uio_read(struct uio *u, void *dst, size_t n)
 {
-	return transfer(u, dst, n, UIO_FROM);
+	return uaccess_transfer(u, dst, n, UIO_FROM);
 }
 
 ssize_t uio_write(struct uio *u, const void *src, size_t n)
 {
-	return transfer(u, (void *)src, n, UIO_TO);
+	return uaccess_transfer(u, (void *)src, n, UIO_TO);
 }
 
 ssize_t uio_zero(struct uio *u, size_t n)
 {
-	return transfer(u, NULL, n, UIO_ZERO);
+	return uaccess_transfer(u, NULL, n, UIO_ZERO);
 }
 
 /* Faults the pages in first: a fault may read a file, a call of its own, and the segment list is one. */
-static void prefault(const struct uio *u, u64 n, bool write)
+static void uaccess_prefault(const struct uio *u, u64 n, bool write)
 {
 	u64 off = u->off;
 	for (unsigned i = 0; i < u->cnt && n; i++, off = 0) {
@@ -193,7 +193,7 @@ ssize_t uio_segs(struct uio *u, u64 n, bool write)
 	u64 done = 0, off = u->off;
 	n = MIN(n, u->resid);
 	if (!u->kernel)
-		prefault(u, n, write);
+		uaccess_prefault(u, n, write);
 	seg_begin();
 	for (unsigned i = 0; i < u->cnt && done < n; i++, off = 0) {
 		u64 base = u->iov[i].base + off, part = MIN(n - done, u->iov[i].len - off);

@@ -11,16 +11,16 @@ bool pte_resident(const struct vma *v, u64 e)
 }
 
 /* A private mapping's own copy has the dirty flag: the file's pages are mapped without it. */
-static bool is_of_file(const struct vma *v, u64 e)
+static bool usage_is_of_file(const struct vma *v, u64 e)
 {
 	return v->file && ((v->flags & MAP_SHARED) || !(e & PTE_D));
 }
 
 /* In how many places the page is mapped: the page cache holds a reference of its own. */
-static u32 mappings(const struct vma *v, u64 e)
+static u32 usage_mappings(const struct vma *v, u64 e)
 {
 	u32 refs = frame_refs(e & PTE_ADDR);
-	return refs > 1 && is_of_file(v, e) ? refs - 1 : refs;
+	return refs > 1 && usage_is_of_file(v, e) ? refs - 1 : refs;
 }
 
 void mm_count(struct mm *mm, const struct vma *v, struct mm_usage *u)
@@ -30,8 +30,8 @@ void mm_count(struct mm *mm, const struct vma *v, struct mm_usage *u)
 	for (vaddr_t va = v->start; (e = pte_next(mm, &va, v->end)); va += PAGE_SIZE) {
 		if (!pte_resident(v, *e))
 			continue;
-		bool file = is_of_file(v, *e), dirty = !file || (*e & PTE_D);
-		u32 n = mappings(v, *e);
+		bool file = usage_is_of_file(v, *e), dirty = !file || (*e & PTE_D);
+		u32 n = usage_mappings(v, *e);
 		u64 *kind = !file ? &u->anon : shmem ? &u->shmem : &u->file;
 		u64 *share = !file ? &u->pss_anon : shmem ? &u->pss_shmem : &u->pss_file;
 		++*kind;
@@ -61,13 +61,13 @@ void mm_pagemap(struct mm *mm, vaddr_t from, u32 n, bool frames, u64 *out)
 			v = vma_find(mm, va);
 		if (!v || va < v->start || !pte_resident(v, *e))
 			continue;
-		out[(va - from) >> PAGE_SHIFT] = PAGEMAP_PRESENT | (is_of_file(v, *e) ? PAGEMAP_OF_FILE : 0) |
-						 (mappings(v, *e) == 1 ? PAGEMAP_EXCLUSIVE : 0) | (frames ? (*e & PTE_ADDR) >> PAGE_SHIFT : 0);
+		out[(va - from) >> PAGE_SHIFT] = PAGEMAP_PRESENT | (usage_is_of_file(v, *e) ? PAGEMAP_OF_FILE : 0) |
+						 (usage_mappings(v, *e) == 1 ? PAGEMAP_EXCLUSIVE : 0) | (frames ? (*e & PTE_ADDR) >> PAGE_SHIFT : 0);
 	}
 }
 
 /* The page for somebody who may see and change what the program itself may not (FOLL_FORCE of Linux): in private memory. */
-static paddr_t force(struct mm *mm, struct vma *v, vaddr_t va, u32 lacking, u32 access)
+static paddr_t usage_force(struct mm *mm, struct vma *v, vaddr_t va, u32 lacking, u32 access)
 {
 	if ((v->flags & VMA_SPECIAL) || ((access & PF_WRITE) && (v->flags & MAP_SHARED)))
 		return 0;
@@ -86,5 +86,5 @@ paddr_t mm_translate_forced(struct mm *mm, vaddr_t va, bool write)
 	if (!v || va < v->start)
 		return 0;
 	bool allowed = write ? v->prot & PROT_WRITE : v->prot;
-	return allowed ? mm_translate(mm, va, access) : force(mm, v, va, lacking, access);
+	return allowed ? mm_translate(mm, va, access) : usage_force(mm, v, va, lacking, access);
 }

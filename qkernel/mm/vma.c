@@ -3,7 +3,7 @@
 #include "vma.h"
 
 /* Index of the first area that ends above va. */
-static u32 index_above(struct mm *mm, vaddr_t va)
+static u32 vma_index_above(struct mm *mm, vaddr_t va)
 {
 	u32 lo = 0, hi = mm->nvma;
 	while (lo < hi) {
@@ -18,7 +18,7 @@ static u32 index_above(struct mm *mm, vaddr_t va)
 
 struct vma *vma_find(struct mm *mm, vaddr_t va)
 {
-	u32 i = index_above(mm, va);
+	u32 i = vma_index_above(mm, va);
 	return i < mm->nvma ? mm->vmas[i] : NULL;
 }
 
@@ -29,7 +29,7 @@ struct vma *vma_at(struct mm *mm, u32 i)
 
 u32 vma_index(struct mm *mm, vaddr_t va)
 {
-	return index_above(mm, va);
+	return vma_index_above(mm, va);
 }
 
 int vma_insert(struct mm *mm, struct vma *v)
@@ -44,7 +44,7 @@ int vma_insert(struct mm *mm, struct vma *v)
 		mm->vmas = n;
 		mm->vma_cap = cap;
 	}
-	u32 i = index_above(mm, v->start);
+	u32 i = vma_index_above(mm, v->start);
 	memmove(&mm->vmas[i + 1], &mm->vmas[i], (mm->nvma - i) * sizeof(struct vma *));
 	mm->vmas[i] = v;
 	mm->nvma++;
@@ -54,7 +54,7 @@ int vma_insert(struct mm *mm, struct vma *v)
 
 void vma_remove(struct mm *mm, struct vma *v)
 {
-	u32 i = index_above(mm, v->start);
+	u32 i = vma_index_above(mm, v->start);
 	BUG_ON(mm->vmas[i] != v);
 	mm->vm_peak = MAX(mm->vm_peak, mm->total_vm);
 	mm->nvma--;
@@ -102,7 +102,7 @@ int vma_split(struct mm *mm, vaddr_t at)
 	return r;
 }
 
-static bool mergeable(const struct vma *a, const struct vma *b)
+static bool vma_mergeable(const struct vma *a, const struct vma *b)
 {
 	return a->end == b->start && a->prot == b->prot && a->flags == b->flags && a->file == b->file && a->name == b->name &&
 	       !(a->flags & VMA_SPECIAL) && (!a->file || a->pgoff + ((a->end - a->start) >> PAGE_SHIFT) == b->pgoff);
@@ -111,10 +111,10 @@ static bool mergeable(const struct vma *a, const struct vma *b)
 /* Joins what fits together around [from, to]. */
 void vma_merge(struct mm *mm, vaddr_t from, vaddr_t to)
 {
-	u32 i = index_above(mm, from ? from - 1 : 0);
+	u32 i = vma_index_above(mm, from ? from - 1 : 0);
 	while (i + 1 < mm->nvma && mm->vmas[i]->start <= to) {
 		struct vma *a = mm->vmas[i], *b = mm->vmas[i + 1];
-		if (!mergeable(a, b)) {
+		if (!vma_mergeable(a, b)) {
 			i++;
 			continue;
 		}
@@ -137,7 +137,7 @@ vaddr_t vma_find_gap(struct mm *mm, u64 len, vaddr_t below)
 		top = mm->gap_top;
 		passed = mm->gap_passed;
 	}
-	u32 i = index_above(mm, top - 1);
+	u32 i = vma_index_above(mm, top - 1);
 	if (i < mm->nvma && mm->vmas[i]->start < top)
 		top = mm->vmas[i]->start;
 	while (i > 0) {

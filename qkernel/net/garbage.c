@@ -41,7 +41,7 @@ void flight_end(struct message *m)
 	}
 }
 
-static void bury(void)
+static void garbage_bury(void)
 {
 	if (burying)
 		return;
@@ -60,11 +60,11 @@ static void bury(void)
 void message_bury(struct message *m)
 {
 	list_add_tail(&m->node, &dead);
-	bury();
+	garbage_bury();
 }
 
 /* Calls fn for each socket in flight inside the queue of s, and of those that wait to be accepted from it. */
-static void each_inside(struct usock *s, void (*fn)(struct usock *, struct list *), struct list *ctx)
+static void garbage_each_inside(struct usock *s, void (*fn)(struct usock *, struct list *), struct list *ctx)
 {
 	struct message *m;
 	struct usock *c;
@@ -76,17 +76,17 @@ static void each_inside(struct usock *s, void (*fn)(struct usock *, struct list 
 		}
 	if (s->state == SOCK_LISTENING)
 		list_for_each (c, &s->backlog, pending)
-			each_inside(c, fn, ctx); /* one level: what waits there does not listen */
+			garbage_each_inside(c, fn, ctx); /* one level: what waits there does not listen */
 }
 
-static void lose_one(struct usock *s, struct list *unused)
+static void garbage_lose_one(struct usock *s, struct list *unused)
 {
 	(void)unused;
 	if (s->maybe_lost)
 		s->held_outside--;
 }
 
-static void give_back(struct usock *s, struct list *reached)
+static void garbage_give_back(struct usock *s, struct list *reached)
 {
 	if (s->maybe_lost) {
 		s->maybe_lost = false;
@@ -95,7 +95,7 @@ static void give_back(struct usock *s, struct list *reached)
 	}
 }
 
-static void drop_messages(struct usock *s)
+static void garbage_drop_messages(struct usock *s)
 {
 	struct usock *c;
 	usock_drop_inbox(s);
@@ -106,7 +106,7 @@ static void drop_messages(struct usock *s)
 
 /* As net/unix/garbage.c of Linux did for long: sockets that only queues hold are suspects; those held by a queue that is not a suspect's, and what
  * lies in their queues, are not lost; the queues of the rest are emptied, which frees them. */
-static void collect(void)
+static void garbage_collect(void)
 {
 	struct usock *s, *next;
 	list_for_each (s, &in_flight, flight) {
@@ -117,24 +117,24 @@ static void collect(void)
 		list_add_tail(&s->search, &suspects);
 	}
 	list_for_each (s, &suspects, search)
-		each_inside(s, lose_one, NULL);
+		garbage_each_inside(s, garbage_lose_one, NULL);
 	list_for_each_safe (s, next, &suspects, search)
 		if (s->held_outside)
-			give_back(s, &reached);
+			garbage_give_back(s, &reached);
 	while (!list_empty(&reached)) {
 		s = list_first(&reached, struct usock, search);
 		list_del(&s->search);
-		each_inside(s, give_back, &reached);
+		garbage_each_inside(s, garbage_give_back, &reached);
 	}
 	burying = true; /* nothing is freed while the list is walked */
 	while (!list_empty(&suspects)) {
 		s = list_first(&suspects, struct usock, search);
 		list_del(&s->search);
 		s->maybe_lost = false;
-		drop_messages(s);
+		garbage_drop_messages(s);
 	}
 	burying = false;
-	bury();
+	garbage_bury();
 }
 
 void flight_closed(void)
@@ -142,5 +142,5 @@ void flight_closed(void)
 	if (!sockets_flying || burying || ++closed_since < sockets_flying / 16)
 		return;
 	closed_since = 0;
-	collect();
+	garbage_collect();
 }

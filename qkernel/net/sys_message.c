@@ -21,12 +21,12 @@ struct cmsg {
 	s32 level, type;
 };
 
-static bool nonblocking(const struct file *f, u64 flags)
+static bool msg_nonblocking(const struct file *f, u64 flags)
 {
 	return (f->flags & O_NONBLOCK) || (flags & MSG_DONTWAIT);
 }
 
-static long control_from_user(u64 ucontrol, u64 len, struct file ***files, u32 *nfiles)
+static long msg_control_from_user(u64 ucontrol, u64 len, struct file ***files, u32 *nfiles)
 {
 	u64 at = 0;
 	*files = NULL;
@@ -71,7 +71,7 @@ void files_free(struct file **files, u32 n)
 	kfree(files);
 }
 
-static long send_to(struct file *f, struct uio *u, u64 uaddr, u64 len, struct file **files, u32 nfiles, u64 flags)
+static long msg_send_to(struct file *f, struct uio *u, u64 uaddr, u64 len, struct file **files, u32 nfiles, u64 flags)
 {
 	struct usock *s = f->priv, *to = NULL;
 	long r = 0;
@@ -89,7 +89,7 @@ static long send_to(struct file *f, struct uio *u, u64 uaddr, u64 len, struct fi
 		}
 	}
 	if (!r)
-		r = usock_send(s, to, u, files, nfiles, (u32)flags, nonblocking(f, flags));
+		r = usock_send(s, to, u, files, nfiles, (u32)flags, msg_nonblocking(f, flags));
 	if (to)
 		usock_put(to);
 	if (r < 0)
@@ -106,7 +106,7 @@ long sys_sendto(u64 fd, u64 buf, u64 n, u64 flags, u64 uaddr, u64 len)
 	if (!f)
 		return r;
 	r = uio_from_user(buf, n, &v, &u);
-	return r ? r : send_to(f, &u, uaddr, (u32)len, NULL, 0, flags);
+	return r ? r : msg_send_to(f, &u, uaddr, (u32)len, NULL, 0, flags);
 }
 
 static long send_msg(struct file *f, u64 umsg, u64 flags)
@@ -121,11 +121,11 @@ static long send_msg(struct file *f, u64 umsg, u64 flags)
 	long r = iov_from_user(m.iov, m.iovlen, small, IOV_SMALL, &iov, &u);
 	if (r)
 		return r == -EINVAL && m.iovlen > 1024 ? -EMSGSIZE : r;
-	r = m.controllen ? control_from_user(m.control, m.controllen, &files, &nfiles) : 0;
+	r = m.controllen ? msg_control_from_user(m.control, m.controllen, &files, &nfiles) : 0;
 	if (r)
 		files_free(files, nfiles);
 	else
-		r = send_to(f, &u, m.name, m.namelen, files, nfiles, flags);
+		r = msg_send_to(f, &u, m.name, m.namelen, files, nfiles, flags);
 	if (iov != small)
 		kfree(iov);
 	return r;
@@ -149,7 +149,7 @@ static long put_cmsg(u64 at, u64 room, s32 type, const void *data, u32 n)
 	return (long)MIN(ALIGN_UP(c.len, 8ul), room);
 }
 
-static long control_to_user(struct usock *s, struct message *info, struct msghdr_abi *m, u64 flags)
+static long msg_control_to_user(struct usock *s, struct message *info, struct msghdr_abi *m, u64 flags)
 {
 	u64 at = m->control, room = m->controllen;
 	long r;
@@ -184,7 +184,7 @@ static long control_to_user(struct usock *s, struct message *info, struct msghdr
 }
 
 /* Address of who sent it: of a sender without a name, and on streams, nothing at all. */
-static long sender_to_user(const struct usock *s, const struct message *info, u64 uaddr, u64 ulen)
+static long msg_sender_to_user(const struct usock *s, const struct message *info, u64 uaddr, u64 ulen)
 {
 	u32 none = 0;
 	if (uaddr && (s->type == SOCK_STREAM || !info->from_len))
@@ -205,11 +205,11 @@ static long receive_msg(struct file *f, u64 umsg, u64 flags)
 	if (r)
 		return r;
 	m.flags = 0;
-	long n = usock_receive(s, &u, (u32)flags, nonblocking(f, flags), &info, &m.flags);
+	long n = usock_receive(s, &u, (u32)flags, msg_nonblocking(f, flags), &info, &m.flags);
 	if (n >= 0) {
-		r = control_to_user(s, &info, &m, flags);
+		r = msg_control_to_user(s, &info, &m, flags);
 		if (!r && m.name)
-			r = sender_to_user(s, &info, m.name, umsg + 8);
+			r = msg_sender_to_user(s, &info, m.name, umsg + 8);
 		if (!r && (copy_to_user(UPTR(umsg + 40), &m.controllen, 8) || copy_to_user(UPTR(umsg + 48), &m.flags, 4)))
 			r = -EFAULT;
 		if (r)
@@ -240,15 +240,15 @@ long sys_recvfrom(u64 fd, u64 buf, u64 n, u64 flags, u64 uaddr, u64 ulen)
 		return r;
 	r = uio_from_user(buf, n, &v, &u);
 	if (!r)
-		r = usock_receive(f->priv, &u, (u32)flags, nonblocking(f, flags), &info, &mflags);
+		r = usock_receive(f->priv, &u, (u32)flags, msg_nonblocking(f, flags), &info, &mflags);
 	if (r < 0)
 		return r;
 	files_free(info.files, info.nfiles);
-	long e = sender_to_user(f->priv, &info, uaddr, ulen);
+	long e = msg_sender_to_user(f->priv, &info, uaddr, ulen);
 	return e ? e : r;
 }
 
-static long many(u64 fd, u64 umsgs, u64 count, u64 flags, bool send)
+static long msg_many(u64 fd, u64 umsgs, u64 count, u64 flags, bool send)
 {
 	long done = 0, r = 0;
 	for (u64 k = 0; k < MIN(count, 1024ul); k++) {
@@ -266,9 +266,9 @@ static long many(u64 fd, u64 umsgs, u64 count, u64 flags, bool send)
 
 long sys_sendmmsg(u64 fd, u64 umsgs, u64 count, u64 flags)
 {
-	return many(fd, umsgs, count, flags, true);
+	return msg_many(fd, umsgs, count, flags, true);
 }
 long sys_recvmmsg(u64 fd, u64 umsgs, u64 count, u64 flags, u64 utimeout)
 {
-	return many(fd, umsgs, count, flags, false);
+	return msg_many(fd, umsgs, count, flags, false);
 }

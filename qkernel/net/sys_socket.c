@@ -63,7 +63,7 @@ struct file *socket_get(u64 fd, long *err)
 	return fd_get_kind((int)fd, &sock_ops, -ENOTSOCK, err);
 }
 
-static struct file *new_file(struct usock *s, u64 flags)
+static struct file *sock_new_file(struct usock *s, u64 flags)
 {
 	struct file *f = s ? anon_file(&sock_ops, S_IFSOCK | 0777, O_RDWR | (flags & SOCK_NONBLOCK ? O_NONBLOCK : 0), s, NULL) : NULL;
 	if (f)
@@ -73,7 +73,7 @@ static struct file *new_file(struct usock *s, u64 flags)
 	return f;
 }
 
-static long check(u64 family, u64 type, u64 protocol)
+static long sock_check(u64 family, u64 type, u64 protocol)
 {
 	u32 t = (u32)type & SOCK_TYPE_MASK;
 	if (type & ~(u64)(SOCK_TYPE_MASK | SOCK_NONBLOCK | SOCK_CLOEXEC))
@@ -87,22 +87,22 @@ static long check(u64 family, u64 type, u64 protocol)
 
 long sys_socket(u64 family, u64 type, u64 protocol)
 {
-	long r = check((u32)family, (u32)type, (u32)protocol);
+	long r = sock_check((u32)family, (u32)type, (u32)protocol);
 	if (r)
 		return r;
-	struct file *f = new_file(usock_new((int)(type & SOCK_TYPE_MASK)), type);
+	struct file *f = sock_new_file(usock_new((int)(type & SOCK_TYPE_MASK)), type);
 	return f ? fd_install(f, type & SOCK_CLOEXEC ? O_CLOEXEC : 0, 0) : -ENOMEM;
 }
 
 long sys_socketpair(u64 family, u64 type, u64 protocol, u64 ufds)
 {
-	long r = check((u32)family, (u32)type, (u32)protocol);
+	long r = sock_check((u32)family, (u32)type, (u32)protocol);
 	if (r)
 		return r == -EAFNOSUPPORT ? -EOPNOTSUPP : r;
 	struct usock *a = usock_new((int)(type & SOCK_TYPE_MASK)), *b = usock_new((int)(type & SOCK_TYPE_MASK));
 	if (a && b)
 		usock_pair(a, b);
-	struct file *fa = new_file(a, type), *fb = new_file(b, type);
+	struct file *fa = sock_new_file(a, type), *fb = sock_new_file(b, type);
 	if (fa && fb)
 		return fd_install_pair(fa, fb, type & SOCK_CLOEXEC ? O_CLOEXEC : 0, ufds);
 	if (fa)
@@ -215,7 +215,7 @@ long sys_accept4(u64 fd, u64 uaddr, u64 ulen, u64 flags)
 	struct usock *c = usock_accept(s, f->flags & O_NONBLOCK, &err);
 	if (!c)
 		return err;
-	struct file *cf = new_file(c, flags);
+	struct file *cf = sock_new_file(c, flags);
 	if (!cf)
 		return -ENOMEM;
 	r = address_to_user(c->peer ? c->peer->name : "", c->peer ? c->peer->name_len : 0, uaddr, ulen);
@@ -231,7 +231,7 @@ long sys_accept(u64 fd, u64 uaddr, u64 ulen)
 	return sys_accept4(fd, uaddr, ulen, 0);
 }
 
-static long name_of(u64 fd, u64 uaddr, u64 ulen, bool peer)
+static long sock_name_of(u64 fd, u64 uaddr, u64 ulen, bool peer)
 {
 	long r;
 	scoped_file f = socket_get(fd, &r);
@@ -247,11 +247,11 @@ static long name_of(u64 fd, u64 uaddr, u64 ulen, bool peer)
 
 long sys_getsockname(u64 fd, u64 uaddr, u64 ulen)
 {
-	return name_of(fd, uaddr, ulen, false);
+	return sock_name_of(fd, uaddr, ulen, false);
 }
 long sys_getpeername(u64 fd, u64 uaddr, u64 ulen)
 {
-	return name_of(fd, uaddr, ulen, true);
+	return sock_name_of(fd, uaddr, ulen, true);
 }
 
 long sys_shutdown(u64 fd, u64 how)
@@ -274,7 +274,7 @@ long sys_shutdown(u64 fd, u64 how)
 }
 
 /* ---- options */
-static u64 time_limit(const s64 tv[2])
+static u64 sock_time_limit(const s64 tv[2])
 {
 	return tv[0] || tv[1] ? (u64)tv[0] * 1000000000 + (u64)tv[1] * 1000 : UINT64_MAX;
 }
@@ -297,10 +297,10 @@ long sys_setsockopt(u64 fd, u64 level, u64 name, u64 uval, u64 len)
 		return -EFAULT;
 	switch (name) {
 	case SO_RCVTIMEO_OLD:
-		s->rcvtimeo_ns = time_limit(tv);
+		s->rcvtimeo_ns = sock_time_limit(tv);
 		return 0;
 	case SO_SNDTIMEO_OLD:
-		s->sndtimeo_ns = time_limit(tv);
+		s->sndtimeo_ns = sock_time_limit(tv);
 		return 0;
 	case SO_PASSCRED:
 		s->passcred = v;

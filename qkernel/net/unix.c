@@ -55,7 +55,7 @@ void usock_put(struct usock *s)
 	kfree(s);
 }
 
-static void wake(struct usock *s)
+static void unix_wake(struct usock *s)
 {
 	waitq_wake(&s->wait, POLL_IN | POLL_OUT | POLL_HUP | POLL_RDHUP, 0);
 }
@@ -81,10 +81,10 @@ void usock_close(struct usock *s)
 	}
 	s->peer = NULL;
 	if (p) {
-		wake(p);
+		unix_wake(p);
 		usock_put(p);
 	}
-	wake(s);
+	unix_wake(s);
 	usock_put(s);
 }
 
@@ -101,7 +101,7 @@ void usock_pair(struct usock *a, struct usock *b)
 }
 
 /* ---- names */
-static struct list *abstract_bucket(const char *name, u32 len)
+static struct list *unix_abstract_bucket(const char *name, u32 len)
 {
 	if (!abstract[0].next)
 		for (u32 k = 0; k < ABSTRACT_BUCKETS; k++)
@@ -109,10 +109,10 @@ static struct list *abstract_bucket(const char *name, u32 len)
 	return &abstract[hash_bytes(name, len) % ABSTRACT_BUCKETS];
 }
 
-static struct usock *abstract_find(const char *name, u32 len)
+static struct usock *unix_abstract_find(const char *name, u32 len)
 {
 	struct usock *o;
-	list_for_each (o, abstract_bucket(name, len), bound)
+	list_for_each (o, unix_abstract_bucket(name, len), bound)
 		if (o->name_len == len && !memcmp(o->name, name, len))
 			return o;
 	return NULL;
@@ -128,9 +128,9 @@ int usock_bind(struct usock *s, const char *name, u32 len)
 			return r == -EEXIST ? -EADDRINUSE : r;
 		s->node->ipc = s;
 	} else {
-		if (abstract_find(name, len))
+		if (unix_abstract_find(name, len))
 			return -EADDRINUSE;
-		list_add_tail(&s->bound, abstract_bucket(name, len));
+		list_add_tail(&s->bound, unix_abstract_bucket(name, len));
 	}
 	memcpy(s->name, name, len);
 	s->name_len = len;
@@ -152,7 +152,7 @@ struct usock *usock_find(const char *name, u32 len, int type, int *err)
 		if (!*err && !found)
 			*err = -ECONNREFUSED;
 	} else {
-		found = abstract_find(name, len);
+		found = unix_abstract_find(name, len);
 	}
 	if (!found)
 		return NULL;
@@ -166,7 +166,7 @@ struct usock *usock_find(const char *name, u32 len, int type, int *err)
 }
 
 /* A wait with a time limit is not restarted after a handler. */
-static int interrupted(int r, u64 limit)
+static int unix_interrupted(int r, u64 limit)
 {
 	return r == -ETIMEDOUT ? -EAGAIN : limit == UINT64_MAX ? -ERESTARTSYS : -EINTR;
 }
@@ -212,7 +212,7 @@ int usock_connect(struct usock *s, const char *name, u32 len, bool nonblock)
 		c->name_len = l->name_len;
 		list_add_tail(&c->pending, &l->backlog);
 		l->nbacklog++;
-		wake(l);
+		unix_wake(l);
 	}
 	usock_put(l);
 	return err;
@@ -226,7 +226,7 @@ struct usock *usock_accept(struct usock *s, bool nonblock, int *err)
 			*err = -EAGAIN;
 		else {
 			int r = wait_event(&s->wait, !list_empty(&s->backlog), deadline_of_ns(s->rcvtimeo_ns));
-			*err = r ? interrupted(r, s->rcvtimeo_ns) : 0;
+			*err = r ? unix_interrupted(r, s->rcvtimeo_ns) : 0;
 		}
 	}
 	if (*err)
@@ -234,26 +234,26 @@ struct usock *usock_accept(struct usock *s, bool nonblock, int *err)
 	struct usock *c = list_first(&s->backlog, struct usock, pending);
 	list_del(&c->pending);
 	s->nbacklog--;
-	wake(s);
+	unix_wake(s);
 	return c;
 }
 
 /* ---- data */
 /* Bytes that a stream takes now; for a message it is enough that there are some. What poll says (usock_poll) asks for more: a send that follows it
  * must find room, and a queue that is never drained below its limit would be filled byte by byte. */
-static u32 room(const struct usock *s, const struct usock *to)
+static u32 unix_room(const struct usock *s, const struct usock *to)
 {
 	if (to->closed || to->shut_read)
 		return s->sndbuf;
 	return to->queued < s->sndbuf ? s->sndbuf - to->queued : 0;
 }
 
-static bool writable(const struct usock *s, const struct usock *to)
+static bool unix_writable(const struct usock *s, const struct usock *to)
 {
 	return to->closed || to->shut_read || to->queued <= s->sndbuf / 4;
 }
 
-static ssize_t enqueue(struct usock *s, struct usock *to, struct uio *u, u32 n, struct file **files, u32 nfiles)
+static ssize_t unix_enqueue(struct usock *s, struct usock *to, struct uio *u, u32 n, struct file **files, u32 nfiles)
 {
 	struct message *m = kzalloc(sizeof(*m));
 	if (m)
@@ -307,12 +307,12 @@ ssize_t usock_send(struct usock *s, struct usock *to, struct uio *u, struct file
 	u64 deadline = deadline_of_ns(s->sndtimeo_ns);
 	do {
 		ssize_t r = 0;
-		if (!room(s, to)) {
+		if (!unix_room(s, to)) {
 			/* A poller of this end waits on its own queue: the reader wakes it through its peer. */
-			int w = nonblock ? -ETIMEDOUT : wait_event(&to->wait, room(s, to), deadline);
-			r = w ? interrupted(w, deadline) : 0;
+			int w = nonblock ? -ETIMEDOUT : wait_event(&to->wait, unix_room(s, to), deadline);
+			r = w ? unix_interrupted(w, deadline) : 0;
 		}
-		u32 n = stream ? (u32)MIN(MIN(u->resid, STREAM_CHUNK), room(s, to)) : (u32)u->resid;
+		u32 n = stream ? (u32)MIN(MIN(u->resid, STREAM_CHUNK), unix_room(s, to)) : (u32)u->resid;
 		if (!r && (to->closed || to->shut_read)) {
 			usock_put(to);
 			if (done)
@@ -322,7 +322,7 @@ ssize_t usock_send(struct usock *s, struct usock *to, struct uio *u, struct file
 			goto broken;
 		}
 		if (!r)
-			r = enqueue(s, to, u, n, given ? NULL : files, given ? 0 : nfiles);
+			r = unix_enqueue(s, to, u, n, given ? NULL : files, given ? 0 : nfiles);
 		if (r < 0) {
 			usock_put(to);
 			return done ? done : r;
@@ -338,7 +338,7 @@ broken:
 	return -EPIPE;
 }
 
-static bool ended(const struct usock *s)
+static bool unix_ended(const struct usock *s)
 {
 	return s->shut_read || (s->type != SOCK_DGRAM && (!s->peer || s->peer->closed || s->peer->shut_write));
 }
@@ -356,13 +356,13 @@ ssize_t usock_receive(struct usock *s, struct uio *u, u32 flags, bool nonblock, 
 				s->reset = false;
 				return -ECONNRESET;
 			}
-			if (ended(s) || (done && !(flags & MSG_WAITALL)))
+			if (unix_ended(s) || (done && !(flags & MSG_WAITALL)))
 				break;
 			if (nonblock)
 				return done ? done : -EAGAIN;
-			int r = wait_event(&s->wait, !list_empty(&s->inbox) || ended(s), deadline);
+			int r = wait_event(&s->wait, !list_empty(&s->inbox) || unix_ended(s), deadline);
 			if (r)
-				return done ? done : interrupted(r, deadline);
+				return done ? done : unix_interrupted(r, deadline);
 			continue;
 		}
 		struct message *m = list_first(&s->inbox, struct message, node);
@@ -398,7 +398,7 @@ ssize_t usock_receive(struct usock *s, struct uio *u, u32 flags, bool nonblock, 
 			s->queued -= m->len + (u32)sizeof(*m);
 			list_del(&m->node);
 			message_bury(m);
-			wake(s);
+			unix_wake(s);
 			if (s->peer)
 				waitq_wake(&s->peer->wait, POLL_OUT, 0);
 		}
@@ -426,17 +426,17 @@ u32 usock_poll(struct usock *s, struct file *f, struct poll_table *pt)
 	poll_wait(f, &s->wait, pt);
 	if (s->state == SOCK_LISTENING)
 		return list_empty(&s->backlog) ? 0 : POLL_IN;
-	if (!list_empty(&s->inbox) || (s->state == SOCK_CONNECTED && ended(s)))
+	if (!list_empty(&s->inbox) || (s->state == SOCK_CONNECTED && unix_ended(s)))
 		bits |= POLL_IN;
 	if (s->type != SOCK_DGRAM) {
 		if (s->state == SOCK_UNCONNECTED)
 			return bits | POLL_OUT | POLL_HUP;
-		if (ended(s))
+		if (unix_ended(s))
 			bits |= POLL_RDHUP;
-		if (!s->peer || s->peer->closed || (s->shut_write && ended(s)))
+		if (!s->peer || s->peer->closed || (s->shut_write && unix_ended(s)))
 			bits |= POLL_HUP;
 	}
-	if (!s->peer || writable(s, s->peer))
+	if (!s->peer || unix_writable(s, s->peer))
 		bits |= POLL_OUT;
 	return bits;
 }

@@ -9,7 +9,7 @@
 
 #define NAMESPACES (CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWCGROUP)
 
-static struct sighand *sighand_copy(const struct sighand *s)
+static struct sighand *clone_sighand_copy(const struct sighand *s)
 {
 	struct sighand *n = kmalloc(sizeof(*n));
 	if (n) {
@@ -20,7 +20,7 @@ static struct sighand *sighand_copy(const struct sighand *s)
 }
 
 /* A descriptor of the new process for its parent. */
-static long give_pidfd(struct process *p, u64 where)
+static long clone_give_pidfd(struct process *p, u64 where)
 {
 	struct file *f = pidfd_file(p, 0);
 	int fd = f ? fd_install(f, O_CLOEXEC, 0) : -ENOMEM;
@@ -34,7 +34,7 @@ static long give_pidfd(struct process *p, u64 where)
 }
 
 /* getrlimit(2), RLIMIT_NPROC: tasks of the caller's real user, ended ones that nobody has waited for included. */
-static bool too_many_of_user(const struct process *p)
+static bool clone_too_many_of_user(const struct process *p)
 {
 	u64 limit = p->rlim[RLIMIT_NPROC].cur, n = 0;
 	if (limit >= TASKS_MAX || p->uid == 0 || p->cap_eff & (1ul << CAP_SYS_RESOURCE | 1ul << CAP_SYS_ADMIN))
@@ -53,7 +53,7 @@ static long clone_task(const struct clone_args *a)
 	struct trapframe tf = *arch_task_frame(&current->arch);
 	long err = -ENOMEM;
 
-	if (too_many_of_user(proc))
+	if (clone_too_many_of_user(proc))
 		return -EAGAIN;
 	struct mm *mm = current->mm;
 	if (flags & CLONE_VM)
@@ -66,7 +66,7 @@ static long clone_task(const struct clone_args *a)
 		p = process_new(proc, flags & CLONE_PARENT && proc->parent ? proc->parent : proc);
 		if (!p)
 			goto no_process;
-		p->sighand = flags & CLONE_SIGHAND ? proc->sighand : sighand_copy(proc->sighand);
+		p->sighand = flags & CLONE_SIGHAND ? proc->sighand : clone_sighand_copy(proc->sighand);
 		if (!p->sighand)
 			goto no_sighand;
 		if (flags & CLONE_SIGHAND)
@@ -94,7 +94,7 @@ static long clone_task(const struct clone_args *a)
 	if (!t->files || !t->fs)
 		goto no_files;
 	if (flags & CLONE_PIDFD) {
-		err = give_pidfd(p, a->pidfd);
+		err = clone_give_pidfd(p, a->pidfd);
 		if (err)
 			goto no_files;
 	}

@@ -20,7 +20,7 @@ struct strings {
 	u32 n, off_cap;
 };
 
-static int strings_add(struct strings *s, const char *str, size_t len)
+static int exec_strings_add(struct strings *s, const char *str, size_t len)
 {
 	if (s->len + len + 1 > STRINGS_MAX || s->n >= STRINGS_MAX / 16)
 		return -E2BIG;
@@ -47,13 +47,13 @@ static int strings_add(struct strings *s, const char *str, size_t len)
 	return 0;
 }
 
-static void strings_free(struct strings *s)
+static void exec_strings_free(struct strings *s)
 {
 	kfree(s->buf);
 	kfree(s->off);
 }
 
-static int strings_from_user(struct strings *s, u64 uarray)
+static int exec_strings_from_user(struct strings *s, u64 uarray)
 {
 	char *tmp = kmalloc(STRING_MAX);
 	int r = tmp ? 0 : -ENOMEM;
@@ -63,14 +63,14 @@ static int strings_from_user(struct strings *s, u64 uarray)
 		if (r || !p)
 			break;
 		long n = strncpy_from_user(tmp, UPTR(p), STRING_MAX);
-		r = n == -ENAMETOOLONG ? -E2BIG : n < 0 ? (int)n : strings_add(s, tmp, (size_t)n);
+		r = n == -ENAMETOOLONG ? -E2BIG : n < 0 ? (int)n : exec_strings_add(s, tmp, (size_t)n);
 	}
 	kfree(tmp);
 	return r;
 }
 
 /* ---- Writing into an address space that is not the current one. */
-static int mm_write(struct mm *mm, vaddr_t va, const void *src, size_t n)
+static int exec_mm_write(struct mm *mm, vaddr_t va, const void *src, size_t n)
 {
 	for (size_t done = 0, part; done < n; done += part) {
 		paddr_t p = mm_translate(mm, va + done, PF_WRITE);
@@ -82,14 +82,15 @@ static int mm_write(struct mm *mm, vaddr_t va, const void *src, size_t n)
 	return 0;
 }
 
-static int push_strings(struct mm *mm, u64 *sp, const struct strings *s)
+static int exec_push_strings(struct mm *mm, u64 *sp, const struct strings *s)
 {
 	*sp -= s->len;
-	return s->len ? mm_write(mm, *sp, s->buf, s->len) : 0;
+	return s->len ? exec_mm_write(mm, *sp, s->buf, s->len) : 0;
 }
 
 /* The stack a new program finds: argc, argv, envp, auxiliary vector (System V ABI x86-64, 3.4.1). */
-static int build_stack(struct mm *mm, const struct strings *argv, const struct strings *envp, const char *execfn, const struct image *img, u64 *rsp)
+static int exec_build_stack(struct mm *mm, const struct strings *argv, const struct strings *envp, const char *execfn, const struct image *img,
+			    u64 *rsp)
 {
 	u64 r;
 	u8 rnd[16];
@@ -106,13 +107,13 @@ static int build_stack(struct mm *mm, const struct strings *argv, const struct s
 	size_t fn = strlen(execfn) + 1;
 	sp -= fn;
 	u64 execfn_at = sp;
-	if (mm_write(mm, sp, execfn, fn))
+	if (exec_mm_write(mm, sp, execfn, fn))
 		return -ENOMEM;
-	if (push_strings(mm, &sp, envp))
+	if (exec_push_strings(mm, &sp, envp))
 		return -ENOMEM;
 	mm->env_start = sp;
 	mm->env_end = sp + envp->len;
-	if (push_strings(mm, &sp, argv))
+	if (exec_push_strings(mm, &sp, argv))
 		return -ENOMEM;
 	mm->arg_start = sp;
 	mm->arg_end = sp + argv->len;
@@ -121,7 +122,7 @@ static int build_stack(struct mm *mm, const struct strings *argv, const struct s
 	random_bytes(rnd, sizeof(rnd));
 	static const char platform[16] = "x86_64";
 	sp -= 16;
-	if (mm_write(mm, random_at, rnd, sizeof(rnd)) || mm_write(mm, sp, platform, sizeof(platform)))
+	if (exec_mm_write(mm, random_at, rnd, sizeof(rnd)) || exec_mm_write(mm, sp, platform, sizeof(platform)))
 		return -ENOMEM;
 	const struct process *p = current->proc;
 	cpuid(1, 0, regs);
@@ -186,13 +187,13 @@ static int build_stack(struct mm *mm, const struct strings *argv, const struct s
 		v[n++] = mm->env_start + envp->off[i];
 	v[n++] = 0;
 	memcpy(v + n, aux, sizeof(aux));
-	int e = mm_write(mm, sp, v, words * 8);
+	int e = exec_mm_write(mm, sp, v, words * 8);
 	kfree(v);
 	return e;
 }
 
 /* "#! interpreter [argument]": the new argv starts with the interpreter, its argument and the script's path. */
-static int script_line(const u8 *head, size_t n, char *interp, char *arg, size_t size)
+static int exec_script_line(const u8 *head, size_t n, char *interp, char *arg, size_t size)
 {
 	const char *p = (const char *)head + 2, *end = (const char *)head + n;
 	size_t len = 0;
@@ -218,26 +219,26 @@ static int script_line(const u8 *head, size_t n, char *interp, char *arg, size_t
 	return 0;
 }
 
-static int prepend(struct strings *argv, const char *interp, const char *arg, const char *script)
+static int exec_prepend(struct strings *argv, const char *interp, const char *arg, const char *script)
 {
 	struct strings n = {0};
-	int r = strings_add(&n, interp, strlen(interp));
+	int r = exec_strings_add(&n, interp, strlen(interp));
 	if (!r && arg[0])
-		r = strings_add(&n, arg, strlen(arg));
+		r = exec_strings_add(&n, arg, strlen(arg));
 	if (!r)
-		r = strings_add(&n, script, strlen(script));
+		r = exec_strings_add(&n, script, strlen(script));
 	for (u32 i = 1; !r && i < argv->n; i++)
-		r = strings_add(&n, argv->buf + argv->off[i], strlen(argv->buf + argv->off[i]));
+		r = exec_strings_add(&n, argv->buf + argv->off[i], strlen(argv->buf + argv->off[i]));
 	if (r) {
-		strings_free(&n);
+		exec_strings_free(&n);
 		return r;
 	}
-	strings_free(argv);
+	exec_strings_free(argv);
 	*argv = n;
 	return 0;
 }
 
-static struct file *open_program(int dirfd, const char *path, bool nofollow, int *err)
+static struct file *exec_open_program(int dirfd, const char *path, bool nofollow, int *err)
 {
 	struct file *f = file_open(dirfd, path, O_RDONLY | (nofollow ? O_NOFOLLOW : 0), 0, err);
 	if (!f)
@@ -250,8 +251,8 @@ static struct file *open_program(int dirfd, const char *path, bool nofollow, int
 	return f;
 }
 
-static int load_image(struct file *f, struct mm *mm, struct strings *argv, const struct strings *envp, const char *path, struct trapframe *tf,
-		      char comm[16])
+static int exec_load_image(struct file *f, struct mm *mm, struct strings *argv, const struct strings *envp, const char *path, struct trapframe *tf,
+			   char comm[16])
 {
 	struct image img;
 	char *line = kmalloc(1024), *interp = kmalloc(256), *arg = kmalloc(256), *name = kstrdup(path);
@@ -270,12 +271,12 @@ static int load_image(struct file *f, struct mm *mm, struct strings *argv, const
 			r = elf_load(f, (u8 *)line, (size_t)n, mm, &img);
 			break;
 		}
-		r = depth == SCRIPT_DEPTH ? -ELOOP : script_line((u8 *)line, (size_t)n, interp, arg, 256);
+		r = depth == SCRIPT_DEPTH ? -ELOOP : exec_script_line((u8 *)line, (size_t)n, interp, arg, 256);
 		if (!r)
-			r = prepend(argv, interp, arg, name);
+			r = exec_prepend(argv, interp, arg, name);
 		if (r)
 			goto out;
-		struct file *next = open_program(AT_FDCWD, interp, false, &r);
+		struct file *next = exec_open_program(AT_FDCWD, interp, false, &r);
 		if (!next)
 			goto out;
 		file_put(f);
@@ -299,7 +300,7 @@ static int load_image(struct file *f, struct mm *mm, struct strings *argv, const
 	file_get(f);
 	mm->exe = f;
 	u64 rsp = 0;
-	r = build_stack(mm, argv, envp, path, &img, &rsp);
+	r = exec_build_stack(mm, argv, envp, path, &img, &rsp);
 	*tf = (struct trapframe){
 		.rip = img.entry,
 		.rsp = rsp,
@@ -322,21 +323,21 @@ int exec_load(const char *path, char *const argv[], char *const envp[], struct m
 	struct strings a = {0}, e = {0};
 	int r = 0;
 	for (int i = 0; !r && argv[i]; i++)
-		r = strings_add(&a, argv[i], strlen(argv[i]));
+		r = exec_strings_add(&a, argv[i], strlen(argv[i]));
 	for (int i = 0; !r && envp[i]; i++)
-		r = strings_add(&e, envp[i], strlen(envp[i]));
-	struct file *f = r ? NULL : open_program(AT_FDCWD, path, false, &r);
+		r = exec_strings_add(&e, envp[i], strlen(envp[i]));
+	struct file *f = r ? NULL : exec_open_program(AT_FDCWD, path, false, &r);
 	if (f) {
-		r = load_image(f, mm, &a, &e, path, tf, comm);
+		r = exec_load_image(f, mm, &a, &e, path, tf, comm);
 		file_put(f);
 	}
-	strings_free(&a);
-	strings_free(&e);
+	exec_strings_free(&a);
+	exec_strings_free(&e);
 	return r;
 }
 
 /* The other threads of the group end before the new program starts; the caller becomes the leader. */
-static int become_single(void)
+static int exec_become_single(void)
 {
 	struct process *p = current->proc;
 	while (p->ntasks > 1) {
@@ -364,7 +365,7 @@ static void caps_at_exec(struct process *p)
 	p->keep_caps = false;
 }
 
-static void reset_for_new_program(void)
+static void exec_reset_for_new_program(void)
 {
 	struct task *t = current;
 	struct process *p = t->proc;
@@ -400,30 +401,30 @@ static void reset_for_new_program(void)
 	arch_set_gs_base(0);
 }
 
-static long execute(int dirfd, const char *path, u64 uargv, u64 uenvp, u64 flags)
+static long exec_execute(int dirfd, const char *path, u64 uargv, u64 uenvp, u64 flags)
 {
 	struct strings argv = {0}, envp = {0};
 	struct trapframe tf;
 	char comm[16];
 	struct file *f = NULL;
 	struct mm *mm = NULL;
-	int r = strings_from_user(&argv, uargv);
-	r = r ? r : strings_from_user(&envp, uenvp);
+	int r = exec_strings_from_user(&argv, uargv);
+	r = r ? r : exec_strings_from_user(&envp, uenvp);
 	if (!r && argv.n == 0)
-		r = strings_add(&argv, "", 0);
+		r = exec_strings_add(&argv, "", 0);
 	if (r)
 		goto out;
 	if (!path[0] && (flags & AT_EMPTY_PATH)) {
 		f = fd_get(dirfd);
 		r = f ? inode_permission(f->inode, 1) : -EBADF;
 	} else {
-		f = open_program(dirfd, path, flags & AT_SYMLINK_NOFOLLOW, &r);
+		f = exec_open_program(dirfd, path, flags & AT_SYMLINK_NOFOLLOW, &r);
 	}
 	if (!f || r)
 		goto out;
 	mm = mm_create();
-	r = mm ? load_image(f, mm, &argv, &envp, path[0] ? path : "/dev/fd/exec", &tf, comm) : -ENOMEM;
-	r = r ? r : become_single();
+	r = mm ? exec_load_image(f, mm, &argv, &envp, path[0] ? path : "/dev/fd/exec", &tf, comm) : -ENOMEM;
+	r = r ? r : exec_become_single();
 	if (r)
 		goto out;
 	struct task *t = current;
@@ -438,7 +439,7 @@ static long execute(int dirfd, const char *path, u64 uargv, u64 uenvp, u64 flags
 		wake_task(t->vfork_parent, 0);
 		t->vfork_parent = NULL;
 	}
-	reset_for_new_program();
+	exec_reset_for_new_program();
 	memcpy(t->comm, comm, sizeof(comm));
 	memcpy(t->proc->comm, comm, sizeof(comm));
 	*arch_task_frame(&t->arch) = tf;
@@ -447,8 +448,8 @@ out:
 		file_put(f);
 	if (mm)
 		mm_put(mm);
-	strings_free(&argv);
-	strings_free(&envp);
+	exec_strings_free(&argv);
+	exec_strings_free(&envp);
 	return r;
 }
 
@@ -463,7 +464,7 @@ long sys_execveat(u64 dirfd, u64 upath, u64 uargv, u64 uenvp, u64 flags)
 	if (!r && !path[0] && !(flags & AT_EMPTY_PATH))
 		r = -ENOENT;
 	if (!r)
-		r = execute((int)dirfd, path, uargv, uenvp, flags);
+		r = exec_execute((int)dirfd, path, uargv, uenvp, flags);
 	kfree(path);
 	return r;
 }

@@ -22,7 +22,7 @@ void kill_other_threads(void)
 	}
 }
 
-static void release_task(struct task *t)
+static void exit_release_task(struct task *t)
 {
 	robust_list_exit(t);
 	if (!uptr_null(t->clear_child_tid)) {
@@ -37,10 +37,10 @@ static void release_task(struct task *t)
 	}
 }
 
-static void leave_to_parent(struct process *p);
+static void exit_leave_to_parent(struct process *p);
 
 /* Who gets the children of a dead process: its nearest ancestor that asked for them (PR_SET_CHILD_SUBREAPER, prctl(2)), else the first process. */
-static struct process *new_parent(const struct process *p)
+static struct process *exit_new_parent(const struct process *p)
 {
 	for (struct process *a = p->parent; a; a = a->parent)
 		if (a->subreaper && !a->zombie && !a->exiting)
@@ -48,9 +48,9 @@ static struct process *new_parent(const struct process *p)
 	return init_process;
 }
 
-static void reparent(struct process *p)
+static void exit_reparent(struct process *p)
 {
-	struct process *heir = new_parent(p), *c, *next;
+	struct process *heir = exit_new_parent(p), *c, *next;
 	list_for_each_safe (c, next, &p->children, sibling) {
 		list_del(&c->sibling);
 		c->parent = heir;
@@ -62,7 +62,7 @@ static void reparent(struct process *p)
 			if (t->pdeathsig)
 				send_signal_task(t, t->pdeathsig, NULL);
 		if (c->zombie)
-			leave_to_parent(c);
+			exit_leave_to_parent(c);
 	}
 }
 
@@ -79,7 +79,7 @@ bool reap_adopted(void)
 	return any;
 }
 
-static noreturn void end_sandbox(s32 status)
+static noreturn void exit_end_sandbox(s32 status)
 {
 	u64 code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 	if (comm()->boot.flags & QK_BOOT_TRACE)
@@ -108,7 +108,7 @@ void notify_parent(struct process *p, s32 code, s32 status)
 }
 
 /* Tells the parent of a zombie, and drops it at once where the parent does not want to know (SIGCHLD of sigaction(2)). */
-static void leave_to_parent(struct process *p)
+static void exit_leave_to_parent(struct process *p)
 {
 	const struct ksigaction *sa = p->parent ? &p->parent->sighand->action[SIGCHLD - 1] : NULL;
 	bool reap = sa && p->exit_signal == SIGCHLD && (sa->handler == 1 || (sa->flags & SA_NOCLDWAIT));
@@ -119,26 +119,26 @@ static void leave_to_parent(struct process *p)
 		process_free(p);
 }
 
-static void process_end(struct process *p, s32 status)
+static void exit_process_end(struct process *p, s32 status)
 {
 	p->exit_status = status;
 	if (p == init_process)
-		end_sandbox(status);
+		exit_end_sandbox(status);
 	jobs_process_ends(p);
 	p->zombie = true;
 	sem_exit(p);
 	itimers_free(p);
-	reparent(p);
+	exit_reparent(p);
 	sighand_put(p->sighand);
 	p->sighand = NULL;
-	leave_to_parent(p);
+	exit_leave_to_parent(p);
 }
 
 noreturn void task_exit(s32 code)
 {
 	struct task *t = current;
 	struct process *p = t->proc;
-	release_task(t);
+	exit_release_task(t);
 	struct files *files = t->files;
 	struct fs_ctx *fs = t->fs;
 	t->files = NULL;
@@ -163,7 +163,7 @@ noreturn void task_exit(s32 code)
 	mm_put(mm);
 	if (last) {
 		p->leader = NULL;
-		process_end(p, p->exiting ? p->exit_status : (code & 0xff) << 8);
+		exit_process_end(p, p->exiting ? p->exit_status : (code & 0xff) << 8);
 	}
 	t->state = TASK_DEAD;
 	schedule();
@@ -192,7 +192,7 @@ long sys_exit_group(u64 code)
 }
 
 /* ---- wait */
-static bool wanted_child(const struct process *c, int type, s32 id, u64 options)
+static bool exit_wanted_child(const struct process *c, int type, s32 id, u64 options)
 {
 	if (type == P_PID && c->pid != id)
 		return false;
@@ -204,7 +204,7 @@ static bool wanted_child(const struct process *c, int type, s32 id, u64 options)
 }
 
 /* What there is to tell of child c: fills the results and reaps it unless WNOWAIT. 0: nothing. */
-static s32 collect_one(struct process *c, u64 options, s32 *status, struct siginfo *info, struct rusage_times *times)
+static s32 exit_collect_one(struct process *c, u64 options, s32 *status, struct siginfo *info, struct rusage_times *times)
 {
 	struct process *p = current->proc;
 	s32 pid = c->pid;
@@ -242,26 +242,26 @@ static s32 collect_one(struct process *c, u64 options, s32 *status, struct sigin
 }
 
 /* One child whose state changed. 0: none yet; -ECHILD: no such child at all. */
-static long collect(int type, s32 id, u64 options, s32 *status, struct siginfo *info, struct rusage_times *times)
+static long exit_collect(int type, s32 id, u64 options, s32 *status, struct siginfo *info, struct rusage_times *times)
 {
 	struct process *p = current->proc, *c, *next;
 	bool any = false;
 	if (type == P_PID) {
 		c = process_find(id);
-		return c && c->parent == p && wanted_child(c, type, id, options) ? collect_one(c, options, status, info, times) : -ECHILD;
+		return c && c->parent == p && exit_wanted_child(c, type, id, options) ? exit_collect_one(c, options, status, info, times) : -ECHILD;
 	}
 	list_for_each_safe (c, next, &p->children, sibling) {
-		if (!wanted_child(c, type, id, options))
+		if (!exit_wanted_child(c, type, id, options))
 			continue;
 		any = true;
-		s32 pid = collect_one(c, options, status, info, times);
+		s32 pid = exit_collect_one(c, options, status, info, times);
 		if (pid)
 			return pid;
 	}
 	return any ? 0 : -ECHILD;
 }
 
-static long wait_child(int type, s32 id, u64 options, s32 *status, struct siginfo *info, struct rusage_times *times)
+static long exit_wait_child(int type, s32 id, u64 options, s32 *status, struct siginfo *info, struct rusage_times *times)
 {
 	long r = 0;
 	bool nonblock = false;
@@ -274,12 +274,13 @@ static long wait_child(int type, s32 id, u64 options, s32 *status, struct siginf
 		id = p->pid;
 	}
 	if (nonblock && !(options & WNOHANG)) {
-		r = collect(type, id, options, status, info, times);
+		r = exit_collect(type, id, options, status, info, times);
 		return r ? r : -EAGAIN;
 	}
 	if (options & WNOHANG)
-		return collect(type, id, options, status, info, times);
-	int e = wait_event((struct waitq *)&current->proc->wait_children, (r = collect(type, id, options, status, info, times)) != 0, UINT64_MAX);
+		return exit_collect(type, id, options, status, info, times);
+	int e = wait_event((struct waitq *)&current->proc->wait_children, (r = exit_collect(type, id, options, status, info, times)) != 0,
+			   UINT64_MAX);
 	return r ? r : e ? -ERESTARTSYS : 0;
 }
 
@@ -294,7 +295,7 @@ long sys_wait4(u64 upid, u64 ustatus, u64 options, u64 urusage)
 		return -ESRCH;
 	int type = pid == -1 ? P_ALL : pid > 0 ? P_PID : P_PGID;
 	s32 id = pid > 0 ? pid : pid == 0 ? current->proc->pgid : -pid;
-	long r = wait_child(type, id, (options & 0xffffffff) | WEXITED, &status, &info, &times);
+	long r = exit_wait_child(type, id, (options & 0xffffffff) | WEXITED, &status, &info, &times);
 	if (r <= 0)
 		return r;
 	if (ustatus && put_user(status, UPTR(ustatus)))
@@ -312,7 +313,7 @@ long sys_waitid(u64 type, u64 id, u64 uinfo, u64 options, u64 urusage)
 		return -EINVAL;
 	if (type == P_PGID && !id)
 		id = (u64)current->proc->pgid;
-	long r = wait_child((int)type, (s32)id, options, &status, &info, &times);
+	long r = exit_wait_child((int)type, (s32)id, options, &status, &info, &times);
 	if (r < 0)
 		return r;
 	if (r == 0)

@@ -13,7 +13,7 @@ struct key {
 	struct mm *mm; /* NULL: shared */
 };
 
-static struct list *bucket(u64 word)
+static struct list *futex_bucket(u64 word)
 {
 	struct list *b = &buckets[(word >> 2 ^ word >> 12) % BUCKETS];
 	if (!b->next)
@@ -21,13 +21,13 @@ static struct list *bucket(u64 word)
 	return b;
 }
 
-static bool same(const struct task *t, const struct key *k)
+static bool futex_same(const struct task *t, const struct key *k)
 {
 	return t->futex_key == k->word && (!k->mm || t->mm == k->mm);
 }
 
 /* The key of a user word; the word must be accessible. */
-static int make_key(u64 va, bool private, struct key *k)
+static int futex_make_key(u64 va, bool private, struct key *k)
 {
 	paddr_t pa;
 	if (va & 3)
@@ -40,14 +40,14 @@ static int make_key(u64 va, bool private, struct key *k)
 	return 0;
 }
 
-static u32 wake(const struct key *k, u32 n, u32 bitset)
+static u32 futex_wake(const struct key *k, u32 n, u32 bitset)
 {
 	struct task *t, *next;
 	u32 woken = 0;
-	list_for_each_safe (t, next, bucket(k->word), futex_node) {
+	list_for_each_safe (t, next, futex_bucket(k->word), futex_node) {
 		if (woken == n)
 			break;
-		if (!same(t, k) || !(t->futex_bitset & bitset))
+		if (!futex_same(t, k) || !(t->futex_bitset & bitset))
 			continue;
 		list_del(&t->futex_node);
 		wake_task(t, 0);
@@ -59,24 +59,24 @@ static u32 wake(const struct key *k, u32 n, u32 bitset)
 bool futex_wake_addr(struct mm *mm, vaddr_t va, u32 n)
 {
 	struct key k = {va, mm};
-	bool any = wake(&k, n, ~0u);
+	bool any = futex_wake(&k, n, ~0u);
 	paddr_t pa = mm_translate(mm, va, 0);
 	struct key shared = {pa | 1, NULL};
-	return (pa && wake(&shared, n, ~0u)) || any;
+	return (pa && futex_wake(&shared, n, ~0u)) || any;
 }
 
-static long requeue(const struct key *from, const struct key *to, u32 nwake, u32 nmove)
+static long futex_requeue(const struct key *from, const struct key *to, u32 nwake, u32 nmove)
 {
-	u32 woken = wake(from, nwake, ~0u), moved = 0;
+	u32 woken = futex_wake(from, nwake, ~0u), moved = 0;
 	struct task *t, *next;
-	list_for_each_safe (t, next, bucket(from->word), futex_node) {
+	list_for_each_safe (t, next, futex_bucket(from->word), futex_node) {
 		if (moved == nmove)
 			break;
-		if (!same(t, from))
+		if (!futex_same(t, from))
 			continue;
 		list_del(&t->futex_node);
 		t->futex_key = to->word;
-		list_add_tail(&t->futex_node, bucket(to->word));
+		list_add_tail(&t->futex_node, futex_bucket(to->word));
 		moved++;
 	}
 	return woken + moved;
@@ -85,7 +85,7 @@ static long requeue(const struct key *from, const struct key *to, u32 nwake, u32
 static long futex_wait(u64 va, bool private, u32 expected, u64 deadline, u32 bitset)
 {
 	struct key k;
-	int r = make_key(va, private, &k);
+	int r = futex_make_key(va, private, &k);
 	if (r)
 		return r;
 	if (!bitset)
@@ -95,7 +95,7 @@ static long futex_wait(u64 va, bool private, u32 expected, u64 deadline, u32 bit
 	struct task *t = current;
 	t->futex_key = k.word;
 	t->futex_bitset = bitset;
-	list_add_tail(&t->futex_node, bucket(k.word));
+	list_add_tail(&t->futex_node, futex_bucket(k.word));
 	for (;;) {
 		r = task_sleep(deadline);
 		/* Off the list: somebody woke us, whatever else happened. */
@@ -108,14 +108,14 @@ static long futex_wait(u64 va, bool private, u32 expected, u64 deadline, u32 bit
 	}
 }
 
-static long restart_wait(struct task *t)
+static long futex_restart_wait(struct task *t)
 {
 	return futex_wait(t->restart.arg[0], t->restart.arg[1], (u32)t->restart.arg[2], t->restart.arg[3], (u32)t->restart.arg[4]);
 }
 
 /* Deadlines are not met to the microsecond anywhere (Linux: timer slack, 50 us). Here they must not be: threads that time out in lock-step and
  * queue up again, as CPython's do for its lock, would come off a fair queue in the same order for ever, and one of them never. */
-static u64 with_slack(u64 deadline)
+static u64 futex_with_slack(u64 deadline)
 {
 	static u64 x = 88172645463325252ul;
 	x ^= x << 13;
@@ -124,13 +124,13 @@ static u64 with_slack(u64 deadline)
 	return deadline == UINT64_MAX ? deadline : deadline + x % (arch_ring3() ? 250000 : 50000);
 }
 
-static long wait_until(u64 va, bool private, u32 val, u64 deadline, u32 bitset)
+static long futex_wait_until(u64 va, bool private, u32 val, u64 deadline, u32 bitset)
 {
-	deadline = with_slack(deadline);
+	deadline = futex_with_slack(deadline);
 	long r = futex_wait(va, private, val, deadline, bitset);
 	current->sleep_clock = CLOCK_MONOTONIC;
 	if (r == -ERESTARTSYS && deadline != UINT64_MAX) {
-		current->restart.fn = restart_wait;
+		current->restart.fn = futex_restart_wait;
 		current->restart.arg[0] = va;
 		current->restart.arg[1] = private;
 		current->restart.arg[2] = val;
@@ -141,19 +141,19 @@ static long wait_until(u64 va, bool private, u32 val, u64 deadline, u32 bitset)
 	return r;
 }
 
-static s32 sign12(u32 v)
+static s32 futex_sign12(u32 v)
 {
 	return (s32)(v << 20) >> 20;
 }
 
 /* FUTEX_WAKE_OP of futex(2): changes a second word and wakes its waiters if its old value compares true. */
-static long wake_op(const struct key *k1, const struct key *k2, u64 va2, u32 n1, u32 n2, u32 op)
+static long futex_wake_op(const struct key *k1, const struct key *k2, u64 va2, u32 n1, u32 n2, u32 op)
 {
 	u32 *word = user_word(UPTR(va2), true, NULL);
 	if (!word)
 		return -EFAULT;
-	u32 old = *word, arg = (u32)sign12(op >> 12), kind = op >> 28 & 15, cmp = op >> 24 & 15;
-	s32 cmparg = sign12(op);
+	u32 old = *word, arg = (u32)futex_sign12(op >> 12), kind = op >> 28 & 15, cmp = op >> 24 & 15;
+	s32 cmparg = futex_sign12(op);
 	if (kind & 8)
 		arg = 1u << (arg & 31);
 	switch (kind & 7) {
@@ -198,8 +198,8 @@ static long wake_op(const struct key *k1, const struct key *k2, u64 va2, u32 n1,
 	default:
 		return -ENOSYS;
 	}
-	long r = wake(k1, n1, ~0u);
-	return yes ? r + wake(k2, n2, ~0u) : r;
+	long r = futex_wake(k1, n1, ~0u);
+	return yes ? r + futex_wake(k2, n2, ~0u) : r;
 }
 
 long sys_futex(u64 va, u64 uop, u64 val, u64 utimeout, u64 va2, u64 val3)
@@ -226,38 +226,38 @@ long sys_futex(u64 va, u64 uop, u64 val, u64 utimeout, u64 va2, u64 val3)
 	}
 	switch (cmd) {
 	case FUTEX_WAIT:
-		return wait_until(va, private, (u32)val, deadline, FUTEX_BITSET_MATCH_ANY);
+		return futex_wait_until(va, private, (u32)val, deadline, FUTEX_BITSET_MATCH_ANY);
 	case FUTEX_WAIT_BITSET:
-		return wait_until(va, private, (u32)val, deadline, (u32)val3);
+		return futex_wait_until(va, private, (u32)val, deadline, (u32)val3);
 	case FUTEX_WAKE:
 	case FUTEX_WAKE_BITSET:
-		r = make_key(va, private, &k);
+		r = futex_make_key(va, private, &k);
 		if (r)
 			return r;
 		if (cmd == FUTEX_WAKE_BITSET && !(u32)val3)
 			return -EINVAL;
-		return wake(&k, (s32)val <= 0 ? 1 : (u32)val, cmd == FUTEX_WAKE ? ~0u : (u32)val3);
+		return futex_wake(&k, (s32)val <= 0 ? 1 : (u32)val, cmd == FUTEX_WAKE ? ~0u : (u32)val3);
 	case FUTEX_REQUEUE:
 	case FUTEX_CMP_REQUEUE:
 	case FUTEX_WAKE_OP:
-		r = make_key(va, private, &k);
-		r = r ? r : make_key(va2, private, &k2);
+		r = futex_make_key(va, private, &k);
+		r = r ? r : futex_make_key(va2, private, &k2);
 		if (r)
 			return r;
 		if (cmd == FUTEX_WAKE_OP)
-			return wake_op(&k, &k2, va2, (u32)val, (u32)utimeout, (u32)val3);
+			return futex_wake_op(&k, &k2, va2, (u32)val, (u32)utimeout, (u32)val3);
 		if ((s32)val < 0 || (s32)utimeout < 0)
 			return -EINVAL;
 		if (cmd == FUTEX_CMP_REQUEUE && *user_word(UPTR(va), false, NULL) != (u32)val3)
 			return -EAGAIN;
-		return requeue(&k, &k2, (u32)val, (u32)utimeout);
+		return futex_requeue(&k, &k2, (u32)val, (u32)utimeout);
 	default:
 		return -ENOSYS;
 	}
 }
 
 /* ---- Robust lists: locks of a dead thread get FUTEX_OWNER_DIED (Documentation/locking/robust-futexes.rst). */
-static void owner_died(struct task *t, u64 va)
+static void futex_owner_died(struct task *t, u64 va)
 {
 	paddr_t pa = va & 3 ? 0 : mm_translate(t->mm, va, PF_WRITE);
 	if (!pa)
@@ -286,11 +286,11 @@ void robust_list_exit(struct task *t)
 		if (get_user(next, UPTR(at)))
 			break;
 		if (at != (head.pending & ~1ul))
-			owner_died(t, at + (u64)head.offset);
+			futex_owner_died(t, at + (u64)head.offset);
 		at = next & ~1ul;
 	}
 	if (head.pending)
-		owner_died(t, (head.pending & ~1ul) + (u64)head.offset);
+		futex_owner_died(t, (head.pending & ~1ul) + (u64)head.offset);
 	t->robust_list = UPTR(0);
 }
 

@@ -43,7 +43,7 @@ static void itimer_fire(struct ktimer *t)
 }
 
 /* getrlimit(2): SIGXCPU at the soft limit and each second from there on, SIGKILL at the hard one. The next time that matters. */
-static u64 cpu_limit_check(struct process *p, u64 now)
+static u64 itimer_cpu_limit_check(struct process *p, u64 now)
 {
 	struct rlim *l = &p->rlim[RLIMIT_CPU];
 	struct siginfo info = {.si_code = SI_KERNEL};
@@ -65,7 +65,7 @@ void cpu_timers_check(struct process *p)
 	u64 now = process_cpu_ns(p), next;
 	if (now < p->cpu_check_ns)
 		return;
-	next = cpu_limit_check(p, now);
+	next = itimer_cpu_limit_check(p, now);
 	for (int which = ITIMER_VIRTUAL; p->itimers && which <= ITIMER_PROF; which++) {
 		itimer_expire(p, which, now);
 		if (p->itimers->one[which].expires)
@@ -129,12 +129,12 @@ static int itimer_set(int which, u64 value, u64 interval, u64 old[2])
 	return 0;
 }
 
-static int itimerval_to_user(u64 u, const u64 v[2])
+static int itimer_itimerval_to_user(u64 u, const u64 v[2])
 {
 	return timeval_to_user(UPTR(u), v[0]) || timeval_to_user(UPTR(u + 16), v[1]) ? -EFAULT : 0;
 }
 
-static int timeval_ns(s64 sec, s64 usec, u64 *ns)
+static int itimer_timeval_ns(s64 sec, s64 usec, u64 *ns)
 {
 	if (sec < 0 || (u64)usec >= 1000000)
 		return -EINVAL;
@@ -150,10 +150,10 @@ long sys_setitimer(u64 which, u64 unew, u64 uold)
 		return -EINVAL;
 	if (unew && copy_from_user(v, UPTR(unew), sizeof(v)))
 		return -EFAULT;
-	if (timeval_ns(v[0], v[1], &interval) || timeval_ns(v[2], v[3], &value))
+	if (itimer_timeval_ns(v[0], v[1], &interval) || itimer_timeval_ns(v[2], v[3], &value))
 		return -EINVAL;
 	int r = itimer_set((int)which, value, interval, old);
-	return r ? r : uold ? itimerval_to_user(uold, old) : 0;
+	return r ? r : uold ? itimer_itimerval_to_user(uold, old) : 0;
 }
 
 long sys_getitimer(u64 which, u64 u)
@@ -162,7 +162,7 @@ long sys_getitimer(u64 which, u64 u)
 		return -EINVAL;
 	const struct itimer *it = current->proc->itimers;
 	u64 v[2] = {it ? it->one[which].interval : 0, itimer_remaining(current->proc, (int)which)};
-	return itimerval_to_user(u, v);
+	return itimer_itimerval_to_user(u, v);
 }
 
 long sys_alarm(u64 seconds)

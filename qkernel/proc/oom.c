@@ -9,13 +9,13 @@ static char report[128];
 static bool report_due;
 static u32 waits;
 
-static bool is_dying(const struct process *p)
+static bool oom_is_dying(const struct process *p)
 {
 	return p->exiting || (p->pending.set & SIGBIT(SIGKILL));
 }
 
 /* Resident pages; a thread group has one address space. */
-static u64 pages_of(const struct process *p)
+static u64 oom_pages_of(const struct process *p)
 {
 	const struct task *t;
 	list_for_each (t, &p->tasks, group)
@@ -43,9 +43,9 @@ void oom_kill(void)
 	list_for_each (p, &all_processes, all) {
 		if (p->zombie)
 			continue;
-		if (is_dying(p))
+		if (oom_is_dying(p))
 			waiting = true;
-		else if (!victim || pages_of(p) > pages_of(victim))
+		else if (!victim || oom_pages_of(p) > oom_pages_of(victim))
 			victim = p;
 	}
 	/* One at a time: what it had is free soon. */

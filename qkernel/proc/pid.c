@@ -17,7 +17,7 @@ static u8 was_group[PID_MAX / 8]; /* numbers of dead leaders of groups or sessio
 static s32 last_pid;
 static u32 pids_used;
 
-static struct slot *slot_of(s32 nr)
+static struct slot *pid_slot_of(s32 nr)
 {
 	if (nr <= 0 || nr >= PID_MAX || !leaves[nr / LEAF_SLOTS])
 		return NULL;
@@ -26,18 +26,18 @@ static struct slot *slot_of(s32 nr)
 
 struct process *process_find(s32 pid)
 {
-	const struct slot *s = slot_of(pid);
+	const struct slot *s = pid_slot_of(pid);
 	return s ? s->proc : NULL;
 }
 
 struct task *task_find(s32 tid)
 {
-	const struct slot *s = slot_of(tid);
+	const struct slot *s = pid_slot_of(tid);
 	return s ? s->task : NULL;
 }
 
 /* Does a process still carry the number of a dead leader as its group or session? */
-static bool group_lives(s32 nr)
+static bool pid_group_lives(s32 nr)
 {
 	const struct process *p;
 	list_for_each (p, &all_processes, all)
@@ -49,8 +49,8 @@ static bool group_lives(s32 nr)
 
 static bool pid_taken(s32 nr)
 {
-	const struct slot *s = slot_of(nr);
-	return (s && (s->task || s->proc)) || (was_group[nr / 8] >> nr % 8 & 1 && group_lives(nr));
+	const struct slot *s = pid_slot_of(nr);
+	return (s && (s->task || s->proc)) || (was_group[nr / 8] >> nr % 8 & 1 && pid_group_lives(nr));
 }
 
 s32 pid_alloc(void)
@@ -71,7 +71,7 @@ s32 pid_alloc(void)
 
 static void pid_set(s32 nr, struct task *t, struct process *p)
 {
-	struct slot *s = slot_of(nr);
+	struct slot *s = pid_slot_of(nr);
 	bool was = s->task || s->proc;
 	s->task = t;
 	s->proc = p;
@@ -88,7 +88,7 @@ void pid_attach(struct task *t)
 
 void pid_detach_task(struct task *t)
 {
-	struct slot *s = slot_of(t->tid);
+	struct slot *s = pid_slot_of(t->tid);
 	if (s && s->task == t)
 		pid_set(t->tid, NULL, s->proc);
 }
@@ -100,7 +100,7 @@ void pid_group_left(s32 nr)
 
 void pid_detach_process(struct process *p)
 {
-	struct slot *s = slot_of(p->pid);
+	struct slot *s = pid_slot_of(p->pid);
 	if (!s || s->proc != p)
 		return;
 	pid_set(p->pid, s->task, NULL);

@@ -25,14 +25,14 @@ struct user_sigevent {
 	s32 signo, notify, tid, pad[11];
 };
 
-static bool counts_cpu(const struct posix_timer *t)
+static bool posix_timer_counts_cpu(const struct posix_timer *t)
 {
 	return t->clock < 0 || t->clock == CLOCK_PROCESS_CPUTIME_ID || t->clock == CLOCK_THREAD_CPUTIME_ID;
 }
 
 static u64 posix_now(const struct posix_timer *t, s32 clock)
 {
-	if (!counts_cpu(t))
+	if (!posix_timer_counts_cpu(t))
 		return clock_now(clock);
 	struct task *task = t->cpu_tid ? task_find(t->cpu_tid) : NULL;
 	return !t->cpu_tid ? process_cpu_ns(t->proc) : task && task->proc == t->proc ? task_cpu_ns(task) : 0;
@@ -80,7 +80,7 @@ static void posix_expire(struct posix_timer *t, u64 now)
 
 static void posix_arm(struct posix_timer *t)
 {
-	if (counts_cpu(t))
+	if (posix_timer_counts_cpu(t))
 		cpu_timers_changed(t->proc);
 	else
 		ktimer_arm(&t->timer, clock_to_mono(t->counts, t->when));
@@ -100,9 +100,9 @@ static void posix_fire(struct ktimer *k)
 		posix_arm(t);
 }
 
-static bool is_resting(const struct posix_timer *t)
+static bool posix_timer_is_resting(const struct posix_timer *t)
 {
-	return t->when && t->notify != SIGEV_NONE && !counts_cpu(t) && !t->timer.node.queued;
+	return t->when && t->notify != SIGEV_NONE && !posix_timer_counts_cpu(t) && !t->timer.node.queued;
 }
 
 /* Brings `when` of a periodic timer beyond now; how many expirations that passes over. */
@@ -119,7 +119,7 @@ void posix_timer_taken(struct process *p, struct siginfo *info)
 	list_for_each (t, &p->posix_timers, node) {
 		if (t->id != (s32)info->f[0])
 			continue;
-		if (is_resting(t)) {
+		if (posix_timer_is_resting(t)) {
 			u64 overrun = t->overrun + posix_forward(t);
 			t->overrun = (u32)MIN(overrun, 0x7ffffffful);
 			info->f[0] = (u32)t->id | (u64)t->overrun << 32;
@@ -133,7 +133,7 @@ void posix_timers_resume(struct process *p, int sig)
 {
 	struct posix_timer *t;
 	list_for_each (t, &p->posix_timers, node)
-		if (t->signo == sig && is_resting(t)) {
+		if (t->signo == sig && posix_timer_is_resting(t)) {
 			posix_forward(t);
 			posix_arm(t);
 		}
@@ -144,7 +144,7 @@ u64 posix_cpu_timers_check(struct process *p, u64 now)
 	struct posix_timer *t;
 	u64 next = UINT64_MAX;
 	list_for_each (t, &p->posix_timers, node) {
-		if (!counts_cpu(t) || !t->when)
+		if (!posix_timer_counts_cpu(t) || !t->when)
 			continue;
 		u64 clock = posix_now(t, t->clock);
 		if (clock >= t->when)
@@ -293,7 +293,7 @@ long sys_timer_settime(u64 id, u64 flags, u64 unew, u64 uold)
 	t->counts = !absolute && clock_is_wall(t->clock) ? CLOCK_MONOTONIC : t->clock;
 	u64 now = absolute ? 0 : posix_now(t, t->counts);
 	t->when = MIN(value, UINT64_MAX / 2) + now;
-	if (t->notify != SIGEV_NONE || counts_cpu(t))
+	if (t->notify != SIGEV_NONE || posix_timer_counts_cpu(t))
 		posix_arm(t);
 	return 0;
 }

@@ -6,20 +6,20 @@
 static u32 key[8];
 static u64 counter;
 
-static u32 rotl(u32 v, int n)
+static u32 random_rotl(u32 v, int n)
 {
 	return v << n | v >> (32 - n);
 }
 
 #define QUARTER(a, b, c, d) \
 	do { \
-		a += b, d = rotl(d ^ a, 16); \
-		c += d, b = rotl(b ^ c, 12); \
-		a += b, d = rotl(d ^ a, 8); \
-		c += d, b = rotl(b ^ c, 7); \
+		a += b, d = random_rotl(d ^ a, 16); \
+		c += d, b = random_rotl(b ^ c, 12); \
+		a += b, d = random_rotl(d ^ a, 8); \
+		c += d, b = random_rotl(b ^ c, 7); \
 	} while (0)
 
-static void block(u32 out[16])
+static void random_block(u32 out[16])
 {
 	u32 in[16] = {0x61707865, 0x3320646e, 0x79622d32, 0x6b206574};
 	memcpy(in + 4, key, sizeof(key));
@@ -45,12 +45,12 @@ void random_bytes(void *dst, size_t n)
 {
 	u32 b[16];
 	/* The first half of the first block becomes the next key: what was given out cannot be computed from what stays in memory. */
-	block(b);
+	random_block(b);
 	memcpy(key, b, sizeof(key));
 	size_t part = MIN(n, 32);
 	memcpy(dst, b + 8, part);
 	for (size_t done = part; done < n; done += part) {
-		block(b);
+		random_block(b);
 		part = MIN(n - done, sizeof(b));
 		memcpy((u8 *)dst + done, b, part);
 	}
@@ -65,7 +65,7 @@ void random_reseed(void)
 	memset(comm()->entropy, 0, sizeof(comm()->entropy));
 	for (int i = 0; i < 8; i++)
 		key[i] ^= seed[i];
-	block(b);
+	random_block(b);
 	for (int i = 0; i < 8; i++)
 		key[i] = b[i] ^ seed[8 + i];
 }

@@ -28,36 +28,36 @@ static u64 min_vruntime;             /* never goes back: where tasks that slept 
 static u64 rt_period_start, rt_used; /* ns */
 struct sched_cpu sched_cpus[QK_VCPUS_MAX];
 
-static bool is_rt(const struct task *t)
+static bool sched_is_rt(const struct task *t)
 {
 	return t->policy == SCHED_FIFO || t->policy == SCHED_RR;
 }
 
-static u32 weight_of(const struct task *t)
+static u32 sched_weight_of(const struct task *t)
 {
 	return t->policy == SCHED_IDLE ? WEIGHT_IDLE : nice_weight[t->nice + 20];
 }
 
-static struct task *first_of(const struct heap *h)
+static struct task *sched_first_of(const struct heap *h)
 {
 	return heap_first(h) ? container_of(heap_first(h), struct task, run) : NULL;
 }
 
-static void enqueue_run(struct task *t)
+static void sched_enqueue_run(struct task *t)
 {
-	if (is_rt(t))
+	if (sched_is_rt(t))
 		heap_insert(&realtime, &t->run, 99u - t->rt_priority);
 	else
 		heap_insert(&fair, &t->run, t->vruntime);
 }
 
-static void dequeue_run(struct task *t)
+static void sched_dequeue_run(struct task *t)
 {
-	heap_remove(is_rt(t) ? &realtime : &fair, &t->run);
+	heap_remove(sched_is_rt(t) ? &realtime : &fair, &t->run);
 }
 
 /* Charges the running task up to now. */
-static void charge(u64 now)
+static void sched_charge(u64 now)
 {
 	struct task *t = current;
 	if (!sched_cpu()->running)
@@ -67,18 +67,18 @@ static void charge(u64 now)
 	t->utime_ns += ran;
 	if (t->state != TASK_DEAD) /* its process may be gone */
 		t->proc->utime_ns += ran;
-	if (is_rt(t)) {
+	if (sched_is_rt(t)) {
 		rt_used += ran;
 		return;
 	}
-	t->vruntime += ran * WEIGHT_NORMAL / weight_of(t);
-	const struct task *first = first_of(&fair);
+	t->vruntime += ran * WEIGHT_NORMAL / sched_weight_of(t);
+	const struct task *first = sched_first_of(&fair);
 	min_vruntime = MAX(min_vruntime, first ? MIN(first->vruntime, t->vruntime) : t->vruntime);
 }
 
 void sched_account(void)
 {
-	charge(mono_ns());
+	sched_charge(mono_ns());
 }
 
 u64 sched_uncharged(const struct task *t)
@@ -86,7 +86,7 @@ u64 sched_uncharged(const struct task *t)
 	return sched_cpu()->running && t == current ? mono_ns() - t->switched_in_ns : 0;
 }
 
-static bool rt_throttled(u64 now)
+static bool sched_rt_throttled(u64 now)
 {
 	if (now - rt_period_start >= RT_PERIOD_NS) {
 		rt_period_start = now;
@@ -96,66 +96,66 @@ static bool rt_throttled(u64 now)
 }
 
 /* Has t, which just became runnable, to run before the task that runs? */
-static bool preempts(const struct task *t, u64 now)
+static bool sched_preempts(const struct task *t, u64 now)
 {
 	const struct task *c = current;
-	if (is_rt(t))
-		return !rt_throttled(now) && (!is_rt(c) || t->rt_priority > c->rt_priority);
-	if (is_rt(c) || t->policy == SCHED_IDLE)
+	if (sched_is_rt(t))
+		return !sched_rt_throttled(now) && (!sched_is_rt(c) || t->rt_priority > c->rt_priority);
+	if (sched_is_rt(c) || t->policy == SCHED_IDLE)
 		return false;
 	if (c->policy == SCHED_IDLE)
 		return true;
-	return t->policy != SCHED_BATCH && t->vruntime + WAKE_GRANULARITY_NS * WEIGHT_NORMAL / weight_of(t) < c->vruntime;
+	return t->policy != SCHED_BATCH && t->vruntime + WAKE_GRANULARITY_NS * WEIGHT_NORMAL / sched_weight_of(t) < c->vruntime;
 }
 
 void sched_add(struct task *t)
 {
 	u64 now = mono_ns();
-	charge(now);
+	sched_charge(now);
 	t->state = TASK_RUNNABLE;
 	u64 latest = min_vruntime - MIN(min_vruntime, t->policy == SCHED_IDLE ? 0 : SLEEPER_BONUS_NS);
 	t->vruntime = MAX(t->vruntime, latest);
-	enqueue_run(t);
+	sched_enqueue_run(t);
 	sched_cpu()->publish_due = true; /* the running task's slice has an end now */
-	if (sched_cpu()->running && t != current && preempts(t, now))
+	if (sched_cpu()->running && t != current && sched_preempts(t, now))
 		current->need_resched = true;
 }
 
 void sched_inherit(struct task *t)
 {
 	const struct task *c = current;
-	charge(mono_ns());
+	sched_charge(mono_ns());
 	t->vruntime = c->vruntime;
 	/* SCHED_RESET_ON_FORK of sched(7): what takes privileges is not passed on. */
 	bool reset = c->reset_on_fork;
-	t->nice = !reset ? c->nice : is_rt(c) ? 0 : MAX(c->nice, 0);
-	t->policy = reset && is_rt(c) ? SCHED_NORMAL : c->policy;
+	t->nice = !reset ? c->nice : sched_is_rt(c) ? 0 : MAX(c->nice, 0);
+	t->policy = reset && sched_is_rt(c) ? SCHED_NORMAL : c->policy;
 	t->rt_priority = reset ? 0 : c->rt_priority;
 }
 
 void sched_set_policy(struct task *t, u32 policy, u32 rt_priority)
 {
 	bool queued = t->run.queued;
-	charge(mono_ns());
+	sched_charge(mono_ns());
 	if (queued)
-		dequeue_run(t);
+		sched_dequeue_run(t);
 	t->policy = policy;
 	t->rt_priority = rt_priority;
 	t->vruntime = MAX(t->vruntime, min_vruntime);
 	if (queued)
-		enqueue_run(t);
+		sched_enqueue_run(t);
 	current->need_resched = true;
 	sched_cpu()->publish_due = true;
 }
 
-static bool others_runnable(void)
+static bool sched_others_runnable(void)
 {
 	return heap_first(&fair) || heap_first(&realtime);
 }
 
 u64 sched_slice_end(void)
 {
-	return others_runnable() ? current->slice_start + SCHED_SLICE_NS : UINT64_MAX;
+	return sched_others_runnable() ? current->slice_start + SCHED_SLICE_NS : UINT64_MAX;
 }
 
 void sched_tick(u64 now)
@@ -163,10 +163,10 @@ void sched_tick(u64 now)
 	if (now < sched_slice_end())
 		return;
 	struct task *t = current;
-	charge(now);
-	const struct task *first = first_of(&fair), *rt = first_of(&realtime);
-	bool yields = is_rt(t) ? rt_throttled(now) || (t->policy == SCHED_RR && rt && rt->rt_priority >= t->rt_priority)
-			       : (rt && !rt_throttled(now)) || (first && first->vruntime < t->vruntime);
+	sched_charge(now);
+	const struct task *first = sched_first_of(&fair), *rt = sched_first_of(&realtime);
+	bool yields = sched_is_rt(t) ? sched_rt_throttled(now) || (t->policy == SCHED_RR && rt && rt->rt_priority >= t->rt_priority)
+				     : (rt && !sched_rt_throttled(now)) || (first && first->vruntime < t->vruntime);
 	if (yields)
 		t->need_resched = true;
 	t->slice_start = now;
@@ -209,14 +209,14 @@ void wake_task(struct task *t, int reason)
 }
 
 /* Nothing can run: wait for the host or a timer. */
-static void idle(void)
+static void sched_idle(void)
 {
-	while (!others_runnable()) {
+	while (!sched_others_runnable()) {
 		events_poll();
 		timers_run();
 		if (capture_requested)
 			park_now();
-		if (others_runnable())
+		if (sched_others_runnable())
 			return;
 		u64 next = timers_next(), now = mono_ns();
 		if (events_pending() || capture_requested)
@@ -229,7 +229,7 @@ static void idle(void)
 	}
 }
 
-static void after_switch(void)
+static void sched_after_switch(void)
 {
 	struct sched_cpu *cpu = sched_cpu();
 	if (cpu->dead) {
@@ -241,17 +241,17 @@ static void after_switch(void)
 void schedule(void)
 {
 	struct task *prev = current;
-	charge(mono_ns());
+	sched_charge(mono_ns());
 	sched_cpu()->running = false;
 	if (prev->state == TASK_RUNNABLE)
-		enqueue_run(prev);
-	if (!others_runnable())
-		idle();
+		sched_enqueue_run(prev);
+	if (!sched_others_runnable())
+		sched_idle();
 	u64 now = mono_ns();
-	struct task *rt = first_of(&realtime), *next = rt && !rt_throttled(now) ? rt : first_of(&fair);
+	struct task *rt = sched_first_of(&realtime), *next = rt && !sched_rt_throttled(now) ? rt : sched_first_of(&fair);
 	if (!next)
 		next = rt;
-	dequeue_run(next);
+	sched_dequeue_run(next);
 	next->need_resched = false;
 	next->slice_start = next->switched_in_ns = now;
 	sched_cpu()->running = true;
@@ -263,12 +263,12 @@ void schedule(void)
 		sched_cpu()->dead = prev;
 	mm_activate(next->mm);
 	arch_switch(&prev->arch, &next->arch);
-	after_switch();
+	sched_after_switch();
 }
 
 void sched_resched(void)
 {
-	if (others_runnable())
+	if (sched_others_runnable())
 		schedule();
 }
 
@@ -276,9 +276,9 @@ void sched_resched(void)
 long sys_sched_yield(void)
 {
 	struct task *t = current;
-	const struct task *first = first_of(&fair);
-	charge(mono_ns());
-	if (!is_rt(t) && first)
+	const struct task *first = sched_first_of(&fair);
+	sched_charge(mono_ns());
+	if (!sched_is_rt(t) && first)
 		t->vruntime = MAX(t->vruntime, first->vruntime) + YIELD_NS;
 	t->need_resched = true;
 	return 0;
@@ -314,7 +314,7 @@ int task_sleep_killable(void)
 /* A new task's first code runs here, through arch_task_setup: it has to do what schedule() does after the switch. */
 void sched_new_task_started(void)
 {
-	after_switch();
+	sched_after_switch();
 }
 
 /* The first task of all: nothing runs before it. */

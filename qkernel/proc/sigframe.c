@@ -33,12 +33,12 @@ struct xstate_sw {
 	u32 xstate_size, pad[7];
 };
 
-static bool on_altstack(const struct task *t, u64 sp)
+static bool sigframe_on_altstack(const struct task *t, u64 sp)
 {
 	return !(t->altstack.flags & SS_AUTODISARM) && sp > t->altstack.sp && sp - t->altstack.sp <= t->altstack.size;
 }
 
-static int put_fpu(struct task *t, u64 at)
+static int sigframe_put_fpu(struct task *t, u64 at)
 {
 	size_t n = arch_xsave_size();
 	arch_fpu_save(&t->arch);
@@ -53,7 +53,7 @@ int sigframe_setup(struct trapframe *tf, int sig, const struct siginfo *info, co
 {
 	struct task *t = current;
 	u64 sp = tf->rsp - 128; /* red zone */
-	if ((sa->flags & SA_ONSTACK) && !(t->altstack.flags & SS_DISABLE) && !on_altstack(t, tf->rsp))
+	if ((sa->flags & SA_ONSTACK) && !(t->altstack.flags & SS_DISABLE) && !sigframe_on_altstack(t, tf->rsp))
 		sp = t->altstack.sp + t->altstack.size;
 	u64 fp = (sp - arch_xsave_size() - 4) & ~63ul;
 	u64 at = ((fp - sizeof(struct frame_user)) & ~15ul) - 8;
@@ -63,9 +63,9 @@ int sigframe_setup(struct trapframe *tf, int sig, const struct siginfo *info, co
 		.pretcode = sa->restorer,
 		.uc_flags = 1 | 2 | 4, /* UC_FP_XSTATE, UC_SIGCONTEXT_SS, UC_STRICT_RESTORE_SS */
 		.stack = {t->altstack.sp,
-			  (s32)(t->altstack.flags & SS_DISABLE ? SS_DISABLE
-				: on_altstack(t, tf->rsp)      ? SS_ONSTACK
-							       : 0),
+			  (s32)(t->altstack.flags & SS_DISABLE     ? SS_DISABLE
+				: sigframe_on_altstack(t, tf->rsp) ? SS_ONSTACK
+								   : 0),
 			  0, t->altstack.size},
 		.mask = mask,
 		.info = *info,
@@ -75,7 +75,7 @@ int sigframe_setup(struct trapframe *tf, int sig, const struct siginfo *info, co
 		tf->rbp, tf->rbx,    tf->rdx,        tf->rax,         tf->rcx, tf->rsp,       tf->rip, tf->rflags, QK_SEL_UCS, 0,
 		0,       QK_SEL_UDS, t->fault.error, t->fault.trapno, mask,    t->fault.addr, fp,      {0},
 	};
-	if (put_fpu(t, fp) || copy_to_user(UPTR(at), &f, sizeof(f)))
+	if (sigframe_put_fpu(t, fp) || copy_to_user(UPTR(at), &f, sizeof(f)))
 		return -EFAULT;
 	arch_fpu_reset(&t->arch);
 	arch_fpu_restore(&t->arch); /* a handler begins with default control words */
@@ -91,7 +91,7 @@ int sigframe_setup(struct trapframe *tf, int sig, const struct siginfo *info, co
 	return 0;
 }
 
-static int get_fpu(struct task *t, u64 at)
+static int sigframe_get_fpu(struct task *t, u64 at)
 {
 	size_t n = arch_xsave_size();
 	u8 *x = t->arch.xsave;
@@ -124,11 +124,11 @@ long sys_rt_sigreturn(void)
 	if (copy_from_user(&f, UPTR(tf->rsp - 8), sizeof(f)) || f.m.rip >= QK_USER_TOP)
 		goto bad;
 	arch_fpu_save(&t->arch);
-	if (get_fpu(t, f.m.fpstate))
+	if (sigframe_get_fpu(t, f.m.fpstate))
 		goto bad;
 	arch_fpu_restore(&t->arch);
 	t->blocked = f.mask & ~(SIGBIT(SIGKILL) | SIGBIT(SIGSTOP));
-	if (!on_altstack(t, f.m.rsp) && !(f.stack.flags & SS_DISABLE)) {
+	if (!sigframe_on_altstack(t, f.m.rsp) && !(f.stack.flags & SS_DISABLE)) {
 		t->altstack.sp = f.stack.sp;
 		t->altstack.size = f.stack.size;
 		t->altstack.flags = (u32)f.stack.flags & ~SS_ONSTACK;
@@ -169,7 +169,7 @@ long sys_sigaltstack(u64 unew, u64 uold)
 {
 	struct task *t = current;
 	u64 sp = arch_task_frame(&t->arch)->rsp;
-	bool busy = !(t->altstack.flags & SS_DISABLE) && on_altstack(t, sp);
+	bool busy = !(t->altstack.flags & SS_DISABLE) && sigframe_on_altstack(t, sp);
 	struct uc_stack old = {t->altstack.sp, (s32)(busy ? SS_ONSTACK : t->altstack.flags), 0, t->altstack.size}, n;
 	if (unew) {
 		if (copy_from_user(&n, UPTR(unew), sizeof(n)))

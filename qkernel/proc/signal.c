@@ -21,7 +21,7 @@ void pending_init(struct sigpending *p)
 	list_init(&p->queue);
 }
 
-static void drop(struct queued *q)
+static void signal_drop(struct queued *q)
 {
 	list_del(&q->node);
 	signal_user_put(q->user);
@@ -31,7 +31,7 @@ static void drop(struct queued *q)
 void pending_flush(struct sigpending *p)
 {
 	while (!list_empty(&p->queue))
-		drop(list_first(&p->queue, struct queued, node));
+		signal_drop(list_first(&p->queue, struct queued, node));
 	p->set = 0;
 }
 
@@ -40,7 +40,7 @@ void pending_remove(struct sigpending *p, int sig)
 	struct queued *q, *next;
 	list_for_each_safe (q, next, &p->queue, node)
 		if (q->info.si_signo == sig)
-			drop(q);
+			signal_drop(q);
 	p->set &= ~SIGBIT(sig);
 }
 
@@ -54,7 +54,7 @@ struct siginfo *pending_timer(struct sigpending *p, int sig, s32 id)
 }
 
 /* Takes the first signal of `wanted`: synchronous ones first, as Linux does. */
-static int take(struct sigpending *p, sigset wanted, struct siginfo *info)
+static int signal_take_from(struct sigpending *p, sigset wanted, struct siginfo *info)
 {
 	static const sigset synchronous = SIGBIT(SIGSEGV) | SIGBIT(SIGBUS) | SIGBIT(SIGILL) | SIGBIT(SIGTRAP) | SIGBIT(SIGFPE) | SIGBIT(SIGSYS);
 	sigset have = p->set & wanted;
@@ -74,7 +74,7 @@ static int take(struct sigpending *p, sigset wanted, struct siginfo *info)
 	*info = (struct siginfo){.si_signo = sig};
 	if (found) {
 		*info = found->info;
-		drop(found);
+		signal_drop(found);
 	}
 	if (!more)
 		p->set &= ~SIGBIT(sig);
@@ -83,8 +83,8 @@ static int take(struct sigpending *p, sigset wanted, struct siginfo *info)
 
 int dequeue_signal(struct task *t, sigset wanted, struct siginfo *info)
 {
-	int sig = take(&t->pending, wanted, info);
-	sig = sig ? sig : take(&t->proc->pending, wanted, info);
+	int sig = signal_take_from(&t->pending, wanted, info);
+	sig = sig ? sig : signal_take_from(&t->proc->pending, wanted, info);
 	if (sig && info->of_timer)
 		posix_timer_taken(t->proc, info);
 	info->of_timer = 0;
@@ -108,7 +108,7 @@ bool signal_ignored(const struct process *p, int sig)
 }
 
 /* What the kernel and kill() send of the classic signals is queued in any case, as Linux does; a timer has paid when it was made. */
-static struct queued *queued_new(const struct process *to, int sig, const struct siginfo *info)
+static struct queued *signal_queued_new(const struct process *to, int sig, const struct siginfo *info)
 {
 	struct signal_user *user = NULL;
 	if (sig == SIGKILL || (!info->of_timer && !(user = signal_user_get(to, sig < SIGRTMIN && info->si_code >= 0))))
@@ -121,11 +121,11 @@ static struct queued *queued_new(const struct process *to, int sig, const struct
 	return q;
 }
 
-static int enqueue(struct process *to, struct sigpending *p, int sig, const struct siginfo *info)
+static int signal_enqueue(struct process *to, struct sigpending *p, int sig, const struct siginfo *info)
 {
 	if (sig < SIGRTMIN && (p->set & SIGBIT(sig)) && !info->of_timer)
 		return 0;
-	struct queued *q = queued_new(to, sig, info);
+	struct queued *q = signal_queued_new(to, sig, info);
 	if (q) {
 		q->info = *info;
 		q->info.si_signo = sig;
@@ -137,7 +137,7 @@ static int enqueue(struct process *to, struct sigpending *p, int sig, const stru
 	return 0;
 }
 
-static void nudge(struct task *t, int sig)
+static void signal_nudge(struct task *t, int sig)
 {
 	if (t->state == TASK_SLEEPING)
 		wake_task(t, -EINTR);
@@ -146,7 +146,7 @@ static void nudge(struct task *t, int sig)
 }
 
 /* What sending does before the signal is taken: SIGCONT continues, stops and continues cancel each other. */
-static void side_effects(struct process *p, int sig)
+static void signal_side_effects(struct process *p, int sig)
 {
 	struct task *t;
 	if (sig == SIGCONT) {
@@ -163,7 +163,7 @@ static void side_effects(struct process *p, int sig)
 			p->stop_report = CLD_CONTINUED;
 			notify_parent(p, CLD_CONTINUED, SIGCONT);
 			list_for_each (t, &p->tasks, group)
-				nudge(t, SIGCONT);
+				signal_nudge(t, SIGCONT);
 		}
 	} else if (SIGBIT(sig) & STOPPING) {
 		pending_remove(&p->pending, SIGCONT);
@@ -173,11 +173,11 @@ static void side_effects(struct process *p, int sig)
 	} else if (sig == SIGKILL) {
 		p->stopped = false;
 		list_for_each (t, &p->tasks, group)
-			nudge(t, SIGKILL);
+			signal_nudge(t, SIGKILL);
 	}
 }
 
-static const struct siginfo *info_or_user(const struct siginfo *info, struct siginfo *buf)
+static const struct siginfo *signal_info_or_user(const struct siginfo *info, struct siginfo *buf)
 {
 	if (info)
 		return info;
@@ -192,7 +192,7 @@ int send_signal(struct process *p, int sig, const struct siginfo *info)
 	struct siginfo buf;
 	if (!sig || p->zombie || !p->sighand)
 		return 0;
-	side_effects(p, sig);
+	signal_side_effects(p, sig);
 	struct task *t, *target = NULL;
 	list_for_each (t, &p->tasks, group) {
 		if (!(t->blocked & SIGBIT(sig)) && !t->dying && (!target || t == p->leader))
@@ -201,17 +201,17 @@ int send_signal(struct process *p, int sig, const struct siginfo *info)
 	/* Ignored signals leave no trace, unless somebody blocks them and may wait for them. */
 	if (target && signal_ignored(p, sig))
 		return 0;
-	int r = enqueue(p, &p->pending, sig, info_or_user(info, &buf));
+	int r = signal_enqueue(p, &p->pending, sig, signal_info_or_user(info, &buf));
 	if (r)
 		return r;
 	signalfd_notify();
 	if (target)
-		nudge(target, sig);
+		signal_nudge(target, sig);
 	else
 		/* sigtimedwait sleeps with the signal blocked. */
 		list_for_each (t, &p->tasks, group)
 			if (t->waiting_for & SIGBIT(sig))
-				nudge(t, sig);
+				signal_nudge(t, sig);
 	return 0;
 }
 
@@ -220,16 +220,16 @@ int send_signal_task(struct task *t, int sig, const struct siginfo *info)
 	struct siginfo buf;
 	if (!sig || t->state == TASK_DEAD || !t->proc->sighand)
 		return 0;
-	side_effects(t->proc, sig);
+	signal_side_effects(t->proc, sig);
 	bool blocked = t->blocked & SIGBIT(sig);
 	if (!blocked && signal_ignored(t->proc, sig))
 		return 0;
-	int r = enqueue(t->proc, sig == SIGKILL ? &t->proc->pending : &t->pending, sig, info_or_user(info, &buf));
+	int r = signal_enqueue(t->proc, sig == SIGKILL ? &t->proc->pending : &t->pending, sig, signal_info_or_user(info, &buf));
 	if (r)
 		return r;
 	signalfd_notify();
 	if (!blocked || (t->waiting_for & SIGBIT(sig)))
-		nudge(t, sig);
+		signal_nudge(t, sig);
 	return 0;
 }
 
@@ -248,11 +248,11 @@ void force_signal(int sig, int si_code, vaddr_t addr, u64 trapno, u64 error)
 	struct siginfo info = {.si_signo = sig, .si_code = si_code};
 	info.f[0] = addr;
 	pending_remove(&t->pending, sig);
-	(void)enqueue(t->proc, &t->pending, sig, &info);
+	(void)signal_enqueue(t->proc, &t->pending, sig, &info);
 }
 
 /* A key stops nobody that nobody could continue. When the first program stops, QVisor does too, if it has a job control of its own to obey. */
-static bool may_stop(struct process *p, int sig)
+static bool signal_may_stop(struct process *p, int sig)
 {
 	if (sig != SIGSTOP && group_orphaned(p->pgid, NULL))
 		return false;
@@ -260,7 +260,7 @@ static bool may_stop(struct process *p, int sig)
 	return p != init_process || qcall(QC_STOPPED, 0, 0, 0, 0, 0, 0, 0) >= 0 || sig == SIGSTOP;
 }
 
-static void stop_process(struct process *p, int sig)
+static void signal_stop_process(struct process *p, int sig)
 {
 	p->stopped = true;
 	p->stop_signal = sig;
@@ -269,11 +269,11 @@ static void stop_process(struct process *p, int sig)
 	struct task *t;
 	list_for_each (t, &p->tasks, group)
 		if (t != current)
-			nudge(t, sig);
+			signal_nudge(t, sig);
 }
 
 /* Puts the frame for one signal's handler on the user stack. False: there is no usable stack. */
-static bool handle(struct trapframe *tf, int sig, const struct siginfo *info)
+static bool signal_handle(struct trapframe *tf, int sig, const struct siginfo *info)
 {
 	struct task *t = current;
 	struct ksigaction sa = t->proc->sighand->action[sig - 1];
@@ -292,7 +292,7 @@ static bool handle(struct trapframe *tf, int sig, const struct siginfo *info)
 }
 
 /* Where a program died, for quark run --debug. */
-static void log_crash(const struct trapframe *tf, int sig)
+static void signal_log_crash(const struct trapframe *tf, int sig)
 {
 	const struct task *t = current;
 	const struct vma *v = vma_find(t->mm, tf->rip);
@@ -324,19 +324,19 @@ void signals_deliver(struct trapframe *tf)
 			break;
 		u64 handler = p->sighand->action[sig - 1].handler;
 		if (handler > 1 && !(SIGBIT(sig) & KILL_STOP)) {
-			if (!handle(tf, sig, &info))
+			if (!signal_handle(tf, sig, &info))
 				process_exit(SIGSEGV);
 			continue;
 		}
 		if (sig != SIGKILL && signal_ignored(p, sig))
 			continue;
 		if (SIGBIT(sig) & STOPPING) {
-			if (may_stop(p, sig))
-				stop_process(p, sig);
+			if (signal_may_stop(p, sig))
+				signal_stop_process(p, sig);
 			continue;
 		}
 		if (SIGBIT(sig) & (SIGBIT(SIGSEGV) | SIGBIT(SIGBUS) | SIGBIT(SIGILL) | SIGBIT(SIGFPE)))
-			log_crash(tf, sig);
+			signal_log_crash(tf, sig);
 		process_exit(sig);
 	}
 	if (tf->vector == TF_SYSCALL)

@@ -4,14 +4,14 @@
 #include "qcall.h"
 #include <linux/fcntl.h>
 
-static const char *next_string(const char **at)
+static const char *start_next_string(const char **at)
 {
 	const char *s = *at;
 	*at += strlen(s) + 1;
 	return s;
 }
 
-static noreturn void cannot_run(const char *what, int err)
+static noreturn void start_cannot_run(const char *what, int err)
 {
 	static const struct {
 		int err;
@@ -39,7 +39,7 @@ static noreturn void cannot_run(const char *what, int err)
 }
 
 /* As execvp(3): a name without a slash is looked for along PATH. */
-static int load_along_path(const char *name, char *argv[], char *envp[], struct mm *mm, struct trapframe *tf, char comm[16])
+static int start_load_along_path(const char *name, char *argv[], char *envp[], struct mm *mm, struct trapframe *tf, char comm[16])
 {
 	const char *path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 	if (strchr(name, '/'))
@@ -71,8 +71,8 @@ noreturn void start_init(void)
 {
 	const struct qk_boot *b = &comm()->boot;
 	const char *at = (const char *)(QK_COMM_BASE + QK_OFF_BOOT);
-	const char *cwd = next_string(&at);
-	set_hostname(next_string(&at));
+	const char *cwd = start_next_string(&at);
+	set_hostname(start_next_string(&at));
 	char **argv = kzalloc((b->argc + 1ul) * sizeof(char *)), **envp = kzalloc((b->envc + 1ul) * sizeof(char *));
 	struct process *p = process_new(NULL, NULL);
 	struct mm *mm = mm_create();
@@ -81,9 +81,9 @@ noreturn void start_init(void)
 	if (!argv || !envp || !t || !sh)
 		panic("not enough memory for the first process");
 	for (u32 i = 0; i < b->argc; i++)
-		argv[i] = (char *)next_string(&at);
+		argv[i] = (char *)start_next_string(&at);
 	for (u32 i = 0; i < b->envc; i++)
-		envp[i] = (char *)next_string(&at);
+		envp[i] = (char *)start_next_string(&at);
 	sh->refs = 1;
 	for (int sig = 1; sig <= SIGNALS; sig++)
 		sh->action[sig - 1].handler = b->ignored_signals >> (sig - 1) & 1; /* SIG_IGN or SIG_DFL */
@@ -114,14 +114,14 @@ noreturn void start_init(void)
 	struct path dir;
 	int err = path_walk(AT_FDCWD, cwd, WALK_FOLLOW | WALK_DIRECTORY, &dir, NULL);
 	if (err)
-		cannot_run("in the working directory asked for by --cwd", err);
+		start_cannot_run("in the working directory asked for by --cwd", err);
 	path_put(&t->fs->cwd);
 	t->fs->cwd = dir;
 
 	struct trapframe tf;
-	err = b->argc ? load_along_path(argv[0], argv, envp, mm, &tf, t->comm) : -ENOENT;
+	err = b->argc ? start_load_along_path(argv[0], argv, envp, mm, &tf, t->comm) : -ENOENT;
 	if (err)
-		cannot_run(b->argc ? argv[0] : "\"\"", err);
+		start_cannot_run(b->argc ? argv[0] : "\"\"", err);
 	memcpy(p->comm, t->comm, sizeof(p->comm));
 	arch_task_setup(&t->arch, &tf);
 	kfree(argv);

@@ -42,20 +42,20 @@ long sys_set_tid_address(u64 p)
 	return current->tid;
 }
 
-static struct process *find(u64 pid)
+static struct process *ids_find(u64 pid)
 {
 	return (s32)pid ? process_find((s32)pid) : current->proc;
 }
 
 long sys_getpgid(u64 pid)
 {
-	struct process *p = find(pid);
+	struct process *p = ids_find(pid);
 	return p ? p->pgid : -ESRCH;
 }
 
 long sys_getsid(u64 pid)
 {
-	struct process *p = find(pid);
+	struct process *p = ids_find(pid);
 	return p ? p->sid : -ESRCH;
 }
 
@@ -71,7 +71,7 @@ long sys_setsid(void)
 
 long sys_setpgid(u64 upid, u64 upgid)
 {
-	struct process *p = find(upid), *o;
+	struct process *p = ids_find(upid), *o;
 	s32 pgid = (s32)upgid;
 	if (pgid < 0)
 		return -EINVAL;
@@ -97,7 +97,7 @@ long sys_setpgid(u64 upid, u64 upgid)
 }
 
 /* ---- Users and groups (setuid(2), setreuid(2), setresuid(2)). Who has the capability may do anything; others switch among their own three. */
-static bool capable(u32 cap)
+static bool ids_capable(u32 cap)
 {
 	return current->proc->cap_eff >> cap & 1;
 }
@@ -127,7 +127,7 @@ long sys_setresuid(u64 r, u64 e, u64 s)
 	struct process *p = current->proc;
 	u32 v[3] = {(u32)r, (u32)e, (u32)s}, old = p->euid;
 	for (int i = 0; i < 3; i++)
-		if (v[i] != ~0u && !capable(CAP_SETUID) && !own_uid(p, v[i]))
+		if (v[i] != ~0u && !ids_capable(CAP_SETUID) && !own_uid(p, v[i]))
 			return -EPERM;
 	if (v[0] != ~0u)
 		p->uid = v[0];
@@ -144,7 +144,7 @@ long sys_setresgid(u64 r, u64 e, u64 s)
 	struct process *p = current->proc;
 	u32 v[3] = {(u32)r, (u32)e, (u32)s};
 	for (int i = 0; i < 3; i++)
-		if (v[i] != ~0u && !capable(CAP_SETGID) && !own_gid(p, v[i]))
+		if (v[i] != ~0u && !ids_capable(CAP_SETGID) && !own_gid(p, v[i]))
 			return -EPERM;
 	if (v[0] != ~0u)
 		p->gid = v[0];
@@ -158,12 +158,12 @@ long sys_setresgid(u64 r, u64 e, u64 s)
 
 long sys_setuid(u64 uid)
 {
-	return capable(CAP_SETUID) ? sys_setresuid(uid, uid, uid) : sys_setresuid(~0u, uid, ~0u);
+	return ids_capable(CAP_SETUID) ? sys_setresuid(uid, uid, uid) : sys_setresuid(~0u, uid, ~0u);
 }
 
 long sys_setgid(u64 gid)
 {
-	return capable(CAP_SETGID) ? sys_setresgid(gid, gid, gid) : sys_setresgid(~0u, gid, ~0u);
+	return ids_capable(CAP_SETGID) ? sys_setresgid(gid, gid, gid) : sys_setresgid(~0u, gid, ~0u);
 }
 
 long sys_setreuid(u64 r, u64 e)
@@ -201,7 +201,7 @@ long sys_setfsuid(u64 uid)
 {
 	struct process *p = current->proc;
 	u32 old = p->fsuid;
-	if ((u32)uid == ~0u || !(capable(CAP_SETUID) || own_uid(p, (u32)uid) || (u32)uid == old))
+	if ((u32)uid == ~0u || !(ids_capable(CAP_SETUID) || own_uid(p, (u32)uid) || (u32)uid == old))
 		return old;
 	p->fsuid = (u32)uid;
 	if (!old && p->fsuid)
@@ -215,7 +215,7 @@ long sys_setfsgid(u64 gid)
 {
 	struct process *p = current->proc;
 	u32 old = p->fsgid;
-	if ((u32)gid != ~0u && (capable(CAP_SETGID) || own_gid(p, (u32)gid) || (u32)gid == old))
+	if ((u32)gid != ~0u && (ids_capable(CAP_SETGID) || own_gid(p, (u32)gid) || (u32)gid == old))
 		p->fsgid = (u32)gid;
 	return old;
 }
@@ -234,7 +234,7 @@ long sys_setgroups(u64 n, u64 list)
 {
 	struct process *p = current->proc;
 	u32 groups[ARRAY_SIZE(p->groups)];
-	if (!capable(CAP_SETGID))
+	if (!ids_capable(CAP_SETGID))
 		return -EPERM;
 	if (n > ARRAY_SIZE(groups))
 		return -EINVAL;
@@ -257,7 +257,7 @@ static int cap_header(u64 uheader, struct process **p)
 	}
 	if (h.pid < 0)
 		return -EINVAL;
-	*p = find((u64)h.pid);
+	*p = ids_find((u64)h.pid);
 	return *p ? 0 : -ESRCH;
 }
 

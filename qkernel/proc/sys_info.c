@@ -30,7 +30,7 @@ long sys_uname(u64 u)
 	return copy_to_user(UPTR(u), &n, sizeof(n));
 }
 
-static long set_name(char *dst, u64 u, u64 len)
+static long info_set_name(char *dst, u64 u, u64 len)
 {
 	char name[65] = {0};
 	if (current->proc->euid)
@@ -45,12 +45,12 @@ static long set_name(char *dst, u64 u, u64 len)
 
 long sys_sethostname(u64 u, u64 len)
 {
-	return set_name(hostname, u, len);
+	return info_set_name(hostname, u, len);
 }
 
 long sys_setdomainname(u64 u, u64 len)
 {
-	return set_name(domainname, u, len);
+	return info_set_name(domainname, u, len);
 }
 
 long sys_sysinfo(u64 u)
@@ -112,7 +112,7 @@ long sys_times(u64 u)
 	return (long)(mono_ns() / tick);
 }
 
-static void apply(struct process *p, unsigned which)
+static void info_apply(struct process *p, unsigned which)
 {
 	struct task *t;
 	list_for_each (t, &p->tasks, group) {
@@ -147,7 +147,7 @@ long sys_prlimit64(u64 pid, u64 which, u64 unew, u64 uold)
 		p->rlim[which] = n;
 		if (which == RLIMIT_CPU && !n.cur)
 			p->rlim[which].cur = 1; /* setrlimit(2): as Linux reads it */
-		apply(p, (unsigned)which);
+		info_apply(p, (unsigned)which);
 		cpu_timers_changed(p);
 	}
 	return uold && copy_to_user(UPTR(uold), &old, sizeof(old)) ? -EFAULT : 0;

@@ -12,7 +12,7 @@ struct sched_request {
 	bool reset_on_fork;
 };
 
-static struct task *find(u64 pid)
+static struct task *sched_find(u64 pid)
 {
 	return (s32)pid ? task_find((s32)pid) : current;
 }
@@ -20,7 +20,7 @@ static struct task *find(u64 pid)
 long sys_sched_getaffinity(u64 pid, u64 len, u64 umask)
 {
 	u64 one = 1;
-	if (!find(pid))
+	if (!sched_find(pid))
 		return -ESRCH;
 	if (len < 8 || (len & 7))
 		return -EINVAL;
@@ -30,7 +30,7 @@ long sys_sched_getaffinity(u64 pid, u64 len, u64 umask)
 long sys_sched_setaffinity(u64 pid, u64 len, u64 umask)
 {
 	u64 mask = 0;
-	if (!find(pid))
+	if (!sched_find(pid))
 		return -ESRCH;
 	if (copy_from_user(&mask, UPTR(umask), MIN(len, sizeof(mask))))
 		return -EFAULT;
@@ -39,7 +39,7 @@ long sys_sched_setaffinity(u64 pid, u64 len, u64 umask)
 
 long sys_sched_getscheduler(u64 pid)
 {
-	struct task *t = (s32)pid < 0 ? NULL : find(pid);
+	struct task *t = (s32)pid < 0 ? NULL : sched_find(pid);
 	return (s32)pid < 0 ? -EINVAL : t ? (long)(t->policy | (t->reset_on_fork ? SCHED_RESET_ON_FORK : 0)) : -ESRCH;
 }
 
@@ -48,7 +48,7 @@ static bool may_nice(void)
 	return current->proc->cap_eff >> CAP_SYS_NICE & 1;
 }
 
-static bool owns(const struct task *t)
+static bool sched_owns(const struct task *t)
 {
 	const struct process *c = current->proc, *p = t->proc;
 	return c->euid == p->euid || c->euid == p->uid;
@@ -60,15 +60,15 @@ static bool nice_allowed(const struct task *t, s32 nice)
 	return nice >= t->nice || may_nice() || (u64)(20 - nice) <= t->proc->rlim[RLIMIT_NICE].cur;
 }
 
-static bool is_rt(u32 policy)
+static bool sched_rt_policy(u32 policy)
 {
 	return policy == SCHED_FIFO || policy == SCHED_RR;
 }
 
 /* The rules of sched(7), "Privileges and resource limits". */
-static long set_policy(struct task *t, const struct sched_request *r)
+static long sched_change_policy(struct task *t, const struct sched_request *r)
 {
-	bool rt = is_rt(r->policy);
+	bool rt = sched_rt_policy(r->policy);
 	if (r->policy == SCHED_DEADLINE)
 		return may_nice() ? -EBUSY : -EPERM; /* one processor, shared: no deadline can be promised */
 	if ((!rt && r->policy != SCHED_NORMAL && r->policy != SCHED_BATCH && r->policy != SCHED_IDLE) || r->priority > RT_PRIORITY_MAX ||
@@ -78,7 +78,7 @@ static long set_policy(struct task *t, const struct sched_request *r)
 		u64 limit = t->proc->rlim[RLIMIT_RTPRIO].cur;
 		if (rt && ((r->policy != t->policy && !limit) || (r->priority > t->rt_priority && r->priority > limit)))
 			return -EPERM;
-		if (!owns(t) || (t->policy == SCHED_IDLE && r->policy != SCHED_IDLE && !nice_allowed(t, t->nice - 1)) ||
+		if (!sched_owns(t) || (t->policy == SCHED_IDLE && r->policy != SCHED_IDLE && !nice_allowed(t, t->nice - 1)) ||
 		    (!rt && !nice_allowed(t, r->nice)) || (t->reset_on_fork && !r->reset_on_fork))
 			return -EPERM;
 	}
@@ -96,16 +96,16 @@ long sys_sched_setscheduler(u64 pid, u64 policy, u64 uparam)
 		return -EINVAL;
 	if (get_user(priority, UPTR(uparam)))
 		return -EFAULT;
-	struct task *t = find(pid);
+	struct task *t = sched_find(pid);
 	if (!t)
 		return -ESRCH;
 	struct sched_request r = {(u32)policy & ~SCHED_RESET_ON_FORK, (u32)priority, t->nice, policy & SCHED_RESET_ON_FORK};
-	return set_policy(t, &r);
+	return sched_change_policy(t, &r);
 }
 
 long sys_sched_getparam(u64 pid, u64 uparam)
 {
-	struct task *t = find(pid);
+	struct task *t = sched_find(pid);
 	if ((s32)pid < 0 || !uparam)
 		return -EINVAL;
 	return !t ? -ESRCH : put_user(t->rt_priority, UPTR(uparam)) ? -EFAULT : 0;
@@ -118,28 +118,28 @@ long sys_sched_setparam(u64 pid, u64 uparam)
 		return -EINVAL;
 	if (get_user(priority, UPTR(uparam)))
 		return -EFAULT;
-	struct task *t = find(pid);
+	struct task *t = sched_find(pid);
 	if (!t)
 		return -ESRCH;
 	struct sched_request r = {t->policy, (u32)priority, t->nice, t->reset_on_fork};
-	return set_policy(t, &r);
+	return sched_change_policy(t, &r);
 }
 
 long sys_sched_get_priority_max(u64 policy)
 {
-	return is_rt((u32)policy)                                                                                    ? RT_PRIORITY_MAX
+	return sched_rt_policy((u32)policy)                                                                          ? RT_PRIORITY_MAX
 	       : policy == SCHED_NORMAL || policy == SCHED_BATCH || policy == SCHED_IDLE || policy == SCHED_DEADLINE ? 0
 														     : -EINVAL;
 }
 
 long sys_sched_get_priority_min(u64 policy)
 {
-	return is_rt((u32)policy) ? 1 : sys_sched_get_priority_max(policy);
+	return sched_rt_policy((u32)policy) ? 1 : sys_sched_get_priority_max(policy);
 }
 
 long sys_sched_rr_get_interval(u64 pid, u64 u)
 {
-	struct task *t = (s32)pid < 0 ? NULL : find(pid);
+	struct task *t = (s32)pid < 0 ? NULL : sched_find(pid);
 	return (s32)pid < 0 ? -EINVAL : !t ? -ESRCH : timespec_to_user(UPTR(u), t->policy == SCHED_FIFO ? 0 : SCHED_SLICE_NS) ? -EFAULT : 0;
 }
 
@@ -154,13 +154,13 @@ struct attr { /* struct sched_attr of sched_setattr(2), its first version; linux
 
 long sys_sched_getattr(u64 pid, u64 u, u64 size, u64 flags)
 {
-	struct task *t = find(pid);
+	struct task *t = sched_find(pid);
 	if ((s32)pid < 0 || flags || size < ATTR_SIZE_VER0 || size > PAGE_SIZE)
 		return -EINVAL;
 	if (!t)
 		return -ESRCH;
 	struct attr a = {.size = sizeof(a), .policy = t->policy, .flags = t->reset_on_fork ? SCHED_FLAG_RESET_ON_FORK : 0};
-	if (is_rt(t->policy))
+	if (sched_rt_policy(t->policy))
 		a.priority = t->rt_priority;
 	else
 		a.nice = t->nice;
@@ -170,7 +170,7 @@ long sys_sched_getattr(u64 pid, u64 u, u64 size, u64 flags)
 long sys_sched_setattr(u64 pid, u64 u, u64 flags)
 {
 	struct attr a;
-	struct task *t = find(pid);
+	struct task *t = sched_find(pid);
 	if ((s32)pid < 0 || !u || flags)
 		return -EINVAL;
 	if (copy_from_user(&a, UPTR(u), sizeof(a)))
@@ -189,11 +189,11 @@ long sys_sched_setattr(u64 pid, u64 u, u64 flags)
 		.nice = keep ? t->nice : MAX(-20, MIN(19, a.nice)),
 		.reset_on_fork = a.flags & SCHED_FLAG_RESET_ON_FORK,
 	};
-	return set_policy(t, &r);
+	return sched_change_policy(t, &r);
 }
 
 /* ---- Nice values of a thread, a group of processes or all of a user (setpriority(2)) */
-static bool priority_applies(u64 which, s32 who, const struct process *p)
+static bool sched_priority_applies(u64 which, s32 who, const struct process *p)
 {
 	const struct process *c = current->proc;
 	return which == PRIO_PGRP ? p->pgid == (who ? who : c->pgid) : p->uid == (who ? (u32)who : c->uid);
@@ -201,7 +201,7 @@ static bool priority_applies(u64 which, s32 who, const struct process *p)
 
 static long nice_one(struct task *t, s32 nice)
 {
-	if (!owns(t) && !may_nice())
+	if (!sched_owns(t) && !may_nice())
 		return -EPERM;
 	if (!nice_allowed(t, nice))
 		return -EACCES;
@@ -210,23 +210,23 @@ static long nice_one(struct task *t, s32 nice)
 }
 
 /* Calls f for every thread meant; what it returns last, or -ESRCH. */
-static long each_meant(u64 which, s32 who, long (*f)(struct task *t, s32 arg, long so_far), s32 arg)
+static long sched_each_meant(u64 which, s32 who, long (*f)(struct task *t, s32 arg, long so_far), s32 arg)
 {
 	long r = -ESRCH;
 	if (which == PRIO_PROCESS) {
-		struct task *t = find((u64)who);
+		struct task *t = sched_find((u64)who);
 		return t ? f(t, arg, r) : r;
 	}
 	struct process *p;
 	struct task *t;
 	list_for_each (p, &all_processes, all)
-		if (priority_applies(which, who, p))
+		if (sched_priority_applies(which, who, p))
 			list_for_each (t, &p->tasks, group)
 				r = f(t, arg, r);
 	return r;
 }
 
-static long highest(struct task *t, s32 unused, long so_far)
+static long sched_highest(struct task *t, s32 unused, long so_far)
 {
 	(void)unused;
 	return MAX(so_far, 20l - t->nice);
@@ -240,12 +240,12 @@ static long set_nice(struct task *t, s32 nice, long so_far)
 
 long sys_getpriority(u64 which, u64 who)
 {
-	return which > PRIO_USER ? -EINVAL : each_meant(which, (s32)who, highest, 0);
+	return which > PRIO_USER ? -EINVAL : sched_each_meant(which, (s32)who, sched_highest, 0);
 }
 
 long sys_setpriority(u64 which, u64 who, u64 value)
 {
-	return which > PRIO_USER ? -EINVAL : each_meant(which, (s32)who, set_nice, MAX(-20, MIN(19, (s32)value)));
+	return which > PRIO_USER ? -EINVAL : sched_each_meant(which, (s32)who, set_nice, MAX(-20, MIN(19, (s32)value)));
 }
 
 long sys_ioprio_get(u64 which, u64 who)

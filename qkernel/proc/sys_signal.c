@@ -208,7 +208,7 @@ long sys_tgkill(u64 tgid, u64 tid, u64 sig)
 }
 
 /* Only a process itself may pretend to be the kernel or kill(). */
-static long get_info(struct siginfo *info, u64 uinfo, s32 pid)
+static long kill_get_info(struct siginfo *info, u64 uinfo, s32 pid)
 {
 	if (copy_from_user(info, UPTR(uinfo), sizeof(*info)))
 		return -EFAULT;
@@ -219,7 +219,7 @@ static long get_info(struct siginfo *info, u64 uinfo, s32 pid)
 long sys_rt_sigqueueinfo(u64 pid, u64 sig, u64 uinfo)
 {
 	struct siginfo info;
-	long r = get_info(&info, uinfo, (s32)pid);
+	long r = kill_get_info(&info, uinfo, (s32)pid);
 	if (r)
 		return r;
 	if (sig > SIGNALS)
@@ -231,6 +231,6 @@ long sys_rt_sigqueueinfo(u64 pid, u64 sig, u64 uinfo)
 long sys_rt_tgsigqueueinfo(u64 tgid, u64 tid, u64 sig, u64 uinfo)
 {
 	struct siginfo info;
-	long r = get_info(&info, uinfo, (s32)tgid);
+	long r = kill_get_info(&info, uinfo, (s32)tgid);
 	return r ? r : kill_task((s32)tgid, (s32)tid, sig, &info);
 }

@@ -16,18 +16,18 @@ static struct {
 	u64 host_mono;        /* host CLOCK_MONOTONIC at tsc */
 } base;
 
-static u64 ticks_to_ns(u64 ticks)
+static u64 time_ticks_to_ns(u64 ticks)
 {
 	return (u64)(((unsigned __int128)ticks * base.mult) >> 32);
 }
 
-static u64 since_base(void)
+static u64 time_since_base(void)
 {
 	u64 t = rdtsc();
-	return t > base.tsc ? ticks_to_ns(t - base.tsc) : 0;
+	return t > base.tsc ? time_ticks_to_ns(t - base.tsc) : 0;
 }
 
-static void sample(void)
+static void time_sample(void)
 {
 	const struct qk_clock *c = &vcpu()->clock;
 	seg_begin();
@@ -43,14 +43,14 @@ static void sample(void)
 
 void time_init(void)
 {
-	sample();
+	time_sample();
 	base.mono = base.host_mono;
 	base.boot = vcpu()->clock.boot_ns;
 	vdso_update();
 }
 
 /* By more than a clock is steered between two samples: somebody set it, or this is a clone. */
-static bool differ(u64 a, u64 b)
+static bool time_differ(u64 a, u64 b)
 {
 	return (a > b ? a - b : b - a) > CLOCK_JUMP_NS;
 }
@@ -60,18 +60,18 @@ void time_resync(bool restored)
 	u64 real_ahead = base.real - base.mono, boot_ahead = base.boot - base.mono;
 	/* A clone's TSC may be another machine's: what the clocks showed comes from the base, at the moment of the capture. */
 	u64 mono = base.mono, real = base.real, boot = base.boot, host = base.host_mono, tsc = base.tsc;
-	sample();
+	time_sample();
 	if (restored) {
 		base.mono = mono;
 		base.boot = boot + (base.real > real ? base.real - real : 0);
 	} else {
-		u64 shown = mono + ticks_to_ns(base.tsc - tsc); /* what the clock has come to by itself: it never goes back */
+		u64 shown = mono + time_ticks_to_ns(base.tsc - tsc); /* what the clock has come to by itself: it never goes back */
 		base.mono = mono + (base.host_mono > host ? base.host_mono - host : 0);
 		if (shown > base.mono && shown - base.mono < CLOCK_ERROR_NS)
 			base.mono = shown;
 		base.boot = boot + (base.host_mono > host ? base.host_mono - host : 0);
 	}
-	clocks_jumped |= differ(base.real - base.mono, real_ahead) || differ(base.boot - base.mono, boot_ahead);
+	clocks_jumped |= time_differ(base.real - base.mono, real_ahead) || time_differ(base.boot - base.mono, boot_ahead);
 	vdso_update();
 }
 
@@ -80,31 +80,31 @@ void time_freeze(void)
 	time_resync(false);
 }
 
-static u64 age(void)
+static u64 time_age(void)
 {
-	u64 d = since_base();
+	u64 d = time_since_base();
 	if (d > RESYNC_NS) {
 		time_resync(false);
-		d = since_base();
+		d = time_since_base();
 	}
 	return d;
 }
 
 u64 mono_ns(void)
 {
-	u64 d = age();
+	u64 d = time_age();
 	return base.mono + d;
 }
 
 u64 real_ns(void)
 {
-	u64 d = age();
+	u64 d = time_age();
 	return base.real + d;
 }
 
 u64 boot_ns(void)
 {
-	u64 d = age();
+	u64 d = time_age();
 	return base.boot + d;
 }
 
@@ -255,7 +255,7 @@ long sys_time(u64 ut)
 }
 
 /* ---- Sleeping */
-static long sleep_until(u64 deadline)
+static long time_sleep_until(u64 deadline)
 {
 	int r;
 	do {
@@ -265,32 +265,32 @@ static long sleep_until(u64 deadline)
 }
 
 /* Until that clock says so, whatever happens to it meanwhile. */
-static long sleep_on_clock(s32 clock, u64 when)
+static long time_sleep_on_clock(s32 clock, u64 when)
 {
 	current->sleep_clock = clock;
 	current->sleep_when = when;
-	long r = sleep_until(clock_to_mono(clock, when));
+	long r = time_sleep_until(clock_to_mono(clock, when));
 	current->sleep_clock = CLOCK_MONOTONIC;
 	return r;
 }
 
-static long restart_sleep(struct task *t);
+static long time_restart_sleep(struct task *t);
 
-static long interrupted(u64 deadline, u64 urem)
+static long time_interrupted(u64 deadline, u64 urem)
 {
 	u64 now = mono_ns();
 	if (urem && timespec_to_user(UPTR(urem), deadline > now ? deadline - now : 0))
 		return -EFAULT;
-	current->restart.fn = restart_sleep;
+	current->restart.fn = time_restart_sleep;
 	current->restart.arg[0] = deadline;
 	current->restart.arg[1] = urem;
 	return -ERESTART_RESTARTBLOCK;
 }
 
-static long restart_sleep(struct task *t)
+static long time_restart_sleep(struct task *t)
 {
 	u64 deadline = t->restart.arg[0], urem = t->restart.arg[1];
-	return sleep_until(deadline) ? interrupted(deadline, urem) : 0;
+	return time_sleep_until(deadline) ? time_interrupted(deadline, urem) : 0;
 }
 
 u64 deadline_of_ns(u64 ns)
@@ -306,7 +306,7 @@ long sys_nanosleep(u64 ureq, u64 urem)
 	if (r)
 		return r;
 	u64 deadline = deadline_of_ns(ns);
-	return sleep_until(deadline) ? interrupted(deadline, urem) : 0;
+	return time_sleep_until(deadline) ? time_interrupted(deadline, urem) : 0;
 }
 
 long sys_clock_nanosleep(u64 id, u64 flags, u64 ureq, u64 urem)
@@ -322,11 +322,11 @@ long sys_clock_nanosleep(u64 id, u64 flags, u64 ureq, u64 urem)
 		return r;
 	if (!(flags & TIMER_ABSTIME)) {
 		u64 deadline = deadline_of_ns(ns);
-		return sleep_until(deadline) ? interrupted(deadline, urem) : 0;
+		return time_sleep_until(deadline) ? time_interrupted(deadline, urem) : 0;
 	}
 	bool cpu = (s32)id < 0 || id == CLOCK_PROCESS_CPUTIME_ID;
 	while (ns > now && r == 0) {
-		r = cpu ? (int)sleep_until(deadline_of_ns(ns - now)) : (int)sleep_on_clock((s32)id, ns);
+		r = cpu ? (int)time_sleep_until(deadline_of_ns(ns - now)) : (int)time_sleep_on_clock((s32)id, ns);
 		(void)clock_read((s32)id, &now);
 	}
 	return r ? -ERESTARTNOHAND : 0;

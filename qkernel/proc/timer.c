@@ -51,7 +51,7 @@ void vcpu_publish(void)
 }
 
 /* Absolute times of the wall clock and of CLOCK_BOOTTIME are elsewhere on CLOCK_MONOTONIC now. */
-static void clock_jumped(void)
+static void timer_clock_jumped(void)
 {
 	struct process *p;
 	clocks_jumped = false;
@@ -65,7 +65,7 @@ static void clock_jumped(void)
 void timers_run(void)
 {
 	if (clocks_jumped)
-		clock_jumped();
+		timer_clock_jumped();
 	u64 next = timers_next();
 	if (next == UINT64_MAX)
 		return;

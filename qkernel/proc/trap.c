@@ -9,7 +9,7 @@
 
 #define LOOK_TICKS 20000u /* of the TSC: about 10 us */
 
-static void page_fault(struct trapframe *tf)
+static void trap_page_fault(struct trapframe *tf)
 {
 	vaddr_t va = arch_fault_address();
 	int r = mm_fault(current->mm, va, (u32)tf->error);
@@ -25,7 +25,7 @@ static void page_fault(struct trapframe *tf)
 }
 
 /* Which exception it was: raised and not masked, in the x87 status and control words or in MXCSR. */
-static int float_code(u64 vector)
+static int trap_float_code(u64 vector)
 {
 	arch_fpu_save(&current->arch);
 	const u8 *x = current->arch.xsave;
@@ -47,7 +47,7 @@ void trap_dispatch(struct trapframe *tf)
 {
 	switch (tf->vector) {
 	case 14:
-		page_fault(tf);
+		trap_page_fault(tf);
 		return;
 	case QK_IRQ_VECTOR:
 		timers_interrupted();
@@ -71,7 +71,7 @@ void trap_dispatch(struct trapframe *tf)
 		return;
 	case 16:
 	case 19:
-		force_signal(SIGFPE, float_code(tf->vector), tf->rip, tf->vector, tf->error);
+		force_signal(SIGFPE, trap_float_code(tf->vector), tf->rip, tf->vector, tf->error);
 		return;
 	case 17:
 		force_signal(SIGBUS, BUS_ADRALN, 0, tf->vector, tf->error);

@@ -16,7 +16,7 @@ struct inode *devpts_root(void)
 	return root;
 }
 
-static void name_of(u32 index, char name[16])
+static void devpts_name_of(u32 index, char name[16])
 {
 	snprintf(name, 16, "%u", index);
 }
@@ -25,7 +25,7 @@ int devpts_add(u32 index)
 {
 	struct inode *node;
 	char name[16];
-	name_of(index, name);
+	devpts_name_of(index, name);
 	int r = root ? root->ops->create(root, name, S_IFCHR | 0620, PTS_DEV << 8 | (index & 0xff) | (u64)(index & ~0xffu) << 12, &node) : -ENODEV;
 	if (r)
 		return r;
@@ -37,6 +37,6 @@ int devpts_add(u32 index)
 void devpts_remove(u32 index)
 {
 	char name[16];
-	name_of(index, name);
+	devpts_name_of(index, name);
 	root->ops->unlink(root, name);
 }

@@ -52,7 +52,7 @@ bool group_orphaned(s32 pgrp, const struct process *without)
 	return true;
 }
 
-static bool group_stopped(s32 pgrp)
+static bool jobs_group_stopped(s32 pgrp)
 {
 	const struct process *p;
 	list_for_each (p, &all_processes, all)
@@ -62,9 +62,9 @@ static bool group_stopped(s32 pgrp)
 }
 
 /* A group that nobody can continue any more must not stay stopped (POSIX 3.264, _exit). */
-static void orphan(s32 pgrp, const struct process *leaving)
+static void jobs_orphan(s32 pgrp, const struct process *leaving)
 {
-	if (!group_stopped(pgrp) || !group_orphaned(pgrp, leaving))
+	if (!jobs_group_stopped(pgrp) || !group_orphaned(pgrp, leaving))
 		return;
 	tty_signal(pgrp, SIGHUP);
 	tty_signal(pgrp, SIGCONT);
@@ -76,11 +76,11 @@ void jobs_process_ends(struct process *p)
 	if (p->sid == p->pid && t)
 		tty_hangup(t);
 	if (p->parent && p->parent->pgid != p->pgid && p->parent->sid == p->sid)
-		orphan(p->pgid, p);
+		jobs_orphan(p->pgid, p);
 	struct process *c;
 	list_for_each (c, &p->children, sibling)
 		if (c->pgid != p->pgid && c->sid == p->sid)
-			orphan(c->pgid, p);
+			jobs_orphan(c->pgid, p);
 }
 
 int tty_check_change(struct tty *t, int sig)
@@ -111,7 +111,7 @@ void tty_hangup_jobs(struct tty *t, bool all)
 	tty_signal(pgrp, SIGCONT);
 }
 
-static long set_foreground(struct tty *t, u64 arg)
+static long jobs_set_foreground(struct tty *t, u64 arg)
 {
 	const struct process *p;
 	s32 id;
@@ -137,7 +137,7 @@ static long set_foreground(struct tty *t, u64 arg)
 	return any ? -EPERM : -ESRCH;
 }
 
-static long take_session(struct tty *t, u64 steal)
+static long jobs_take_session(struct tty *t, u64 steal)
 {
 	const struct process *p = current->proc;
 	if (p->sid == p->pid && t->session == p->sid)
@@ -149,7 +149,7 @@ static long take_session(struct tty *t, u64 steal)
 	return 0;
 }
 
-static long give_up(struct tty *t)
+static long jobs_give_up(struct tty *t)
 {
 	const struct process *p = current->proc;
 	if (t->session != p->sid)
@@ -167,16 +167,16 @@ bool tty_job_ioctl(struct tty *t, bool own, u32 cmd, u64 arg, long *result)
 		*result = mine ? put_user(t->pgrp, UPTR(arg)) : -ENOTTY;
 		return true;
 	case TIOCSPGRP:
-		*result = set_foreground(t, arg);
+		*result = jobs_set_foreground(t, arg);
 		return true;
 	case TIOCGSID:
 		*result = mine && t->session ? put_user(t->session, UPTR(arg)) : -ENOTTY;
 		return true;
 	case TIOCSCTTY:
-		*result = take_session(t, arg);
+		*result = jobs_take_session(t, arg);
 		return true;
 	case TIOCNOTTY:
-		*result = give_up(t);
+		*result = jobs_give_up(t);
 		return true;
 	default:
 		return false;

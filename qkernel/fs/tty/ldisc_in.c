@@ -30,49 +30,49 @@ void ldisc_init(struct pty *p)
 	p->ispeed = p->ospeed = 38400;
 }
 
-static bool is_end(const struct pty *p, u32 i)
+static bool ldisc_is_end(const struct pty *p, u32 i)
 {
 	i &= TTY_LINE - 1;
 	return p->ends[i / 64] >> i % 64 & 1;
 }
 
-static void mark_end(struct pty *p, u32 i, bool on)
+static void ldisc_mark_end(struct pty *p, u32 i, bool on)
 {
 	i &= TTY_LINE - 1;
 	p->ends[i / 64] = on ? p->ends[i / 64] | 1ull << i % 64 : p->ends[i / 64] & ~(1ull << i % 64);
 }
 
-static void put(struct pty *p, u8 c)
+static void ldisc_put(struct pty *p, u8 c)
 {
-	mark_end(p, p->head, false);
+	ldisc_mark_end(p, p->head, false);
 	p->line[p->head++ & (TTY_LINE - 1)] = c;
 }
 
-static bool is_key(const struct pty *p, u8 c, int which)
+static bool ldisc_is_key(const struct pty *p, u8 c, int which)
 {
 	return c == p->tio.c_cc[which] && c != NO_CHAR;
 }
 
-static void before_first_echo(struct pty *p)
+static void ldisc_before_first_echo(struct pty *p)
 {
 	if (p->canon == p->head)
 		p->canon_column = p->column;
 }
 
 /* A character that means nothing. A newline that was typed as a return looks like one, any other like ^J. */
-static void plain(struct pty *p, u8 c, bool was_return)
+static void ldisc_plain(struct pty *p, u8 c, bool was_return)
 {
 	if (p->tio.c_lflag & ECHO) {
 		ldisc_finish_erasing(p);
-		before_first_echo(p);
+		ldisc_before_first_echo(p);
 		if (c == '\n' && was_return)
 			ldisc_echo_raw(p, c);
 		else
 			ldisc_echo(p, c);
 	}
 	if (c == PARITY_MARK && (p->tio.c_iflag & PARMRK))
-		put(p, c);
-	put(p, c);
+		ldisc_put(p, c);
+	ldisc_put(p, c);
 }
 
 void ldisc_flush_input(struct pty *p)
@@ -84,9 +84,9 @@ void ldisc_flush_input(struct pty *p)
 	pty_packet(p, TIOCPKT_FLUSHREAD);
 }
 
-static bool signal_key(struct pty *p, u8 c)
+static bool ldisc_signal_key(struct pty *p, u8 c)
 {
-	int sig = is_key(p, c, VINTR) ? SIGINT : is_key(p, c, VQUIT) ? SIGQUIT : is_key(p, c, VSUSP) ? SIGTSTP : 0;
+	int sig = ldisc_is_key(p, c, VINTR) ? SIGINT : ldisc_is_key(p, c, VQUIT) ? SIGQUIT : ldisc_is_key(p, c, VSUSP) ? SIGTSTP : 0;
 	if (!sig || !(p->tio.c_lflag & ISIG))
 		return false;
 	tty_signal(p->tty.pgrp, sig);
@@ -104,27 +104,27 @@ static bool signal_key(struct pty *p, u8 c)
 	return true;
 }
 
-static bool flow_key(struct pty *p, u8 c)
+static bool ldisc_flow_key(struct pty *p, u8 c)
 {
 	if (!(p->tio.c_iflag & IXON))
 		return false;
-	if (is_key(p, c, VSTART))
+	if (ldisc_is_key(p, c, VSTART))
 		ldisc_start(p);
-	else if (is_key(p, c, VSTOP))
+	else if (ldisc_is_key(p, c, VSTOP))
 		ldisc_stop(p);
 	else
 		return false;
 	return true;
 }
 
-static void end_line(struct pty *p, u8 c)
+static void ldisc_end_line(struct pty *p, u8 c)
 {
-	put(p, c);
-	mark_end(p, p->head - 1, true);
+	ldisc_put(p, c);
+	ldisc_mark_end(p, p->head - 1, true);
 	p->canon = p->head;
 }
 
-static void reprint(struct pty *p, u8 c)
+static void ldisc_reprint(struct pty *p, u8 c)
 {
 	ldisc_finish_erasing(p);
 	ldisc_echo(p, c);
@@ -134,13 +134,13 @@ static void reprint(struct pty *p, u8 c)
 }
 
 /* Keys of canonical mode. */
-static bool editing_key(struct pty *p, u8 c)
+static bool ldisc_editing_key(struct pty *p, u8 c)
 {
 	tcflag_t l = p->tio.c_lflag;
 	bool extended = l & IEXTEN, echo = l & ECHO;
-	if (is_key(p, c, VERASE) || is_key(p, c, VKILL) || (is_key(p, c, VWERASE) && extended)) {
+	if (ldisc_is_key(p, c, VERASE) || ldisc_is_key(p, c, VKILL) || (ldisc_is_key(p, c, VWERASE) && extended)) {
 		ldisc_erase(p, c);
-	} else if (is_key(p, c, VLNEXT) && extended) {
+	} else if (ldisc_is_key(p, c, VLNEXT) && extended) {
 		p->literal_next = true;
 		if (echo) {
 			ldisc_finish_erasing(p);
@@ -149,33 +149,33 @@ static bool editing_key(struct pty *p, u8 c)
 				ldisc_echo_raw(p, '\b');
 			}
 		}
-	} else if (is_key(p, c, VREPRINT) && echo && extended) {
-		reprint(p, c);
+	} else if (ldisc_is_key(p, c, VREPRINT) && echo && extended) {
+		ldisc_reprint(p, c);
 	} else if (c == '\n') {
 		if (l & (ECHO | ECHONL))
 			ldisc_echo_raw(p, c);
-		end_line(p, c);
-	} else if (is_key(p, c, VEOF)) {
-		end_line(p, NO_CHAR);
-	} else if (is_key(p, c, VEOL) || (is_key(p, c, VEOL2) && extended)) {
+		ldisc_end_line(p, c);
+	} else if (ldisc_is_key(p, c, VEOF)) {
+		ldisc_end_line(p, NO_CHAR);
+	} else if (ldisc_is_key(p, c, VEOL) || (ldisc_is_key(p, c, VEOL2) && extended)) {
 		if (echo) {
-			before_first_echo(p);
+			ldisc_before_first_echo(p);
 			ldisc_echo(p, c);
 		}
 		if (c == PARITY_MARK && (p->tio.c_iflag & PARMRK))
-			put(p, c);
-		end_line(p, c);
+			ldisc_put(p, c);
+		ldisc_end_line(p, c);
 	} else {
 		return false;
 	}
 	return true;
 }
 
-static void receive(struct pty *p, u8 c)
+static void ldisc_receive(struct pty *p, u8 c)
 {
 	tcflag_t i = p->tio.c_iflag, l = p->tio.c_lflag;
 	if (l & EXTPROC) {
-		put(p, c);
+		ldisc_put(p, c);
 		return;
 	}
 	if (i & ISTRIP)
@@ -184,10 +184,10 @@ static void receive(struct pty *p, u8 c)
 		c = tty_lower(c);
 	if (p->literal_next) {
 		p->literal_next = false;
-		plain(p, c, false);
+		ldisc_plain(p, c, false);
 		return;
 	}
-	if (flow_key(p, c) || signal_key(p, c))
+	if (ldisc_flow_key(p, c) || ldisc_signal_key(p, c))
 		return;
 	if (p->stopped && tty_has(i, IXON | IXANY))
 		ldisc_start(p);
@@ -200,12 +200,12 @@ static void receive(struct pty *p, u8 c)
 	} else if (c == '\n' && (i & INLCR)) {
 		c = '\r';
 	}
-	if (!(l & ICANON) || !editing_key(p, c))
-		plain(p, c, was_return);
+	if (!(l & ICANON) || !ldisc_editing_key(p, c))
+		ldisc_plain(p, c, was_return);
 }
 
 /* Room for a character and its double. A line that fills the buffer loses its end, but can be ended. */
-static bool room(struct pty *p)
+static bool ldisc_room(struct pty *p)
 {
 	if (p->head - p->tail < TTY_LINE - 2)
 		return true;
@@ -219,8 +219,8 @@ void ldisc_pump(struct pty *p)
 {
 	bool any = false;
 	p->shown = p->out.head;
-	while (ring_used(&p->in) && room(p)) {
-		receive(p, ring_take(&p->in));
+	while (ring_used(&p->in) && ldisc_room(p)) {
+		ldisc_receive(p, ring_take(&p->in));
 		any = true;
 	}
 	if (any)
@@ -244,7 +244,7 @@ ssize_t ldisc_take(struct pty *p, struct uio *u, bool *line_over)
 	*line_over = false;
 	while (p->tail != limit && !*line_over) {
 		u8 c = p->line[p->tail & (TTY_LINE - 1)];
-		bool end = canonical && is_end(p, p->tail), eof = end && c == NO_CHAR;
+		bool end = canonical && ldisc_is_end(p, p->tail), eof = end && c == NO_CHAR;
 		if (!u->resid && !eof)
 			break;
 		if (!eof) {
@@ -253,7 +253,7 @@ ssize_t ldisc_take(struct pty *p, struct uio *u, bool *line_over)
 				return done ? done : -EFAULT;
 			done++;
 		}
-		mark_end(p, p->tail++, false);
+		ldisc_mark_end(p, p->tail++, false);
 		*line_over = end;
 	}
 	ldisc_pump(p);
@@ -268,7 +268,7 @@ void ldisc_set(struct pty *p, const struct termios *tio)
 		memset(p->ends, 0, sizeof(p->ends));
 		p->canon = p->head;
 		if ((tio->c_lflag & ICANON) && p->head != p->tail)
-			mark_end(p, p->head - 1, true); /* what is there can be read at once */
+			ldisc_mark_end(p, p->head - 1, true); /* what is there can be read at once */
 		p->erasing = p->literal_next = false;
 	}
 	if (!(tio->c_iflag & IXON) && (old.c_iflag & IXON))

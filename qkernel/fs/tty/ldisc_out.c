@@ -14,7 +14,7 @@ u8 ring_take(struct ring *r)
 }
 
 /* Letters are those of Latin-1, as in lib/ctype.c of Linux: 0xd7 and 0xf7 are signs, 0xdf and 0xff have no other case. */
-static u8 upper(u8 c)
+static u8 ldisc_upper(u8 c)
 {
 	return (c >= 'a' && c <= 'z') || (c >= 0xe0 && c != 0xf7 && c != 0xff) ? c - 0x20 : c;
 }
@@ -25,13 +25,13 @@ u8 tty_lower(u8 c)
 }
 
 /* Of a byte that is not for \n, \r or \t. */
-static u8 ordinary(struct pty *p, u8 c)
+static u8 ldisc_ordinary(struct pty *p, u8 c)
 {
 	if (c == '\b') {
 		p->column -= p->column > 0;
 	} else if (!tty_cntrl(c)) {
 		if (p->tio.c_oflag & OLCUC)
-			c = upper(c);
+			c = ldisc_upper(c);
 		p->column += !tty_continuation(p, c);
 	}
 	return c;
@@ -74,7 +74,7 @@ bool ldisc_output(struct pty *p, u8 c)
 		}
 		break;
 	default:
-		c = ordinary(p, c);
+		c = ldisc_ordinary(p, c);
 	}
 	ring_put(&p->out, c);
 	return true;
@@ -102,7 +102,7 @@ void ldisc_finish_erasing(struct pty *p)
 	p->erasing = false;
 }
 
-static u8 at(const struct pty *p, u32 i)
+static u8 ldisc_at(const struct pty *p, u32 i)
 {
 	return p->line[i & (TTY_LINE - 1)];
 }
@@ -120,7 +120,7 @@ static void rub_out_tab(struct pty *p)
 	u32 columns = 0, i = p->head;
 	bool after_tab = false;
 	while (i != p->canon && !after_tab) {
-		u8 c = at(p, --i);
+		u8 c = ldisc_at(p, --i);
 		if (c == '\t')
 			after_tab = true;
 		else if (tty_cntrl(c))
@@ -135,7 +135,7 @@ static void rub_out_tab(struct pty *p)
 }
 
 /* Shows that the character [from, old head), which begins with c, is gone. */
-static void show_erased(struct pty *p, u8 c, u32 from, u32 end, bool single)
+static void ldisc_show_erased(struct pty *p, u8 c, u32 from, u32 end, bool single)
 {
 	tcflag_t l = p->tio.c_lflag;
 	if (l & ECHOPRT) {
@@ -144,7 +144,7 @@ static void show_erased(struct pty *p, u8 c, u32 from, u32 end, bool single)
 		p->erasing = true;
 		ldisc_echo(p, c);
 		while (++from != end)
-			ldisc_echo_raw(p, at(p, from));
+			ldisc_echo_raw(p, ldisc_at(p, from));
 	} else if (single && !(l & ECHOE)) {
 		ldisc_echo(p, p->tio.c_cc[VERASE]);
 	} else if (c == '\t') {
@@ -157,9 +157,9 @@ static void show_erased(struct pty *p, u8 c, u32 from, u32 end, bool single)
 	}
 }
 
-static bool word_char(u8 c)
+static bool ldisc_word_char(u8 c)
 {
-	return (c >= '0' && c <= '9') || (upper(c) >= 'A' && upper(c) <= 'Z') || (c >= 0xc0 && c != 0xd7 && c != 0xf7) || c == '_';
+	return (c >= '0' && c <= '9') || (ldisc_upper(c) >= 'A' && ldisc_upper(c) <= 'Z') || (c >= 0xc0 && c != 0xd7 && c != 0xf7) || c == '_';
 }
 
 void ldisc_erase(struct pty *p, u8 key)
@@ -182,16 +182,16 @@ void ldisc_erase(struct pty *p, u8 key)
 		u32 from = p->head, end = p->head;
 		u8 c;
 		do {
-			c = at(p, --from);
+			c = ldisc_at(p, --from);
 		} while (tty_continuation(p, c) && from != p->canon);
 		if (tty_continuation(p, c))
 			break;
-		if (word && !word_char(c) && seen)
+		if (word && !ldisc_word_char(c) && seen)
 			break;
-		seen |= word_char(c);
+		seen |= ldisc_word_char(c);
 		p->head = from;
 		if (l & ECHO)
-			show_erased(p, c, from, end, single);
+			ldisc_show_erased(p, c, from, end, single);
 		if (single)
 			break;
 	}

@@ -31,7 +31,7 @@ static void pty_put(struct pty *p)
 }
 
 /* Was it opened before its end of the line was hung up? f->pos, which a terminal has no other use for, says how many hang-ups there had been. */
-static bool dead(const struct file *f)
+static bool pty_dead(const struct file *f)
 {
 	const struct pty *p = f->priv;
 	return f->pos != p->hangups;
@@ -169,7 +169,7 @@ static ssize_t slave_read(struct file *f, struct uio *u, u64 *pos)
 	u64 deadline = UINT64_MAX;
 	bool started = false, line_over;
 	while (u->resid) {
-		if (dead(f))
+		if (pty_dead(f))
 			return done;
 		int r = tty_check_change(&p->tty, SIGTTIN);
 		if (r)
@@ -193,7 +193,7 @@ static ssize_t slave_read(struct file *f, struct uio *u, u64 *pos)
 		}
 		if (f->flags & O_NONBLOCK)
 			return done ? done : -EAGAIN;
-		int w = wait_event(&p->wait, ldisc_readable(p, 1) || dead(f), deadline);
+		int w = wait_event(&p->wait, ldisc_readable(p, 1) || pty_dead(f), deadline);
 		if (w == -ETIMEDOUT)
 			return done;
 		if (w)
@@ -202,7 +202,7 @@ static ssize_t slave_read(struct file *f, struct uio *u, u64 *pos)
 	return done;
 }
 
-static bool can_write(const struct pty *p)
+static bool pty_can_write(const struct pty *p)
 {
 	return !p->stopped && ring_room(&p->out) >= EXPANDED;
 }
@@ -216,13 +216,13 @@ static ssize_t slave_write(struct file *f, struct uio *u, u64 *pos)
 		return r;
 	while (u->resid) {
 		u8 buf[CHUNK];
-		if (!dead(f) && !can_write(p)) {
+		if (!pty_dead(f) && !pty_can_write(p)) {
 			if (f->flags & O_NONBLOCK)
 				return done ? done : -EAGAIN;
-			if (wait_event(&p->wait, can_write(p) || dead(f), UINT64_MAX))
+			if (wait_event(&p->wait, pty_can_write(p) || pty_dead(f), UINT64_MAX))
 				return done ? done : -ERESTARTSYS;
 		}
-		if (dead(f))
+		if (pty_dead(f))
 			return done ? done : -EIO;
 		ssize_t n = uio_read(u, buf, MIN(MIN(u->resid, CHUNK), ring_room(&p->out) / EXPANDED));
 		if (n <= 0)
@@ -240,11 +240,11 @@ static u32 slave_poll(struct file *f, struct poll_table *pt)
 	struct pty *p = f->priv;
 	u32 bits = 0;
 	poll_wait(f, &p->wait, pt);
-	if (dead(f))
+	if (pty_dead(f))
 		return POLL_IN | POLL_OUT | POLL_ERR | POLL_HUP;
 	if (ldisc_readable(p, p->tio.c_cc[VTIME] ? 1 : p->tio.c_cc[VMIN]))
 		bits |= POLL_IN;
-	if (can_write(p))
+	if (pty_can_write(p))
 		bits |= POLL_OUT;
 	return bits;
 }

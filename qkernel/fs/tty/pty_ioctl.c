@@ -7,7 +7,7 @@ struct termios2_abi {
 	u32 ispeed, ospeed;
 };
 
-static long get_mode(const struct pty *p, u64 arg, bool with_speed)
+static long pty_get_mode(const struct pty *p, u64 arg, bool with_speed)
 {
 	struct termios2_abi t = {p->tio, p->ispeed, p->ospeed};
 	return copy_to_user(UPTR(arg), &t, with_speed ? sizeof(t) : sizeof(t.old));
@@ -19,7 +19,7 @@ struct termio_abi {
 	u8 line, cc[8];
 };
 
-static long get_short_mode(const struct pty *p, u64 arg)
+static long pty_get_short_mode(const struct pty *p, u64 arg)
 {
 	const struct termios *t = &p->tio;
 	struct termio_abi s = {(u16)t->c_iflag, (u16)t->c_oflag, (u16)t->c_cflag, (u16)t->c_lflag, t->c_line, {0}};
@@ -28,7 +28,7 @@ static long get_short_mode(const struct pty *p, u64 arg)
 }
 
 /* What a privileged program has fixed stays (TIOCSLCKTRMIOS of ioctl_tty(2)). */
-static void keep_fixed(const struct pty *p, struct termios *t)
+static void pty_keep_fixed(const struct pty *p, struct termios *t)
 {
 	const struct termios *is = &p->tio, *fixed = &p->fixed;
 	t->c_iflag = (t->c_iflag & ~fixed->c_iflag) | (is->c_iflag & fixed->c_iflag);
@@ -40,16 +40,16 @@ static void keep_fixed(const struct pty *p, struct termios *t)
 		t->c_cc[k] = fixed->c_cc[k] ? is->c_cc[k] : t->c_cc[k];
 }
 
-static void use_mode(struct pty *p, struct termios *t, bool flush)
+static void pty_use_mode(struct pty *p, struct termios *t, bool flush)
 {
 	if (flush)
 		ldisc_flush_input(p);
 	t->c_cflag = (t->c_cflag & ~(tcflag_t)(CSIZE | PARENB)) | CS8 | CREAD; /* pty_set_termios */
-	keep_fixed(p, t);
+	pty_keep_fixed(p, t);
 	ldisc_set(p, t);
 }
 
-static long set_short_mode(struct pty *p, u64 arg, bool flush)
+static long pty_set_short_mode(struct pty *p, u64 arg, bool flush)
 {
 	struct termios t = p->tio;
 	struct termio_abi s;
@@ -61,11 +61,11 @@ static long set_short_mode(struct pty *p, u64 arg, bool flush)
 	t.c_lflag = (t.c_lflag & ~0xffffu) | s.lflag;
 	t.c_line = s.line;
 	memcpy(t.c_cc, s.cc, sizeof(s.cc));
-	use_mode(p, &t, flush);
+	pty_use_mode(p, &t, flush);
 	return 0;
 }
 
-static long set_fixed(struct pty *p, u64 arg)
+static long pty_set_fixed(struct pty *p, u64 arg)
 {
 	struct termios t;
 	if (!(current->proc->cap_eff >> CAP_SYS_ADMIN & 1))
@@ -76,18 +76,18 @@ static long set_fixed(struct pty *p, u64 arg)
 	return 0;
 }
 
-static long set_mode(struct pty *p, u64 arg, bool with_speed, bool flush)
+static long pty_set_mode(struct pty *p, u64 arg, bool with_speed, bool flush)
 {
 	struct termios2_abi t = {.ispeed = p->ispeed, .ospeed = p->ospeed};
 	if (copy_from_user(&t, UPTR(arg), with_speed ? sizeof(t) : sizeof(t.old)))
 		return -EFAULT;
 	p->ispeed = t.ispeed;
 	p->ospeed = t.ospeed;
-	use_mode(p, &t.old, flush);
+	pty_use_mode(p, &t.old, flush);
 	return 0;
 }
 
-static long set_size(struct pty *p, u64 arg)
+static long pty_set_size(struct pty *p, u64 arg)
 {
 	struct winsize_abi size;
 	if (copy_from_user(&size, UPTR(arg), sizeof(size)))
@@ -99,7 +99,7 @@ static long set_size(struct pty *p, u64 arg)
 	return 0;
 }
 
-static long flush(struct pty *p, bool master, u64 which)
+static long pty_flush(struct pty *p, bool master, u64 which)
 {
 	if (which > TCIOFLUSH)
 		return -EINVAL;
@@ -119,7 +119,7 @@ static long flush(struct pty *p, bool master, u64 which)
 	return 0;
 }
 
-static long flow(struct pty *p, bool master, u64 action)
+static long pty_flow(struct pty *p, bool master, u64 action)
 {
 	switch (action) {
 	case TCOOFF:
@@ -147,13 +147,13 @@ static long flow(struct pty *p, bool master, u64 action)
 	}
 }
 
-static long readable(struct pty *p, bool master, u64 arg)
+static long pty_readable(struct pty *p, bool master, u64 arg)
 {
 	s32 n = (s32)(master ? ring_used(&p->out) : ldisc_readable(p, 1));
 	return put_user(n, UPTR(arg));
 }
 
-static long open_peer(struct pty *p, u32 flags)
+static long pty_open_peer(struct pty *p, u32 flags)
 {
 	char name[32];
 	int err;
@@ -185,7 +185,7 @@ static long master_ioctl(struct pty *p, u32 cmd, u64 arg)
 		v = p->packet;
 		return put_user(v, UPTR(arg));
 	case TIOCGPTPEER:
-		return open_peer(p, (u32)arg);
+		return pty_open_peer(p, (u32)arg);
 	case TIOCSIG:
 		if (arg != SIGINT && arg != SIGQUIT && arg != SIGTSTP)
 			return -EINVAL;
@@ -196,7 +196,7 @@ static long master_ioctl(struct pty *p, u32 cmd, u64 arg)
 	}
 }
 
-static bool changes(u32 cmd)
+static bool pty_changes(u32 cmd)
 {
 	return cmd == TCSETS || cmd == TCSETSW || cmd == TCSETSF || cmd == TCSETS2 || cmd == TCSETSW2 || cmd == TCSETSF2 || cmd == TCSETA ||
 	       cmd == TCSETAW || cmd == TCSETAF || cmd == TCFLSH || cmd == TCXONC || cmd == TCSBRK || cmd == TCSBRKP;
@@ -210,42 +210,42 @@ long pty_ioctl(struct file *f, u32 cmd, u64 arg)
 	s32 v = 0;
 	if (!master && f->pos != p->hangups)
 		return cmd == TIOCSPGRP ? -ENOTTY : -EIO;
-	if (changes(cmd) && !master && (r = tty_check_change(&p->tty, SIGTTOU)) != 0)
+	if (pty_changes(cmd) && !master && (r = tty_check_change(&p->tty, SIGTTOU)) != 0)
 		return r;
 	switch (cmd) {
 	case TCGETS:
 	case TCGETS2:
-		return get_mode(p, arg, cmd == TCGETS2);
+		return pty_get_mode(p, arg, cmd == TCGETS2);
 	case TCSETS:
 	case TCSETSW:
 	case TCSETSF:
-		return set_mode(p, arg, false, cmd == TCSETSF);
+		return pty_set_mode(p, arg, false, cmd == TCSETSF);
 	case TCSETS2:
 	case TCSETSW2:
 	case TCSETSF2:
-		return set_mode(p, arg, true, cmd == TCSETSF2);
+		return pty_set_mode(p, arg, true, cmd == TCSETSF2);
 	case TCGETA:
-		return get_short_mode(p, arg);
+		return pty_get_short_mode(p, arg);
 	case TCSETA:
 	case TCSETAW:
 	case TCSETAF:
-		return set_short_mode(p, arg, cmd == TCSETAF);
+		return pty_set_short_mode(p, arg, cmd == TCSETAF);
 	case TIOCGLCKTRMIOS:
 		return copy_to_user(UPTR(arg), &p->fixed, sizeof(p->fixed));
 	case TIOCSLCKTRMIOS:
-		return set_fixed(p, arg);
+		return pty_set_fixed(p, arg);
 	case TIOCGWINSZ:
 		return copy_to_user(UPTR(arg), &p->size, sizeof(p->size));
 	case TIOCSWINSZ:
-		return set_size(p, arg);
+		return pty_set_size(p, arg);
 	case FIONREAD:
-		return readable(p, master, arg);
+		return pty_readable(p, master, arg);
 	case TIOCOUTQ:
 		return put_user(v, UPTR(arg));
 	case TCFLSH:
-		return flush(p, master, arg);
+		return pty_flush(p, master, arg);
 	case TCXONC:
-		return flow(p, master, arg);
+		return pty_flow(p, master, arg);
 	case TCSBRK:
 	case TCSBRKP:
 		return 0; /* what was written is at the other end already, and there is no line to break */
