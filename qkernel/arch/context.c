@@ -10,8 +10,6 @@ static u64 xmask;
 static size_t xsize;
 static u8 xinit[4096] __attribute__((aligned(64)));
 
-void cpuid(u32 leaf, u32 sub, u32 r[4]);
-
 static u64 context_xgetbv(void)
 {
 	u32 lo, hi;

@@ -1,45 +1,19 @@
 /* epoll: a set of files that is told of changes instead of asking. */
-#include "poll.h"
+#include "epoll.h"
 #include "../proc/proc.h"
 #include <linux/eventpoll.h>
 #include <linux/fcntl.h>
 #include <linux/stat.h>
 
 #define ALWAYS (POLL_ERR | POLL_HUP)
-#define NESTS_MAX 4 /* epolls above an epoll, as Linux */
 #define OPTIONS (EPOLLET | EPOLLONESHOT | EPOLLWAKEUP | EPOLLEXCLUSIVE)
 
-struct epoll {
-	struct list items, ready;
-	struct waitq wait;   /* epoll_wait callers and polls of this epoll */
-	struct file *file;   /* not referenced: it is what holds this */
-	struct list *bucket; /* items by their descriptor's number */
-	u32 buckets, count;
-	u64 seen;  /* walk that was here last */
-	int depth; /* what it found */
-};
-struct item_wait {
-	struct item_wait *next;
-	struct waiter w;
-	struct item *item;
-};
-struct item {
-	struct list all, ready, of_file; /* epoll.items, epoll.ready (or alone), file.epoll_links */
-	struct list same_hash;
-	struct epoll *ep;
-	struct file *f;
-	int fd;
-	u32 events;
-	u64 data;
-	struct item_wait *waits;
-};
 struct item_table { /* poll table of one item */
 	struct poll_table pt;
 	struct item *item;
 	bool failed;
 };
 
-static const struct file_ops epoll_ops;
 static u32 nested; /* items whose file is an epoll */
 
 /* Items are found by their descriptor: a table that grows with their number. False: there is no table and no memory for one. */
@@ -140,7 +114,7 @@ static u32 epoll_poll(struct file *f, struct poll_table *pt)
 	return 0;
 }
 
-static const struct file_ops epoll_ops = {.poll = epoll_poll, .release = epoll_release};
+const struct file_ops epoll_ops = {.poll = epoll_poll, .release = epoll_release};
 
 static long epoll_create(u32 flags)
 {
@@ -167,97 +141,6 @@ long sys_epoll_create1(u64 flags)
 long sys_epoll_create(u64 size)
 {
 	return (s32)size <= 0 ? -EINVAL : epoll_create(0);
-}
-
-/* ---- Nesting: a chain of epolls may not be long, since a wake-up follows it, nor come back to where it began (EP_MAX_NESTS of Linux). */
-static u64 walk_number;
-
-/* Epolls in the longest chain below `ep`; NESTS_MAX + 1: too many, or `target` is one of them. Recursion ends at NESTS_MAX. */
-static int epoll_depth_below(struct epoll *ep, const struct epoll *target, int at)
-{
-	struct item *it;
-	if (ep == target || at > NESTS_MAX)
-		return NESTS_MAX + 1;
-	if (ep->seen == walk_number)
-		return ep->depth;
-	int deepest = 0;
-	list_for_each (it, &ep->items, all) {
-		if (it->f->ops == &epoll_ops)
-			deepest = MAX(deepest, 1 + epoll_depth_below(it->f->priv, target, at + 1));
-		if (deepest > NESTS_MAX)
-			return NESTS_MAX + 1;
-	}
-	ep->seen = walk_number;
-	ep->depth = deepest;
-	return deepest;
-}
-
-/* The same upwards: who watches this one. */
-static int epoll_depth_above(struct epoll *ep, int at)
-{
-	struct item *it;
-	int highest = 0;
-	if (at > NESTS_MAX)
-		return NESTS_MAX + 1;
-	if (ep->seen == walk_number)
-		return ep->depth;
-	list_for_each (it, &ep->file->epoll_links, of_file) {
-		highest = MAX(highest, 1 + epoll_depth_above(it->ep, at + 1));
-		if (highest > NESTS_MAX)
-			return NESTS_MAX + 1;
-	}
-	ep->seen = walk_number;
-	ep->depth = highest;
-	return highest;
-}
-
-static bool epoll_nested_too_deep(struct epoll *ep, struct file *f)
-{
-	if (f->ops != &epoll_ops)
-		return false;
-	walk_number++;
-	int below = epoll_depth_below(f->priv, ep, 0);
-	if (below > NESTS_MAX)
-		return true;
-	walk_number++;
-	return below + 1 + epoll_depth_above(ep, 0) > NESTS_MAX;
-}
-
-/* Ways that a wake-up of `f` can take, by length: their number is limited, because each is followed (path_limits of Linux). */
-static const u32 ways_max[NESTS_MAX + 1] = {1000, 500, 100, 50, 10};
-
-static bool epoll_count_ways(const struct file *f, int nests, u32 ways[NESTS_MAX + 1])
-{
-	const struct item *it;
-	if (nests > NESTS_MAX)
-		return false;
-	list_for_each (it, &f->epoll_links, of_file) {
-		if (!list_empty(&it->ep->file->epoll_links)) {
-			if (!epoll_count_ways(it->ep->file, nests + 1, ways))
-				return false;
-		} else if (nests && ++ways[nests] > ways_max[nests]) { /* any number of epolls may watch a file directly */
-			return false;
-		}
-	}
-	return true;
-}
-
-/* Of all files that are reached from `f` downwards. */
-static bool epoll_ways_fit(struct file *f)
-{
-	struct item *it;
-	if (f->ops != &epoll_ops) {
-		u32 ways[NESTS_MAX + 1] = {0};
-		return epoll_count_ways(f, 0, ways);
-	}
-	struct epoll *ep = f->priv;
-	if (ep->seen == walk_number)
-		return true;
-	ep->seen = walk_number;
-	list_for_each (it, &ep->items, all)
-		if (!epoll_ways_fit(it->f))
-			return false;
-	return true;
 }
 
 static struct item *epoll_find(struct epoll *ep, struct file *f, int fd)
@@ -296,7 +179,6 @@ static long epoll_add(struct epoll *ep, struct file *f, int fd, const struct epo
 	list_add_tail(&it->same_hash, &ep->bucket[(u32)fd % ep->buckets]);
 	ep->count++;
 	nested += f->ops == &epoll_ops;
-	walk_number++;
 	if (nested && !epoll_ways_fit(f)) {
 		item_free(it);
 		return -EINVAL;

@@ -37,6 +37,7 @@ static inline struct hostnode *hostnode_of(const struct inode *i)
 #define ROOTFS_VALID_NS 1000000000ul
 #define VOLUME_VALID_NS 100000000ul
 bool host_fresh(const struct inode *i, u64 checked, u64 contact); /* i: whose kind of mount decides */
+bool host_is_fresh(const struct inode *i);                        /* its own attributes */
 bool host_recent(u64 checked, u64 contact);                       /* the shorter of the two, with no contact since */
 void host_checked(struct hostnode *n);
 bool host_same(const struct inode *i, const struct qk_stat *st); /* is it still that file, or directory? */

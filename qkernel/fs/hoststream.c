@@ -1,5 +1,6 @@
 /* The standard streams, which the host opened: pipes, terminals, sockets, files. Never blocking there; a task waits for the event that QC_POLL asks for. */
 #include "behind.h"
+#include "hoststream.h"
 #include "qcall.h"
 #include "tty/tty.h"
 
@@ -7,17 +8,9 @@
 #define CONSOLE_DEV (5u << 8 | 1u)
 #define TENTH_NS 100000000ul
 
-/* What a stream is may change at a restore: a clone has other streams. */
-static struct stream {
-	struct inode *inode;
-	struct waitq wait;
-	bool tty;
-} streams[STREAMS];
-static struct termios mode;     /* of the terminal, as the program set it or found it */
-static bool mode_set;           /* the program did: a clone's terminal gets it, too */
-static struct winsize_abi size; /* as it was last seen */
+struct stream streams[STREAMS];
 
-static int stream_handle_of(const struct file *f)
+int stream_handle_of(const struct file *f)
 {
 	return (int)((struct stream *)f->priv - streams);
 }
@@ -62,9 +55,9 @@ static ssize_t stream_read(struct file *f, struct uio *u, u64 *pos)
 	const struct stream *s = f->priv;
 	u64 deadline = UINT64_MAX;
 	/* A terminal whose reads may end with nothing (VMIN 0): after VTIME tenths of a second. */
-	bool may_end = s->tty && !(mode.c_lflag & ICANON) && !mode.c_cc[VMIN];
+	bool may_end = s->tty && !(hostterm_mode.c_lflag & ICANON) && !hostterm_mode.c_cc[VMIN];
 	if (may_end)
-		deadline = deadline_of_ns(mode.c_cc[VTIME] * TENTH_NS);
+		deadline = deadline_of_ns(hostterm_mode.c_cc[VTIME] * TENTH_NS);
 	for (;;) {
 		int job = s->tty ? tty_check_change(&console, SIGTTIN) : 0;
 		if (job)
@@ -129,7 +122,7 @@ static ssize_t stream_write(struct file *f, struct uio *u, u64 *pos)
 	const struct stream *s = f->priv;
 	if (pos != &f->pos)
 		return stream_at_offset(QC_PWRITE, f, u, *pos);
-	int job = s->tty && (mode.c_lflag & TOSTOP) ? tty_check_change(&console, SIGTTOU) : 0;
+	int job = s->tty && (hostterm_mode.c_lflag & TOSTOP) ? tty_check_change(&console, SIGTTOU) : 0;
 	if (job)
 		return job;
 	done = stream_write_behind(f, u);
@@ -188,72 +181,7 @@ static u32 stream_poll(struct file *f, struct poll_table *pt)
 	return r < 0 ? POLL_ERR : (u32)r;
 }
 
-static long host_ioctl(struct file *f, u32 cmd, u64 arg, u32 size, bool in)
-{
-	if (in && copy_from_user(comm_data(), UPTR(arg), size))
-		return -EFAULT;
-	seg_begin();
-	s64 r = qcall(QC_IOCTL, in ? size : 0, (u64)stream_handle_of(f), cmd, 0, 0, 0, 0);
-	if (r >= 0 && !in) {
-		u8 copy[sizeof(struct termios)];
-		memcpy(copy, comm_data(), size);
-		if (copy_to_user(UPTR(arg), copy, size))
-			return -EFAULT;
-	}
-	return r;
-}
-
-static long stream_set_mode(struct file *f, u32 cmd, u64 arg)
-{
-	struct termios wanted;
-	if (copy_from_user(&wanted, UPTR(arg), sizeof(wanted)))
-		return -EFAULT;
-	long r = host_ioctl(f, cmd, arg, sizeof(wanted), true);
-	if (r >= 0) {
-		mode = wanted;
-		mode_set = true;
-	}
-	return r;
-}
-
-static bool stream_changes(u32 cmd)
-{
-	return cmd == TCSETS || cmd == TCSETSW || cmd == TCSETSF || cmd == TCFLSH || cmd == TCXONC || cmd == TCSBRK || cmd == TCSBRKP;
-}
-
-static long stream_ioctl(struct file *f, u32 cmd, u64 arg)
-{
-	const struct stream *s = f->priv;
-	long r;
-	if (cmd == FIONREAD)
-		return host_ioctl(f, cmd, arg, sizeof(s32), false);
-	if (!s->tty)
-		return -ENOTTY;
-	if (stream_changes(cmd) && (r = tty_check_change(&console, SIGTTOU)) != 0)
-		return r;
-	switch (cmd) {
-	case TCGETS:
-		return host_ioctl(f, cmd, arg, sizeof(struct termios), false);
-	case TCSETS:
-	case TCSETSW:
-	case TCSETSF:
-		return stream_set_mode(f, cmd, arg);
-	case TIOCGWINSZ:
-		return host_ioctl(f, cmd, arg, sizeof(struct winsize_abi), false);
-	case TIOCSWINSZ:
-		return host_ioctl(f, cmd, arg, sizeof(struct winsize_abi), true);
-	case TCSBRK:
-	case TCSBRKP:
-	case TCXONC:
-	case TCFLSH:
-		seg_begin();
-		return qcall(QC_IOCTL, 0, (u64)stream_handle_of(f), cmd, arg, 0, 0, 0);
-	default:
-		return tty_job_ioctl(&console, true, cmd, arg, &r) ? r : -ENOTTY;
-	}
-}
-
-static const struct file_ops stream_ops = {
+const struct file_ops stream_ops = {
 	.read = stream_read, .write = stream_write, .lseek = stream_seek, .poll = stream_poll, .ioctl = stream_ioctl, .fsync = stream_sync};
 
 static int stream_reopen(struct inode *i, struct file *f)
@@ -304,37 +232,6 @@ static void stream_identify(struct stream *s)
 	s->inode->rdev = s->tty ? CONSOLE_DEV : S_ISCHR(st.mode) ? st.rdev : 0;
 }
 
-static struct stream *terminal(void)
-{
-	for (int h = 0; h < STREAMS; h++)
-		if (streams[h].inode && streams[h].tty)
-			return &streams[h];
-	return NULL;
-}
-
-static s64 terminal_ioctl(u32 cmd, const void *in, u32 in_len, void *out, u32 out_len)
-{
-	const struct stream *s = terminal();
-	if (!s)
-		return -ENXIO;
-	memcpy(comm_data(), in, in_len);
-	seg_begin();
-	s64 r = qcall(QC_IOCTL, in_len, (u64)(s - streams), cmd, 0, 0, 0, 0);
-	if (r >= 0)
-		memcpy(out, comm_data(), out_len);
-	return r;
-}
-
-int console_open(struct file *f)
-{
-	struct stream *s = terminal();
-	if (!s)
-		return -ENXIO;
-	f->ops = &stream_ops;
-	f->priv = s;
-	return 0;
-}
-
 /* A terminal is /dev/console, so that ttyname(3) finds it. */
 static struct file *open_stream(int handle, u32 oflags)
 {
@@ -368,14 +265,12 @@ int hoststreams_install(void)
 			return -ENOMEM;
 	}
 	tty_add(&console);
-	if (terminal_ioctl(TCGETS, NULL, 0, &mode, sizeof(mode)) >= 0)
-		tty_opened(&console, 0);
-	terminal_ioctl(TIOCGWINSZ, NULL, 0, &size, sizeof(size));
+	hostterm_install();
 	return 0;
 }
 
 /* From whom a terminal is for all its processes; without one, for the first program's group. */
-static void stream_signal_foreground(int sig)
+void stream_signal_foreground(int sig)
 {
 	tty_signal(console.pgrp ? console.pgrp : init_process->pgid, sig);
 }
@@ -414,14 +309,5 @@ void hoststreams_restored(void)
 	for (int h = 0; h < STREAMS; h++)
 		if (streams[h].inode)
 			stream_identify(&streams[h]);
-	/* The program goes on as on the terminal that it had: with its mode, and told if the size is another one. */
-	struct winsize_abi now = size;
-	if (mode_set)
-		terminal_ioctl(TCSETS, &mode, sizeof(mode), NULL, 0);
-	else
-		terminal_ioctl(TCGETS, NULL, 0, &mode, sizeof(mode));
-	if (terminal_ioctl(TIOCGWINSZ, NULL, 0, &now, sizeof(now)) >= 0 && memcmp(&now, &size, sizeof(now)) != 0) {
-		size = now;
-		stream_signal_foreground(SIGWINCH);
-	}
+	hostterm_restored();
 }

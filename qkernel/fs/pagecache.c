@@ -4,11 +4,10 @@
 #include <linux/fcntl.h>
 #include <asm/signal.h>
 
-#define PER_CHUNK 512u            /* page pointers in one frame */
-#define CLUSTER 64u               /* pages read around a missing one */
-#define RUN_MAX 256u              /* pages of one host read at most */
-#define SHRINK_MIN (4u * RUN_MAX) /* pages given back at a time, so that the search for them is not made for each */
-#define WHOLE_FILE 64u            /* pages: a file this small is read at once */
+#define PER_CHUNK 512u                 /* page pointers in one frame */
+#define CLUSTER 64u                    /* pages read around a missing one */
+#define SHRINK_MIN (4u * PAGE_RUN_MAX) /* pages given back at a time, so that the search for them is not made for each */
+#define WHOLE_FILE 64u                 /* pages: a file this small is read at once */
 
 struct pagecache {
 	paddr_t *chunk; /* frames of PER_CHUNK page addresses; 0 = none */
@@ -119,9 +118,9 @@ static int pagecache_use(struct inode *i)
 /* Reads the missing pages [index, index + n) from the back end; stops before one that is there. */
 static int pagecache_fill(struct inode *i, u64 index, u64 n)
 {
-	paddr_t frames[RUN_MAX];
+	paddr_t frames[PAGE_RUN_MAX];
 	unsigned got = 0;
-	n = MIN(n, RUN_MAX);
+	n = MIN(n, PAGE_RUN_MAX);
 	while (got < n && !pagecache_find(i, index + got)) {
 		paddr_t p = frame_alloc(0);
 		if (!p)
@@ -162,9 +161,9 @@ static int pagecache_fill_around(struct inode *i, u64 index, unsigned want)
 	u64 pages = (i->size + PAGE_SIZE - 1) >> PAGE_SHIFT, from = index, to;
 	u64 low = pages <= WHOLE_FILE ? 0 : index & ~(u64)(CLUSTER - 1);
 	bool in_order = index && index == c->next;
-	if (frames_available() < 4 * RUN_MAX)
+	if (frames_available() < 4 * PAGE_RUN_MAX)
 		pagecache_shrink(SHRINK_MIN);
-	c->window = in_order ? MIN(c->window * 2, RUN_MAX) : CLUSTER;
+	c->window = in_order ? MIN(c->window * 2, PAGE_RUN_MAX) : CLUSTER;
 	while (!in_order && from > low && !pagecache_find(i, from - 1))
 		from--;
 	if (in_order)
@@ -172,14 +171,14 @@ static int pagecache_fill_around(struct inode *i, u64 index, unsigned want)
 	else
 		to = MAX((index & ~(u64)(CLUSTER - 1)) + CLUSTER, index + want);
 	to = pages <= WHOLE_FILE ? pages : MIN(pages, to);
-	if (frames_available() < 2 * RUN_MAX) { /* short of memory: only what is asked for */
+	if (frames_available() < 2 * PAGE_RUN_MAX) { /* short of memory: only what is asked for */
 		from = index;
 		to = index + 1;
 	}
 	/* A file that memory cannot hold would only push others out: what has been read in order is not kept. */
 	if (in_order && ((i->iflags & I_VOLATILE) || ((i->iflags & I_CLEAN) && pages > frames_limit() / 4)))
-		pagecache_drop_range(c, index > 2 * RUN_MAX ? index - 2 * RUN_MAX : 0, index);
-	u64 n = to > from ? MIN(to - from, RUN_MAX) : 1;
+		pagecache_drop_range(c, index > 2 * PAGE_RUN_MAX ? index - 2 * PAGE_RUN_MAX : 0, index);
+	u64 n = to > from ? MIN(to - from, PAGE_RUN_MAX) : 1;
 	if (from + n <= index)
 		from = index;
 	c->next = from + n;
@@ -337,38 +336,8 @@ u64 pagecache_shrink(u64 want)
 	return freed;
 }
 
-ssize_t pagecache_read_inode(struct inode *i, struct uio *u, u64 *pos)
-{
-	ssize_t done = 0;
-	while (u->resid && *pos < i->size) {
-		u64 in = *pos & (PAGE_SIZE - 1);
-		u64 left = (MIN(u->resid, i->size - *pos) + in + PAGE_SIZE - 1) >> PAGE_SHIFT;
-		paddr_t p;
-		int r = pagecache_get_run(i, *pos >> PAGE_SHIFT, (unsigned)MIN(left, RUN_MAX), &p);
-		if (r && r != -ENOENT)
-			return done ? done : r;
-		/* A host file may have turned out to be shorter by now. */
-		u64 part = MIN(MIN(u->resid, PAGE_SIZE - in), *pos < i->size ? i->size - *pos : 0);
-		ssize_t n = r ? uio_zero(u, part) : uio_write(u, (char *)phys_to_virt(p) + in, part);
-		if (!r)
-			frame_put(p);
-		if (n < 0)
-			return done ? done : n;
-		*pos += (u64)n;
-		done += n;
-		if ((u64)n < part)
-			break;
-	}
-	return done;
-}
-
-ssize_t pagecache_read(struct file *f, struct uio *u, u64 *pos)
-{
-	return pagecache_read_inode(f->inode, u, pos);
-}
-
 /* A new page needs no reading when all of it that the file has is overwritten. */
-static int pagecache_page_for_write(struct inode *i, u64 index, u64 in, u64 part, paddr_t *out)
+int pagecache_page_for_write(struct inode *i, u64 index, u64 in, u64 part, paddr_t *out)
 {
 	bool whole = in == 0 && (part == PAGE_SIZE || (index << PAGE_SHIFT) + part >= i->size);
 	if (pagecache_disk_full(i) && !pagecache_find(i, index))
@@ -384,74 +353,4 @@ static int pagecache_page_for_write(struct inode *i, u64 index, u64 in, u64 part
 	frame_get(p);
 	*out = p;
 	return 0;
-}
-
-ssize_t pagecache_write(struct file *f, struct uio *u, u64 *pos)
-{
-	struct inode *i = f->inode;
-	ssize_t done = 0;
-	if (f->flags & O_APPEND)
-		*pos = i->size;
-	while (u->resid) {
-		u64 in = *pos & (PAGE_SIZE - 1), part = MIN(u->resid, PAGE_SIZE - in);
-		paddr_t p;
-		int r = pagecache_page_for_write(i, *pos >> PAGE_SHIFT, in, part, &p);
-		if (r)
-			return done ? done : r == -ENOMEM ? -ENOSPC : r;
-		ssize_t n = uio_read(u, (char *)phys_to_virt(p) + in, part);
-		frame_put(p);
-		if (n < 0)
-			return done ? done : n;
-		*pos += (u64)n;
-		done += n;
-		i->size = MAX(i->size, *pos);
-		if ((u64)n < part)
-			break;
-	}
-	if (done)
-		i->mtime_ns = i->ctime_ns = (s64)real_ns();
-	return done;
-}
-
-s64 generic_lseek(struct file *f, s64 off, int whence)
-{
-	struct inode *i = f->inode;
-	s64 size = (s64)i->size;
-	switch (whence) {
-	case 0:
-		break;
-	case 1:
-		off += (s64)f->pos;
-		break;
-	case 2:
-		off += size;
-		break;
-	case 3: /* SEEK_DATA */
-	case 4: /* SEEK_HOLE. What lies over a lower file or comes from the host counts as without holes */
-		if (off < 0 || off >= size)
-			return -ENXIO;
-		if (!i->ops->readpages && !inode_is_lower(i))
-			off = (s64)pagecache_seek(i, (u64)off, whence == 4);
-		else if (whence == 4)
-			off = size;
-		if (whence == 3 && off >= size)
-			return -ENXIO;
-		break;
-	default:
-		return -EINVAL;
-	}
-	if (off < 0 || off > (s64)FILE_SIZE_MAX)
-		return -EINVAL;
-	f->pos = (u64)off;
-	return off;
-}
-
-s64 dir_lseek(struct file *f, s64 off, int whence)
-{
-	if (whence == 1)
-		off += (s64)f->pos;
-	if (whence > 1 || off < 0)
-		return -EINVAL;
-	f->pos = (u64)off;
-	return off;
 }

@@ -1,5 +1,6 @@
 /* The directories of processes in /proc; what is about the whole system is a tree of texts (fs/texttree.c). Inodes are made when they are looked up. */
 #include "procfs.h"
+#include "procnode.h"
 #include "../proc/proc.h"
 #include <asm/statfs.h>
 #include <linux/capability.h>
@@ -7,32 +8,6 @@
 #include <linux/magic.h>
 #include <linux/stat.h>
 
-enum kind {
-	ROOT,
-	PROCESS_DIR, /* /proc/N, /proc/N/task/N */
-	PROCESS_TEXT,
-	MEM_FILE,
-	PAGEMAP_FILE,
-	TASK_DIR, /* /proc/N/task */
-	FD_DIR,
-	FDINFO_DIR,
-	FDINFO_TEXT,
-	FD_LINK,
-	EXE_LINK,
-	CWD_LINK,
-	ROOT_LINK,
-	NS_DIR,
-	NS_LINK,
-	SELF_LINK, /* from here on: links with a text */
-	THREAD_SELF_LINK,
-	MOUNTS_LINK,
-};
-struct node {
-	enum kind kind;
-	s32 pid, tid;
-	int fd; /* NS_LINK: row of namespaces */
-	const struct proc_text *text;
-};
 static const struct inode_ops dir_ops, plain_link_ops, magic_link_ops, text_inode_ops, memory_inode_ops;
 static const struct file_ops text_ops, dir_fops = {.lseek = dir_lseek};
 /* Positions in directories, each kind of entry above the other (struct lister). */
@@ -40,7 +15,7 @@ static const struct file_ops text_ops, dir_fops = {.lseek = dir_lseek};
 #define KEY_NUMBERS (KEY_LINKS + 64)
 
 /* The process and thread of a node; those of the caller for nodes of the whole system. */
-static bool procfs_find_subject(const struct node *n, struct subject *s)
+bool procfs_find_subject(const struct node *n, struct subject *s)
 {
 	s->self = n->text;
 	s->p = n->pid ? process_find(n->pid) : current->proc;
@@ -123,7 +98,7 @@ static s32 procfs_number(const char *s)
 	return *s ? -1 : (s32)n;
 }
 
-static bool procfs_fd_open(const struct subject *s, int fd)
+bool procfs_fd_open(const struct subject *s, int fd)
 {
 	const struct files *fs = s->t->files;
 	return fs && fd >= 0 && (u32)fd < fs->cap && fs->fd[fd];
@@ -137,17 +112,6 @@ static const struct {
 	{"fd", FD_DIR, S_IFDIR | 0500},    {"fdinfo", FDINFO_DIR, S_IFDIR | 0555}, {"task", TASK_DIR, S_IFDIR | 0555},
 	{"exe", EXE_LINK, S_IFLNK | 0777}, {"cwd", CWD_LINK, S_IFLNK | 0777},      {"root", ROOT_LINK, S_IFLNK | 0777},
 	{"ns", NS_DIR, S_IFDIR | 0511},    {"mem", MEM_FILE, S_IFREG | 0600},      {"pagemap", PAGEMAP_FILE, S_IFREG | 0400},
-};
-/* There is one of each; the numbers are those of Linux's first ones (linux/proc_ns.h), where it has fixed ones. */
-static const struct {
-	const char *name, *type;
-	u64 ino;
-} namespaces[] = {
-	{"cgroup", "cgroup", 0xeffffffb}, {"ipc", "ipc", 0xefffffff},
-	{"mnt", "mnt", 0xf0000000},       {"net", "net", 0xf0000001},
-	{"pid", "pid", 0xeffffffc},       {"pid_for_children", "pid", 0xeffffffc},
-	{"time", "time", 0xeffffffa},     {"time_for_children", "time", 0xeffffffa},
-	{"user", "user", 0xeffffffd},     {"uts", "uts", 0xeffffffe},
 };
 static const struct {
 	const char *name;
@@ -170,7 +134,7 @@ static struct inode *procfs_process_lookup(const struct node *dir, const char *n
 }
 
 /* Nodes that show what a process works with are for those who may look into it, whatever their mode says. */
-static bool procfs_is_guarded(const struct node *n)
+bool procfs_is_guarded(const struct node *n)
 {
 	switch (n->kind) {
 	case FD_DIR:
@@ -229,8 +193,8 @@ static struct inode *procfs_lookup(struct inode *i, const char *name, int *err)
 			found = d->kind == FD_DIR ? procfs_make(&like, FD_LINK, S_IFLNK | 0700) : procfs_make(&like, FDINFO_TEXT, S_IFREG | 0444);
 		break;
 	case NS_DIR:
-		for (unsigned k = 0; k < ARRAY_SIZE(namespaces); k++)
-			if (!strcmp(namespaces[k].name, name)) {
+		for (unsigned k = 0; k < PROC_NAMESPACES; k++)
+			if (!strcmp(proc_namespaces[k].name, name)) {
 				like.fd = (int)k;
 				return procfs_make(&like, NS_LINK, S_IFLNK | 0777);
 			}
@@ -284,8 +248,8 @@ static int procfs_readdir(struct inode *i, u64 *pos, bool (*emit)(void *ctx, con
 		procfs_list_tasks(&l, s.p);
 		break;
 	case NS_DIR:
-		for (unsigned k = 0; k < ARRAY_SIZE(namespaces); k++)
-			list_name(&l, key++, namespaces[k].name, 10);
+		for (unsigned k = 0; k < PROC_NAMESPACES; k++)
+			list_name(&l, key++, proc_namespaces[k].name, 10);
 		break;
 	case FD_DIR:
 	case FDINFO_DIR:
@@ -296,74 +260,6 @@ static int procfs_readdir(struct inode *i, u64 *pos, bool (*emit)(void *ctx, con
 	default:
 		return -ENOTDIR;
 	}
-	return 0;
-}
-
-/* ---- links */
-static struct file *procfs_link_file(const struct node *n, const struct subject *s)
-{
-	if (n->kind == EXE_LINK)
-		return s->t->mm ? s->t->mm->exe : NULL;
-	return procfs_fd_open(s, n->fd) ? s->t->files->fd[n->fd] : NULL;
-}
-
-static long procfs_readlink(struct inode *i, char *buf, size_t size)
-{
-	const struct node *n = i->priv;
-	struct subject s;
-	long r = -ENOENT;
-	if (!procfs_find_subject(n, &s))
-		return -ENOENT;
-	if (procfs_is_guarded(n) && !procfs_may_look(s.p))
-		return -EACCES;
-	if (n->kind == SELF_LINK)
-		return snprintf(buf, size, "%d", current->proc->pid);
-	if (n->kind == THREAD_SELF_LINK)
-		return snprintf(buf, size, "%d/task/%d", current->proc->pid, current->tid);
-	if (n->kind == MOUNTS_LINK)
-		return snprintf(buf, size, "self/mounts");
-	if (n->kind == NS_LINK)
-		return snprintf(buf, size, "%s:[%lu]", namespaces[n->fd].type, namespaces[n->fd].ino);
-	if (n->kind == CWD_LINK || n->kind == ROOT_LINK) {
-		char *text = !s.t->fs ? NULL : path_string(n->kind == CWD_LINK ? &s.t->fs->cwd : &s.t->fs->root);
-		if (text)
-			r = (long)MIN(strlcpy(buf, text, size), size - 1);
-		kfree(text);
-		return r;
-	}
-	const struct file *f = procfs_link_file(n, &s);
-	if (!f)
-		return -ENOENT;
-	u32 type = f->inode->mode & S_IFMT;
-	if (!f->path.str)
-		return snprintf(buf, size, "%s:[%lu]", type == S_IFIFO ? "pipe" : type == S_IFSOCK ? "socket" : "anon_inode", f->inode->ino);
-	bool gone = f->path.mnt && !f->inode->nlink;
-	return MIN(snprintf(buf, size, "%s%s", f->path.str, gone ? " (deleted)" : ""), (int)size - 1);
-}
-
-static int procfs_follow(struct inode *i, struct path *out)
-{
-	const struct node *n = i->priv;
-	struct subject s;
-	if (!procfs_find_subject(n, &s))
-		return -ENOENT;
-	if (!procfs_may_look(s.p))
-		return -EACCES;
-	if (n->kind == CWD_LINK || n->kind == ROOT_LINK)
-		return s.t->fs ? path_copy(out, n->kind == CWD_LINK ? &s.t->fs->cwd : &s.t->fs->root) : -ENOENT;
-	if (n->kind == NS_LINK) {
-		struct inode *ns = anon_inode(S_IFREG | 0444);
-		if (!ns)
-			return -ENOMEM;
-		ns->ino = namespaces[n->fd].ino;
-		*out = (struct path){.mnt = list_first(&all_mounts, struct mount, node), .inode = ns};
-		return 0;
-	}
-	const struct file *f = procfs_link_file(n, &s);
-	if (!f)
-		return -ENOENT;
-	*out = (struct path){.mnt = f->path.mnt ? f->path.mnt : list_first(&all_mounts, struct mount, node), .inode = f->inode};
-	inode_get(f->inode);
 	return 0;
 }
 
@@ -396,8 +292,8 @@ static int procfs_text_open(struct inode *i, struct file *f)
 
 static const struct inode_ops text_inode_ops = {.open = procfs_text_open, .setattr = procfs_setattr, .statfs = procfs_statfs, .evict = procfs_evict};
 static const struct inode_ops memory_inode_ops = {.open = procmem_open, .setattr = procfs_setattr, .statfs = procfs_statfs, .evict = procfs_evict};
-static const struct inode_ops plain_link_ops = {.readlink = procfs_readlink, .evict = procfs_evict};
-static const struct inode_ops magic_link_ops = {.readlink = procfs_readlink, .follow = procfs_follow, .evict = procfs_evict};
+static const struct inode_ops plain_link_ops = {.readlink = proclink_read, .evict = procfs_evict};
+static const struct inode_ops magic_link_ops = {.readlink = proclink_read, .follow = proclink_follow, .evict = procfs_evict};
 
 /* ---- texts of processes */
 static int procfs_fill(struct inode *i, struct text *t)

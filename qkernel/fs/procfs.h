@@ -85,5 +85,4 @@ void proc_limits_msgmax(struct text *t, const struct subject *s);
 void proc_limits_msgmnb(struct text *t, const struct subject *s);
 void proc_limits_msgmni(struct text *t, const struct subject *s);
 void text_fdinfo(struct text *t, const struct subject *s);
-void cpuid(u32 leaf, u32 sub, u32 r[4]);
 #endif

@@ -1,26 +1,16 @@
 /* System calls on directories and names. */
 #include "inotify.h"
+#include "path.h"
 #include <linux/fcntl.h>
 #include <linux/stat.h>
 
 #define NAME_BUF 256
 
-static char *dir_path_from_user(u64 upath, long *err)
-{
-	char *path = kmalloc(PATH_MAX);
-	*err = path ? copy_path_from_user(path, UPTR(upath)) : -ENOMEM;
-	if (*err) {
-		kfree(path);
-		return NULL;
-	}
-	return path;
-}
-
 /* The directory that holds (or shall hold) the last component, checked for being writable. trailing: the path ended in a slash. */
 static long dir_walk_parent(int dirfd, u64 upath, struct path *dir, char last[NAME_BUF], bool *trailing)
 {
 	long r;
-	char *path = dir_path_from_user(upath, &r);
+	char *path = path_from_user(upath, &r);
 	if (!path)
 		return r;
 	size_t n = strlen(path);
@@ -270,7 +260,7 @@ long sys_linkat(u64 olddir, u64 uold, u64 newdir, u64 unew, u64 flags)
 	long r;
 	if (flags & ~(u64)(AT_SYMLINK_FOLLOW | AT_EMPTY_PATH))
 		return -EINVAL;
-	char *path = dir_path_from_user(uold, &r);
+	char *path = path_from_user(uold, &r);
 	if (!path)
 		return r;
 	r = path_walk((int)olddir, path, (flags & AT_SYMLINK_FOLLOW ? WALK_FOLLOW : 0) | (flags & AT_EMPTY_PATH ? WALK_EMPTY : 0) | WALK_NOSTR, &from,
@@ -311,7 +301,7 @@ long sys_symlinkat(u64 utarget, u64 dirfd, u64 upath)
 	char last[NAME_BUF];
 	bool slash;
 	long r;
-	char *target = dir_path_from_user(utarget, &r);
+	char *target = path_from_user(utarget, &r);
 	if (!target)
 		return r;
 	r = target[0] ? dir_walk_parent((int)dirfd, upath, &dir, last, &slash) : -ENOENT;
@@ -342,7 +332,7 @@ long sys_mknodat(u64 dirfd, u64 upath, u64 mode, u64 dev)
 		return -EINVAL;
 	if ((type == S_IFCHR || type == S_IFBLK) && current->proc->fsuid)
 		return -EPERM;
-	char *path = dir_path_from_user(upath, &r);
+	char *path = path_from_user(upath, &r);
 	if (!path)
 		return r;
 	r = vfs_mknod((int)dirfd, path, (type ? type : S_IFREG) | ((u32)mode & 07777), dev, NULL);
@@ -353,142 +343,4 @@ long sys_mknodat(u64 dirfd, u64 upath, u64 mode, u64 dev)
 long sys_mknod(u64 upath, u64 mode, u64 dev)
 {
 	return sys_mknodat((u64)AT_FDCWD, upath, mode, dev);
-}
-
-/* ---- Reading directories */
-struct dents {
-	u64 at;   /* next free user byte */
-	u64 left; /* bytes */
-	bool old; /* getdents: the type is the last byte */
-	long err;
-	u64 next_pos;
-};
-
-static bool dir_emit(void *ctx, const char *name, u64 ino, u8 type, u64 next_pos)
-{
-	struct dents *d = ctx;
-	size_t n = strlen(name), head = d->old ? 18 : 19, len = ALIGN_UP(head + n + 1 + d->old, 8ul);
-	u8 buf[300];
-	if (len > d->left) {
-		d->err = -EINVAL;
-		return false;
-	}
-	memset(buf, 0, len);
-	memcpy(buf, &ino, 8);
-	memcpy(buf + 8, &next_pos, 8);
-	u16 len16 = (u16)len;
-	memcpy(buf + 16, &len16, 2);
-	if (d->old)
-		buf[len - 1] = type;
-	else
-		buf[18] = type;
-	memcpy(buf + head, name, n + 1);
-	if (copy_to_user(UPTR(d->at), buf, len)) {
-		d->err = -EFAULT;
-		return false;
-	}
-	d->at += len;
-	d->left -= len;
-	d->next_pos = next_pos;
-	return true;
-}
-
-static long getdents(u64 fd, u64 ubuf, u64 size, bool old)
-{
-	scoped_file f = fd_get((int)fd);
-	if (!f)
-		return -EBADF;
-	struct dents d = {.at = ubuf, .left = MIN((u32)size, 1u << 20), .old = old};
-	u64 room = d.left;
-	long r = f->flags & O_PATH ? -EBADF : !S_ISDIR(f->inode->mode) || !f->inode->ops->readdir ? -ENOTDIR : !f->inode->nlink ? -ENOENT : 0;
-	if (!r)
-		r = f->inode->ops->readdir(f->inode, &f->pos, dir_emit, &d);
-	if (!r && d.left == room)
-		r = d.err; /* the buffer is too small for one entry, or bad */
-	else if (!r)
-		r = (long)(room - d.left);
-	if (r >= 0)
-		notify(f->inode, IN_ACCESS);
-	return r;
-}
-
-long sys_getdents64(u64 fd, u64 ubuf, u64 size)
-{
-	return getdents(fd, ubuf, size, false);
-}
-
-long sys_getdents(u64 fd, u64 ubuf, u64 size)
-{
-	return getdents(fd, ubuf, size, true);
-}
-
-/* ---- Working directory, root, umask */
-long sys_getcwd(u64 ubuf, u64 size)
-{
-	char *s = current->fs->cwd.inode->nlink ? path_string(&current->fs->cwd) : NULL;
-	if (!current->fs->cwd.inode->nlink)
-		return -ENOENT;
-	if (!s)
-		return -ENAMETOOLONG; /* longer than PATH_MAX; the C library then asks step by step */
-	size_t n = strlen(s) + 1;
-	long r = n > size ? -ERANGE : copy_to_user(UPTR(ubuf), s, n) ? -EFAULT : (long)n;
-	kfree(s);
-	return r;
-}
-
-static long dir_change(u64 upath, bool root)
-{
-	struct path p;
-	long r;
-	char *path = dir_path_from_user(upath, &r);
-	if (!path)
-		return r;
-	r = path_walk(AT_FDCWD, path, WALK_FOLLOW | WALK_DIRECTORY, &p, NULL);
-	kfree(path);
-	if (r)
-		return r;
-	r = inode_permission(p.inode, 1);
-	if (!r && root && current->proc->euid)
-		r = -EPERM;
-	struct path *which = root ? &current->fs->root : &current->fs->cwd;
-	if (r) {
-		path_put(&p);
-		return r;
-	}
-	path_put(which);
-	*which = p;
-	return 0;
-}
-
-long sys_chdir(u64 upath)
-{
-	return dir_change(upath, false);
-}
-
-long sys_chroot(u64 upath)
-{
-	return dir_change(upath, true);
-}
-
-long sys_fchdir(u64 fd)
-{
-	struct path p;
-	scoped_file f = fd_get((int)fd);
-	if (!f)
-		return -EBADF;
-	long r = S_ISDIR(f->inode->mode) ? inode_permission(f->inode, 1) : -ENOTDIR;
-	if (!r)
-		r = path_copy(&p, &f->path);
-	if (!r) {
-		path_put(&current->fs->cwd);
-		current->fs->cwd = p;
-	}
-	return r;
-}
-
-long sys_umask(u64 mask)
-{
-	u32 old = current->fs->umask;
-	current->fs->umask = (u32)mask & 0777;
-	return old;
 }

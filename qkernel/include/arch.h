@@ -68,6 +68,7 @@ static inline struct kstack_end *kstack_end(void)
 static inline struct cpu *this_cpu(void) { return KSTACK_END->cpu; }
 
 void arch_init(void);
+void cpuid(u32 leaf, u32 sub, u32 r[4]); /* EAX, EBX, ECX, EDX of a leaf and subleaf */
 size_t arch_xsave_size(void);
 u64 arch_xfeatures(void);                                                               /* XCR0 bits that are saved */
 void arch_task_init(struct arch_task *t, void *stack, void *xsave, struct task *owner); /* stack: KERNEL_STACK_BYTES, aligned to that */

@@ -250,8 +250,11 @@ struct pagecache *pagecache_new(struct inode *i);
 void pagecache_free(struct pagecache *c);
 /* The frame of page index, referenced for the caller; create: zero page when missing (tmpfs). */
 int pagecache_get(struct inode *i, u64 index, bool create, paddr_t *out);
+#define PAGE_RUN_MAX 256u /* pages of one host read at most */
 /* As pagecache_get for `want` pages that are read one after the other: brings more in with one host read. */
 int pagecache_get_run(struct inode *i, u64 index, unsigned want, paddr_t *out);
+/* As pagecache_get with create, for a write of the bytes [in, in + part) of the page. -ENOSPC. */
+int pagecache_page_for_write(struct inode *i, u64 index, u64 in, u64 part, paddr_t *out);
 bool pagecache_has(struct inode *i, u64 index);
 unsigned pagecache_around(struct inode *i, u64 index, unsigned max, paddr_t *out); /* inode_ops.getpages_around */
 void pagecache_truncate(struct inode *i, u64 size); /* drops pages beyond, clears the rest of the last one; i->size is the caller's */

@@ -1,6 +1,6 @@
 /* Unix sockets: bytes and datagrams arrive once and in order, descriptors go with them or come back, nothing is left when both ends are closed.
  * before: sys/stat.h
- * sources: net/unix.c net/garbage.c lib/string.c */
+ * sources: net/unix.c net/unix_names.c net/garbage.c lib/string.c */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
