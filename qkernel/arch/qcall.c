@@ -103,10 +103,13 @@ void qcall_flush_closes(void)
 void qcall_close_later(int handle)
 {
 	struct qk_closes *c = vcpu_closes();
-	if (c->count >= QK_CLOSE_MAX)
+	u32 n = c->count;
+	if (n >= QK_CLOSE_MAX) {
 		qcall_flush_closes();
-	c->handle[c->count] = (u32)handle;
-	__atomic_store_n(&c->count, c->count + 1, __ATOMIC_RELEASE);
+		n = 0;
+	}
+	c->handle[n] = (u32)handle;
+	__atomic_store_n(&c->count, n + 1, __ATOMIC_RELEASE);
 }
 
 struct qk_stats stats_sum(void)

@@ -134,7 +134,7 @@ struct file *fd_get_kind(int fd, const struct file_ops *ops, long other, long *e
 int fd_install(struct file *f, u32 oflags, int min)
 {
 	struct files *fs = current->files;
-	u64 limit = current->proc->rlim[7].cur;
+	u64 limit = current->proc->rlim[RLIMIT_NOFILE].cur;
 	u32 fd = MAX((u32)min, min ? 0 : fs->next);
 	while (fd < fs->cap && fs->fd[fd])
 		fd++;
@@ -184,7 +184,7 @@ int fd_close(int fd)
 int fd_replace(int fd, struct file *f, bool cloexec)
 {
 	struct files *fs = current->files;
-	int r = (u64)fd >= current->proc->rlim[7].cur ? -EBADF : (u32)fd >= fs->cap ? fd_grow(fs, (u32)fd) : 0;
+	int r = (u64)fd >= current->proc->rlim[RLIMIT_NOFILE].cur ? -EBADF : (u32)fd >= fs->cap ? fd_grow(fs, (u32)fd) : 0;
 	if (r) {
 		file_put(f);
 		return r;

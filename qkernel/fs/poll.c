@@ -131,7 +131,7 @@ static long poll_fds(struct upollfd *p, u64 n, u64 deadline)
 static long do_poll(u64 ufds, u64 n, u64 deadline)
 {
 	struct upollfd small[NFDS_STACK], *p = small;
-	if (n > current->proc->rlim[7].cur)
+	if (n > current->proc->rlim[RLIMIT_NOFILE].cur)
 		return -EINVAL;
 	if (n > NFDS_STACK && !(p = kmalloc(n * sizeof(*p))))
 		return -ENOMEM;

@@ -143,7 +143,7 @@ static void proctext_stat(struct text *t, const struct subject *s)
 	text_add(t, "%d (%s) %c %d %d %d %d %d 0 %lu 0 0 0 %lu %lu %lu %lu 20 %d %u 0 %lu %lu %lu %lu ", s->t->tid, s->t->comm, proctext_state_of(s),
 		 proctext_parent_of(p), p->pgid, p->sid, comm()->boot.flags & QK_BOOT_TTY ? 34816 : 0, p->pgid, mm ? mm->faults : 0, ut, st,
 		 TICKS(p->cutime_ns), TICKS(p->cstime_ns), s->t->nice, p->ntasks, TICKS(p->start_ns), mm ? mm->total_vm : 0, mm ? mm->pages : 0,
-		 p->rlim[5].cur);
+		 p->rlim[RLIMIT_RSS].cur);
 	text_add(t, "0 0 %lu 0 0 %lu %lu %lu %lu 0 0 0 %d 0 0 0 0 0 0 0 0 %lu %lu %lu %lu %lu %d\n", mm ? mm->stack_top : 0, s->t->pending.set,
 		 s->t->blocked, proctext_handled(p, true), proctext_handled(p, false), p->exit_signal, mm ? mm->brk_start : 0, mm ? mm->arg_start : 0,
 		 mm ? mm->arg_end : 0, mm ? mm->env_start : 0, mm ? mm->env_end : 0, p->exit_status);

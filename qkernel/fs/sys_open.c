@@ -113,7 +113,7 @@ static long do_fcntl(int fd, struct file *f, u32 cmd, u64 arg)
 	switch (cmd) {
 	case F_DUPFD:
 	case F_DUPFD_CLOEXEC:
-		if (arg >= current->proc->rlim[7].cur)
+		if (arg >= current->proc->rlim[RLIMIT_NOFILE].cur)
 			return -EINVAL;
 		file_get(f);
 		/* Linux looks from `arg` on; 0 is the ordinary lowest free one. */

@@ -131,10 +131,8 @@ void trap_dispatch(struct trapframe *tf);       /* proc/trap.c: exceptions and Q
 void return_to_user_work(struct trapframe *tf); /* proc/trap.c: events, rescheduling, signals; called before every return to user mode */
 
 /* What a page fault was (error code bits of the processor). */
-#define PF_PRESENT 1u
 #define PF_WRITE 2u
 #define PF_USER 4u
-#define PF_RSVD 8u
 #define PF_INSTR 16u
 u64 arch_fault_address(void); /* CR2 of the exception being dispatched */
 

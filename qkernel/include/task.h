@@ -7,6 +7,7 @@
 #include "heap.h"
 #include "klib.h"
 #include "mm.h"
+#include <asm/resource.h>
 
 #define SIGNALS 64  /* not NSIG, which <asm/signal.h> has as 32 */
 typedef u64 sigset; /* bit n-1 = signal n */
@@ -21,7 +22,6 @@ struct siginfo { /* the layout of siginfo_t: 128 bytes */
 enum {
 	SI_USER = 0,
 	SI_KERNEL = 0x80,
-	SI_QUEUE = -1,
 	SI_TIMER = -2,
 	SI_TKILL = -6,
 	ILL_ILLOPN = 2,
@@ -38,7 +38,6 @@ enum {
 	TRAP_TRACE = 2,
 	CLD_EXITED = 1,
 	CLD_KILLED = 2,
-	CLD_DUMPED = 3,
 	CLD_STOPPED = 5,
 	CLD_CONTINUED = 6,
 };
@@ -78,7 +77,7 @@ struct process {
 	struct task *exec_task; /* sleeps in execve until it is the only thread */
 	struct sighand *sighand;
 	struct sigpending pending;
-	struct rlim rlim[16];
+	struct rlim rlim[RLIM_NLIMITS];
 	u32 uid, euid, suid, fsuid, gid, egid, sgid, fsgid;
 	u32 ngroups, groups[32];
 	u64 cap_eff, cap_perm, cap_inh, cap_bset;
@@ -141,7 +140,6 @@ struct task {
 	u64 utime_ns, stime_ns, slice_start;
 	u64 switched_in_ns; /* of the running task: charged up to here */
 	u64 vruntime;       /* ns, weighted by nice: proc/sched.c */
-	s32 exit_code;
 	char comm[16];
 	s32 nice;
 	u32 policy, rt_priority; /* SCHED_*; 1 to 99 for SCHED_FIFO and SCHED_RR, else 0 */

@@ -8,12 +8,10 @@
 
 int copy_from_user(void *dst, uptr src, size_t n);
 int copy_to_user(uptr dst, const void *src, size_t n);
-int clear_user(uptr dst, size_t n);
 /* Length without the NUL; -EFAULT; -ENAMETOOLONG when no NUL within size. */
 long strncpy_from_user(char *dst, uptr src, size_t size);
 /* Bytes that could be accessed (for partial reads/writes): like copy but stops at the first bad page; returns bytes done. */
 size_t copy_to_user_partial(uptr dst, const void *src, size_t n);
-size_t copy_from_user_partial(void *dst, uptr src, size_t n);
 #define get_user(var, p) copy_from_user(&(var), (p), sizeof(var))
 #define put_user(val, p) \
 	({ \

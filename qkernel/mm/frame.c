@@ -6,7 +6,6 @@
 
 #define MAX_ORDER 10
 #define SLOT_FRAMES (QK_SLOT_SIZE / PAGE_SIZE)
-#define SLOTS_MAX (QK_RAM_MAX / QK_SLOT_SIZE)
 #define FRAME_TOUCHED 1u /* has been handed out before: not known to be zero */
 
 extern char _kernel_end[];

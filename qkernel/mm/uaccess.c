@@ -38,11 +38,6 @@ size_t copy_to_user_partial(uptr dst, const void *src, size_t n)
 	return uaccess_copy(dst.addr, (void *)src, n, true);
 }
 
-size_t copy_from_user_partial(void *dst, uptr src, size_t n)
-{
-	return uaccess_copy(src.addr, dst, n, false);
-}
-
 static size_t uaccess_clear(vaddr_t va, size_t n)
 {
 	size_t done = 0;
@@ -58,11 +53,6 @@ static size_t uaccess_clear(vaddr_t va, size_t n)
 		va += part;
 	}
 	return done;
-}
-
-int clear_user(uptr dst, size_t n)
-{
-	return uaccess_clear(dst.addr, n) == n ? 0 : -EFAULT;
 }
 
 long strncpy_from_user(char *dst, uptr src, size_t size)

@@ -107,9 +107,9 @@ static int exec_load_image(struct file *f, struct mm *mm, struct strings *argv, 
 	if (r)
 		goto out;
 	mm->vdso = vdso_map(mm);
-	mm->limit_stack = current->proc->rlim[3].cur;
-	mm->limit_data = current->proc->rlim[2].cur;
-	mm->limit_as = current->proc->rlim[9].cur;
+	mm->limit_stack = current->proc->rlim[RLIMIT_STACK].cur;
+	mm->limit_data = current->proc->rlim[RLIMIT_DATA].cur;
+	mm->limit_as = current->proc->rlim[RLIMIT_AS].cur;
 	r = inode_deny_write(f->inode);
 	if (r)
 		goto out;

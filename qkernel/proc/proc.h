@@ -112,11 +112,8 @@ void posix_timers_clock_jumped(struct process *p);
 void posix_timer_taken(struct process *p, struct siginfo *info); /* its signal leaves the queue: fills in the overrun, and it goes on */
 void posix_timers_resume(struct process *p, int sig);            /* those whose signal was dropped, or is not ignored any more, go on */
 /* vdso.c */
-void vdso_init(void);
 vaddr_t vdso_map(struct mm *mm);
 void vdso_update(void);
-/* exec.c */
-long exec_current(const char *path, char **argv, char **envp);
 #define WIFSIGNALED(s) (((s) & 0x7f) != 0)
 #define WTERMSIG(s) ((s) & 0x7f)
 #define WEXITSTATUS(s) (((s) >> 8) & 0xff)

@@ -33,7 +33,7 @@ static noreturn void start_cannot_run(const char *what, int err)
 			text = texts[i].text;
 	int n = snprintf(comm_data(), 1024, "cannot run %s: %s (errno %d)", what, text, -err);
 	seg_begin();
-	qcall(QC_LOG, (u32)MIN(n, 1023), 1, 0, 0, 0, 0, 0);
+	qcall(QC_LOG, (u32)MIN(n, 1023), QK_LOG_ERROR, 0, 0, 0, 0, 0);
 	for (;;)
 		qcall(QC_EXIT, 0, err == -ENOENT || err == -ENOTDIR ? 127 : 126, 0, 0, 0, 0, 0);
 }

@@ -72,14 +72,14 @@ struct process *process_new(struct process *like, struct process *parent)
 		static const struct rlim unlimited = {~0ul, ~0ul};
 		for (unsigned i = 0; i < ARRAY_SIZE(p->rlim); i++)
 			p->rlim[i] = unlimited;
-		p->rlim[3].cur = 8ul << 20;                        /* RLIMIT_STACK */
-		p->rlim[4].cur = 0;                                /* RLIMIT_CORE */
-		p->rlim[6] = (struct rlim){TASKS_MAX, TASKS_MAX};  /* RLIMIT_NPROC */
-		p->rlim[7] = (struct rlim){1024, 1ul << 20};       /* RLIMIT_NOFILE */
-		p->rlim[8] = (struct rlim){8ul << 20, 8ul << 20};  /* RLIMIT_MEMLOCK */
-		p->rlim[11] = (struct rlim){TASKS_MAX, TASKS_MAX}; /* RLIMIT_SIGPENDING */
-		p->rlim[12] = (struct rlim){819200, 819200};       /* RLIMIT_MSGQUEUE */
-		p->rlim[13] = p->rlim[14] = (struct rlim){0, 0};   /* RLIMIT_NICE, RLIMIT_RTPRIO */
+		p->rlim[RLIMIT_STACK].cur = 8ul << 20;
+		p->rlim[RLIMIT_CORE].cur = 0;
+		p->rlim[RLIMIT_NPROC] = (struct rlim){TASKS_MAX, TASKS_MAX};
+		p->rlim[RLIMIT_NOFILE] = (struct rlim){1024, 1ul << 20};
+		p->rlim[RLIMIT_MEMLOCK] = (struct rlim){8ul << 20, 8ul << 20};
+		p->rlim[RLIMIT_SIGPENDING] = (struct rlim){TASKS_MAX, TASKS_MAX};
+		p->rlim[RLIMIT_MSGQUEUE] = (struct rlim){819200, 819200};
+		p->rlim[RLIMIT_NICE] = p->rlim[RLIMIT_RTPRIO] = (struct rlim){0, 0};
 		p->dumpable = 1;
 	}
 	p->cpu_check_ns = 0; /* what the limits say is looked up when it first runs */
