@@ -11,6 +11,7 @@ from quark.sizes import Limits
 from qvisor import cgroup
 from qvisor._native import lib
 from qvisor.confinement import ANY_OWNER, STRICT
+from snapshotd.daemon.making import populates
 from snapshotd.daemon.output import Terminals
 from snapshotd.daemon.pool import Pool
 from snapshotd.daemon.prepared import Shelf
@@ -113,7 +114,7 @@ class Manager:
         if self.running + self.starting >= self.config.sandboxes_max:
             raise BusyError(f"{self.config.sandboxes_max} sandboxes run already; end one, or raise sandboxes_max")
         self.starting += 1
-        machine = self.shelf.take(domain.name, job["clone"]["name"]) if Sandbox.populates(job) else None
+        machine = self.shelf.take(domain.name, job["clone"]["name"]) if populates(job) else None
         try:
             worker = machine.process if machine is not None else await self.pool.take()
         finally:

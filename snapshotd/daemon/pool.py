@@ -44,7 +44,8 @@ class Process:
     def kill(self, number: int = signal.SIGKILL) -> None:
         """Send a signal, to this process and no other."""
         with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self.pidfd, number)
+            if self.pidfd >= 0:
+                signal.pidfd_send_signal(self.pidfd, number)
 
     def close(self) -> None:
         """Let go; one that still lives reads end of file and ends."""

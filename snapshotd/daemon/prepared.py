@@ -33,6 +33,7 @@ log = logging.getLogger("snapshotd")
 PERIOD_SECONDS = 0.5  # of the controller
 PAUSE_SECONDS = 0.01  # after a request: what it started comes first
 PREPARE_SECONDS = 10.0
+AGAIN_SECONDS = 5.0  # after one that could not be prepared
 
 
 class Key(NamedTuple):
@@ -222,7 +223,7 @@ class Shelf:
         return self.bytes + size <= self.config.prepared_bytes
 
     def _refuse(self, key: Key, why: str) -> None:
-        self._refused[key] = time.monotonic() + self.config.prepared_seconds
+        self._refused[key] = time.monotonic() + AGAIN_SECONDS
         log.info("not prepared", extra={"domain": key.domain, "snapshot": key.snapshot, "reason": why})
 
     async def _make(self, key: Key) -> None:

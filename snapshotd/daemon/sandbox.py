@@ -1,4 +1,4 @@
-"""A sandbox as the daemon sees it: its QVisor, its state, its streams, and the events that QVisor tells (qvisor/program/message.h)."""
+"""A sandbox as the daemon sees it: its QVisor, its streams, and the events that QVisor tells (qvisor/program/message.h); lifecycles.py has its states."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ from typing import TYPE_CHECKING, Any
 from quark.errors import LimitsError, QuarkError, SandboxStateError, UsageError, VmError, named_error
 from quark.sizes import Limits
 from qvisor import confinement
-from qvisor._native import lib
 from qvisor.cgroup import devices_of, memory_limit
-from qvisor.process import Start
-from qvisor.spec import Changes, SandboxSpec
 from snapshotd import wire
-from snapshotd.daemon import tracing
-from snapshotd.daemon.capture import Capture
+from snapshotd.daemon import making, tracing
+from snapshotd.daemon.capture import Capture, Origin
+from snapshotd.daemon.lifecycles import SANDBOX, IllegalEventError, Lived
+from snapshotd.daemon.lifecycles import Sandbox as Life
+from snapshotd.daemon.lifecycles import SandboxEvent as Event
 from snapshotd.daemon.memory import memory_of
 from snapshotd.daemon.waiting import first_of
-from snapshotd.start import Wanted, assign, ready_clone, ready_cold
 from snapshotd.trigger import Trigger
 
 if TYPE_CHECKING:
@@ -37,6 +36,25 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("snapshotd")
 STARTING, RUNNING, PAUSED, EXITED, FAILED = "starting", "running", "paused", "exited", "failed"
+# What callers are told; in all other states it is EXITED or FAILED.
+TOLD = {
+    Life.MAKING: STARTING,
+    Life.BEGINNING: STARTING,
+    Life.RUNNING: RUNNING,
+    Life.PAUSED: PAUSED,
+    Life.STORING: RUNNING,
+    Life.STORING_ALONE: RUNNING,
+}
+# What QVisor may say; `ended` may be two of them.
+NEWS = {
+    "started": Event.STARTED,
+    "paused": Event.PAUSED,
+    "resumed": Event.RESUMED,
+    "stopped": Event.STOPPED,
+    "parked": Event.PARKED,
+    "ended": Event.ENDED,
+    "failed": Event.FAILED,
+}
 FORWARDED = {
     signal.SIGINT,
     signal.SIGTERM,
@@ -48,14 +66,13 @@ FORWARDED = {
     signal.SIGTSTP,
     signal.SIGCONT,
 }
-
-
 SHRINK_SECONDS = 0.2
 KILL_SECONDS = 5.0  # that a process has to end after it was killed
+KILLED = 128 + signal.SIGKILL
 ANSWER_SECONDS = 10.0  # that a guest has to stand still, and to go on
 
 
-class Sandbox:
+class Sandbox(Lived[Life, Event]):
     """One sandbox, from its job to its end. All on the event loop's thread."""
 
     def __init__(
@@ -69,6 +86,7 @@ class Sandbox:
         shelf: Shelf,
         threads: Threads,
     ) -> None:
+        super().__init__(SANDBOX, Life.MAKING)
         self.id = secrets.token_hex(8)
         self.domain = domain
         self.job = job
@@ -79,7 +97,6 @@ class Sandbox:
         self._threads = threads
         self._stdio: tuple[int, ...] = ()
         self.streams = streams
-        self.state = STARTING
         self.start_ns, self.end_ns = time.time_ns(), 0
         self.exit_status = 0
         self.end_reason = ""  # why the guest killed the program; empty: it did not
@@ -90,24 +107,25 @@ class Sandbox:
         self.confined_by: list[str] = []
         self.finished = asyncio.Event()  # how it ended is known
         self.ended = asyncio.Event()  # and its process is gone, or was killed
-        self.stuck = False  # it was killed, but waits in the host's kernel for its guest, and no signal ends that
         self.state_changed = asyncio.Event()
         self._pausing = asyncio.Lock()  # one command at a time: of two, QVisor would answer the last only
         self.trigger = Trigger.parse(f"--ready-{job['trigger'][0]}", job["trigger"][1]) if "trigger" in job else None
         self.capture: Capture | None = Capture() if self.trigger else None
-        self._status: int | None = None  # what QVisor said
-        self._left = False  # QVisor has
-        self._spec: dict[str, Any] = {}
-        self._parent: tuple[str, str] | None = None
         self.limits = Limits.from_string(job["limits"])
         self.memory_limit = 0  # of the host's memory, bytes; 0: none
-        self._known = (-1, 0, 0)  # snapshotd.start.Ready.take_known
+        self._status = 0  # of its program
+        self._origin: Origin | None = None
         self._task: asyncio.Task[None] | None = None
         self.trace = tracing.current()
         self._killed = False
         self.on_gone: Callable[[], object] = lambda: None  # its process is gone
         self.on_end: Callable[[Sandbox], None] = lambda _: None
         self.on_stopped: Callable[[], None] = lambda: None
+
+    @property
+    def state(self) -> str:
+        """As callers are told."""
+        return TOLD.get(self.life, EXITED if self.error is None else FAILED)
 
     @property
     def snapshot(self) -> str:
@@ -119,20 +137,29 @@ class Sandbox:
         """Program and arguments of a cold one, arguments of a clone."""
         return list(self.job["clone"]["args"] if "clone" in self.job else self.job["spec"]["argv"])
 
-    @staticmethod
-    def populates(job: dict[str, Any]) -> bool:
-        """Whether a prepared machine is what the job wants."""
-        return "clone" in job and job["clone"]["prefetch"] != "none"
-
     @property
     def prepared(self) -> bool:
         """Whether its machine was prepared before it was asked for."""
         return self._machine is not None
 
+    def happens(self, event: Event, *what: Any) -> None:
+        """Go on, and tell who waits for that."""
+        before = self.life
+        super().happens(event, *what)
+        if self.life is before:
+            return
+        if self.life not in TOLD and not self.finished.is_set():
+            self.end_ns = time.time_ns()
+            self.finished.set()
+        self.state_changed.set()
+        self.state_changed = asyncio.Event()
+
+    # ---- its beginning
+
     def start(self, stdio: tuple[int, ...]) -> None:
         """Begin, on these standard streams, which stay the caller's."""
         self._stdio = tuple(os.dup(fd) for fd in stdio)
-        asyncio.get_running_loop().add_reader(self.worker.sock, self._event)
+        asyncio.get_running_loop().add_reader(self.worker.sock, self._hear)
         self._task = asyncio.create_task(self._begin())
 
     async def _begin(self) -> None:
@@ -145,191 +172,160 @@ class Sandbox:
                 watched = os.pipe2(os.O_CLOEXEC)
                 streams = (stdio[0], watched[1], watched[1])
             with await self._make_ready(streams) as ready:
-                if self._left:
+                if self.life is not Life.MAKING:
                     return
-                self._spec, self._parent = ready.spec.to_dict(), ready.parent
-                self._known = ready.take_known()
+                self._origin = Origin(ready)
                 if self.capture is not None:
                     await self._begin_create(self.capture, (watched[0], stdio[1]) if watched else ())
-                if not self._left:
+                if self.life is Life.MAKING:
                     self._send(ready)
         except QuarkError as e:
-            self._fail(e)
+            self.happens(Event.BROKEN, e)
         except Exception as e:  # it is this sandbox's end alone
             log.exception("sandbox failed", extra={"sandbox": self.id})
-            self._fail(
-                QuarkError(f"the sandbox could not be started: {type(e).__name__}; the daemon's log has the reason")
-            )
+            text = f"the sandbox could not be started: {type(e).__name__}; the daemon's log has the reason"
+            self.happens(Event.BROKEN, QuarkError(text))
         finally:
             for fd in (*stdio, *watched):
                 os.close(fd)
 
     async def _make_ready(self, stdio: tuple[int, ...]) -> Ready:
-        loop = asyncio.get_running_loop()
-        ready = await loop.run_in_executor(self._threads, self._ready, self._machine, stdio)
+        ready = await self._make(self._machine, stdio)
         if ready is None:
-            self._machine = None
-            loop.remove_reader(self.worker.sock)
-            self.worker.close()
-            self.worker = await self._pool.take()
-            loop.add_reader(self.worker.sock, self._event)
-            ready = await loop.run_in_executor(self._threads, self._ready, None, stdio)
+            await self._change_worker()
+            ready = await self._make(None, stdio)
         assert ready is not None  # noqa: S101 - for the type checker
+        ready.start.assign.fields.flags |= making.flags(self.job, self.trigger, is_command=self.streams is None)
         return ready
 
-    def _send(self, ready: Ready) -> None:
-        try:
-            ready.start.send(self.worker.sock.fileno(), prepared=self._machine is not None)
-        except VmError:
-            self._event()  # it may have said why it ended
-            raise
+    async def _make(self, machine: Machine | None, stdio: tuple[int, ...]) -> Ready | None:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._make_now, machine, stdio)
 
-    def _ready(self, machine: Machine | None, stdio: tuple[int, ...]) -> Ready | None:
-        """On a thread of its own. None: the machine was prepared for what is not there any more."""
-        job = self.job
-        paths = tuple(job["paths"]) if job["paths"] is not None else None
-        if "clone" in job:
-            clone = job["clone"]
-            changes = Changes.from_strings(clone["changes"])
-            wanted = Wanted(clone["args"], clone["env"], clone["payload"], changes, paths=paths, stdio=stdio)
-            if machine is None:
-                ready = ready_clone(
-                    job["root"], clone["name"], wanted, prefetch=clone["prefetch"], domain=job["domain"], key=job["key"]
-                )
-            elif self._shelf.is_current(machine):
-                ready = assign(machine.prepared, Start(), wanted)
-            else:
-                machine.prepared.close()
-                return None
-        else:
-            ready = ready_cold(SandboxSpec.from_dict(job["spec"]), job["root"], paths=paths, stdio=stdio)
-        flags = confinement.request_flags(job["confine"]) | (lib.QM_TTY if job["tty"] else 0)
-        flags |= lib.QM_STOPS if self.streams is None else 0  # a command stops when the program does
-        if self.trigger is not None:
-            flags |= lib.QM_ONCE | (lib.QM_WANT_READY if self.trigger.kind == "file" else 0)
-        ready.start.assign.fields.flags |= flags
-        self._limit(ready)
-        return ready
-
-    def _limit(self, ready: Ready) -> None:
-        """Before it begins. Its thread is that of `_ready`."""
+    def _make_now(self, machine: Machine | None, stdio: tuple[int, ...]) -> Ready | None:
+        """On a thread."""
+        ready = making.make(self.job, stdio, machine, self._shelf.is_current)
         group = self.worker.group
-        if group is None:
-            return
+        if ready is None or group is None:
+            return ready
         try:
             group.limit(self.limits, ready.spec.memory, devices_of(ready.roots.fds) if self.limits.io else [])
         except LimitsError:
             ready.close()
             raise
         self.memory_limit = memory_limit(ready.spec.memory) if group.limits_memory else 0
+        return ready
 
-    def _fail(self, error: QuarkError) -> None:
-        """It ends before it has begun."""
-        if self.state not in {EXITED, FAILED}:
-            self.error = self.error or error
-            self._set(FAILED)
-        if not self._left:
-            self.worker.kill()
+    async def _change_worker(self) -> None:
+        """Its machine was prepared for what is not there any more: go on with one that was not prepared."""
+        self._machine = None
+        worker, loop = await self._pool.take(), asyncio.get_running_loop()
+        if self.life is not Life.MAKING:
+            worker.close()
+            return
+        loop.remove_reader(self.worker.sock)
+        self.worker.close()
+        self.worker = worker
+        loop.add_reader(worker.sock, self._hear)
+        if self._killed:
+            worker.kill()
 
-    def _event(self) -> None:
+    def _send(self, ready: Ready) -> None:
+        try:
+            ready.start.send(self.worker.sock.fileno(), prepared=self._machine is not None)
+        except VmError:
+            self._hear()  # it may have said why it ended
+            raise
+        self.happens(Event.SENT)
+
+    # ---- what QVisor says
+
+    def _hear(self) -> None:
         data = wire.receive_now(self.worker.sock)
         if data is None:
             return
         if not data:
-            self._gone()
+            asyncio.get_running_loop().remove_reader(self.worker.sock)
+            self.happens(Event.GONE)
             return
-        event, *fields = data.decode(errors="replace").split("\0")
-        handlers = {
-            "started": self._on_started,
-            "paused": lambda _: self._set(PAUSED),
-            "resumed": lambda _: self._set(RUNNING),
-            "stopped": lambda _: self.on_stopped(),
-            "parked": lambda _: self._fire(),
-            "ended": self._on_ended,
-            "failed": self._on_failed,
-        }
-        handlers[event](fields)
+        said, *fields = data.decode(errors="replace").split("\0")
+        try:
+            event = NEWS[said]
+            if event is Event.ENDED and self.trigger is not None and self.capture is not None:
+                event = Event.ENDED_AFTER_STORER if self.capture.gone.is_set() else Event.ENDED_BEFORE_STORER
+            self.happens(event, *fields)
+        except (IllegalEventError, LookupError, TypeError, ValueError) as e:
+            # The guest may have taken it over.
+            log.exception("QVisor said what it cannot say", extra={"sandbox": self.id, "said": said})
+            self.happens(Event.BROKEN, VmError(f"the sandbox's process is out of order: {e}; it was ended"))
 
-    def _set(self, state: str) -> None:
-        self.state = state
-        if state in {EXITED, FAILED}:
-            self.end_ns = time.time_ns()
-            self.finished.set()
-        self.state_changed.set()
-        self.state_changed = asyncio.Event()
-
-    def _on_started(self, fields: list[str]) -> None:
-        self.generation, self.confined_by = fields[0], confinement.parts(int(fields[1]))
-        if self._machine is None and self.populates(self.job):
+    def _note_start(self, generation: str, confined_by: str) -> None:
+        self.generation, self.confined_by = generation, confinement.parts(int(confined_by))
+        if self._machine is None and making.populates(self.job):
             self._shelf.miss(self.domain, self.snapshot)
         if self.trigger is not None and self.trigger.kind == "after":
             asyncio.get_running_loop().call_later(self.trigger.seconds, self._fire)
-        self._set(RUNNING)
 
-    def _on_ended(self, fields: list[str]) -> None:
-        self._status, self.end_reason = int(fields[0]), fields[1]
-        self.prefetched, self.faults, self.fault_pages = map(int, fields[2:5])
-        self.timeline = [(step, int(us)) for step, us in zip(fields[5::2], fields[6::2], strict=True)]
+    def _tell_stopped(self) -> None:
+        self.on_stopped()
+
+    def _note_end(self, status: str, reason: str, *rest: str) -> None:
+        self._status, self.end_reason = int(status), reason
+        self.prefetched, self.faults, self.fault_pages = map(int, rest[:3])
+        self.timeline = [(step, int(us)) for step, us in zip(rest[3::2], rest[4::2], strict=True)]
         if self.trigger is None:
             self.exit_status = self._status
-            self._set(EXITED)
-            return
+        elif self.capture is not None:
+            self.capture.drop()
+
+    def _note_failure(self, kind: str, message: str) -> None:
+        self.error = named_error(kind, message)
+
+    # ---- its end
+
+    def _break(self, error: QuarkError) -> None:
+        self.error = self.error or error
+        self.worker.kill()
+
+    def _end_process(self, _error: QuarkError) -> None:
+        """How it ended is known already."""
+        self.worker.kill()
+
+    def _lose_early(self) -> None:
+        if not self._killed:
+            self.error = self.error or VmError("the sandbox's process was killed while it started; try again")
+        self._lose()
+
+    def _lose(self) -> None:
+        """QVisor has ended without a word, or was killed and does not end."""
+        self.exit_status = KILLED
+        self._leave()
+
+    def _conclude(self) -> None:
+        """A program that was run up to its capture point has ended, and so has its storer: the capture's end is its own."""
         assert self.capture is not None  # noqa: S101 - for the type checker
-        self.capture.drop()
-        self._conclude_create()
+        assert self.trigger is not None  # noqa: S101
+        self.capture.end(self.trigger.missed(self._status))  # unless it has ended
+        self.error = self.capture.error
 
-    def _on_failed(self, fields: list[str]) -> None:
-        self.error = named_error(fields[0], fields[1])
-        self._set(FAILED)
+    def _note_end_and_conclude(self, *said: str) -> None:
+        self._note_end(*said)
+        self._conclude()
 
-    def _conclude_create(self) -> None:
-        """A program that was run up to its capture point has ended when its storer has."""
-        capture, trigger = self.capture, self.trigger
-        assert capture is not None  # noqa: S101 - for the type checker
-        assert trigger is not None  # noqa: S101
-        if not capture.gone.is_set():
-            return
-        if self._status is None:
-            if capture.error is not None:
-                self._fail(capture.error)
-            return
-        capture.end(trigger.missed(self._status))  # unless it has ended
-        self.error = capture.error
-        self._set(EXITED if self.error is None else FAILED)
-        if self._left:
-            self._release()
+    def _conclude_and_leave(self) -> None:
+        self._conclude()
+        self._leave()
 
-    def _gone(self) -> None:
-        """QVisor has ended (and its streams are at their end)."""
-        asyncio.get_running_loop().remove_reader(self.worker.sock)
-        if self.stuck:
-            self.stuck = False
-            self._let_go()
-        else:
-            self._over()
-
-    def _over(self) -> None:
-        self._left = True
+    def _leave(self) -> None:
+        """Nobody has to wait for it any more."""
         capture = self.capture
         if capture is not None:
             capture.drop()
-            if self.trigger is not None and self._status is not None and not capture.gone.is_set():
-                return  # _conclude_create goes on
-        if self.state not in {EXITED, FAILED}:
-            if self.state == STARTING and not self._killed:
-                self.error = self.error or VmError("the sandbox's process was killed while it started; try again")
-            self.exit_status = 128 + signal.SIGKILL
-            self._set(EXITED if self.error is None else FAILED)
-        if capture is not None and (not capture.begun or self.trigger is not None):
-            capture.end(self.error or SandboxStateError(f"sandbox {self.id} ended before it was captured"))
-        self._release()
-
-    def _release(self) -> None:
-        if not self.stuck:
+            if not capture.begun or self.trigger is not None:
+                capture.end(self.error or SandboxStateError(f"sandbox {self.id} ended before it was captured"))
+        if self.life is Life.GONE:
             self._let_go()
-        if self._known[0] >= 0:
-            os.close(self._known[0])
-            self._known = (-1, 0, 0)
+        if self._origin is not None:
+            self._origin.close()
         self.ended.set()
         self.on_end(self)
 
@@ -337,26 +333,40 @@ class Sandbox:
         self.worker.close()
         self.on_gone()
 
+    def kill(self) -> None:
+        """End it now."""
+        self.happens(Event.KILL)
+
+    def _kill(self) -> None:
+        self._killed = True
+        self.worker.kill()
+        asyncio.get_running_loop().call_later(KILL_SECONDS, self._not_gone)
+
+    def _not_gone(self) -> None:
+        """Some time after it was killed. Nobody has to wait for it, but it counts as one that runs."""
+        self.happens(Event.NOT_GONE)
+        if self.life is Life.STUCK:
+            log.warning(
+                "a killed sandbox waits in the host's kernel", extra={"sandbox": self.id, "pid": self.worker.pid}
+            )
+
+    # ---- what callers want
+
+    def _asked(self, event: Event, refusal: str, *what: Any) -> None:
+        """A caller's wish, which is refused where the table has it not.
+
+        Raises:
+            SandboxStateError: it is.
+        """
+        try:
+            self.happens(event, *what)
+        except IllegalEventError:
+            raise SandboxStateError(f"sandbox {self.id} is {self.state}; {refusal}") from None
+
     def command(self, command: str) -> None:
         """Send QVisor a command; none when it has ended."""
         with contextlib.suppress(OSError):
             self.worker.sock.send(command.encode())
-
-    def kill(self) -> None:
-        """End it now."""
-        if not self.ended.is_set():
-            self._killed = True
-            self.worker.kill()
-            asyncio.get_running_loop().call_later(KILL_SECONDS, self._not_gone)
-
-    def _not_gone(self) -> None:
-        """Some time after it was killed. Nobody has to wait for it, but it counts as one that runs."""
-        if not self.ended.is_set():
-            log.warning(
-                "a killed sandbox waits in the host's kernel", extra={"sandbox": self.id, "pid": self.worker.pid}
-            )
-            self.stuck = True
-            self._over()
 
     def signal(self, number: int) -> None:
         """Pass a signal to the program.
@@ -365,8 +375,9 @@ class Sandbox:
             SandboxStateError: it does not run.
             UsageError: this signal cannot be passed on.
         """
-        if self.state not in {RUNNING, PAUSED}:
-            raise SandboxStateError(f"sandbox {self.id} is {self.state}; only a running one gets signals")
+        self._asked(Event.SIGNAL, "only a running one gets signals", number)
+
+    def _signal(self, number: int) -> None:
         if number == signal.SIGKILL:
             self.kill()
         elif number in FORWARDED:
@@ -384,8 +395,7 @@ class Sandbox:
         wanted = PAUSED if on else RUNNING
         while self.state == STARTING:
             await self._change()
-        if self.state not in {RUNNING, PAUSED}:
-            raise SandboxStateError(f"sandbox {self.id} is {self.state}; it cannot be paused or resumed")
+        self._asked(Event.PAUSE, "it cannot be paused or resumed")
         async with self._pausing:
             self.command("pause" if on else "resume")
             with contextlib.suppress(TimeoutError):
@@ -410,8 +420,7 @@ class Sandbox:
         Raises:
             SandboxStateError: it does not run, or is being captured.
         """
-        if self.state != RUNNING:
-            raise SandboxStateError(f"sandbox {self.id} is {self.state}; only a running one can be captured")
+        self._asked(Event.CAPTURE, "only a running one can be captured")
         if self.capture is not None and not self.capture.finished:
             raise SandboxStateError(f"sandbox {self.id} is being captured already; wait for that")
         capture = self.capture = Capture()
@@ -425,13 +434,13 @@ class Sandbox:
         if self.worker.group is not None:
             self.worker.group.limit_memory(2 * self.memory_limit)  # it has each page twice that it changes meanwhile
         try:
-            await self._store(capture, job, ())
+            await capture.order(self._pool, {**self.job, **job}, self._origin, ())
         except QuarkError as e:
             capture.end(e)
-        if self._left:
-            capture.drop()
-        elif not capture.finished:
+        if self.life in {Life.RUNNING, Life.PAUSED}:
             capture.hand_over(self.worker.sock)
+        else:
+            capture.drop()
 
     def _captured(self, capture: Capture) -> None:
         capture.end(capture.missed)
@@ -449,35 +458,19 @@ class Sandbox:
     async def _begin_create(self, capture: Capture, watched: tuple[int, ...]) -> None:
         """Have a storer wait for the capture point; the store may refuse such a snapshot at once."""
         assert self.trigger is not None  # noqa: S101 - for the type checker
-        job = {"name": self.job["name"], "flat": False, "self_contained": self.job["self_contained"]}
-        capture.on_gone = self._conclude_create
+        capture.on_gone = self._storer_gone
         capture.on_matched = self._fire
-        await self._store(capture, {**job, "trigger": self.trigger.kind, "create": True}, watched)
+        job = {**self.job, "flat": False, "trigger": self.trigger.kind, "create": True}
+        pattern = self.job["trigger"][1] if watched else None
+        await capture.order(self._pool, job, self._origin, watched, pattern)
 
-    async def _store(self, capture: Capture, job: dict[str, Any], watched: tuple[int, ...]) -> None:
-        """Begin a capture.
-
-        Raises:
-            QuarkError: it cannot be.
-        """
-        known, *place = self._known
-        whole = {
-            **job,
-            **{field: self.job[field] for field in ("root", "domain", "key")},
-            "spec": self._spec,
-            "parent": self._parent,
-            "known": place if known >= 0 else None,
-            "pattern": self.job["trigger"][1] if watched else None,
-        }
-        own = (os.dup(known),) if known >= 0 else ()  # the sandbox may end meanwhile
-        try:
-            await capture.begin(self._pool, whole, (*own, *watched))
-        finally:
-            for fd in own:
-                os.close(fd)
-        await first_of(capture.ready, capture.ended, capture.gone)
-        if capture.error is not None:
-            raise capture.error
+    def _storer_gone(self) -> None:
+        """Of a program that is run up to its capture point."""
+        assert self.capture is not None  # noqa: S101 - for the type checker
+        if self.capture.error is not None and self.life not in {Life.STORING, Life.STORING_ALONE}:
+            self.happens(Event.BROKEN, self.capture.error)
+        else:
+            self.happens(Event.STORED)
 
     def _fire(self) -> None:
         """The capture point of a program that is being captured."""
