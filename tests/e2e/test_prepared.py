@@ -179,9 +179,9 @@ def test_they_die(daemon_with):
     api = daemon_with()
     create(api)
     warm(api, 2)
-    family = api.daemon.family()
-    workers = [p for p in family if b"snapshotd.zygote" not in Path(f"/proc/{p}/cmdline").read_bytes()]
-    assert len(workers) == len(family) - 1
+    api.until(lambda: api.numbers().pool_idle == 2, "the pool is full")
+    workers = [p for p in api.daemon.family() if b"snapshotd.zygote" not in Path(f"/proc/{p}/cmdline").read_bytes()]
+    assert len(workers) == 4
     for pid in workers:
         os.kill(pid, signal.SIGKILL)
     api.until(lambda: not any(alive(p) for p in workers), "they are dead")
