@@ -169,6 +169,7 @@ def test_the_pager_dies(daemon_with, quark):
     prepared(api)
     for pid in quark.pagers():
         os.kill(pid, signal.SIGKILL)
+    api.until(lambda: not quark.pagers(), "they are dead")
     api.until(lambda: api.numbers().pool_prepared == 0, "those of the dead pager are gone")
     assert who(api, "x")[0]["args"] == ["x"]
     prepared(api)

@@ -56,7 +56,12 @@ class Shelf:
 @contextlib.contextmanager
 def sandbox(life=S.MAKING, *, trigger=False):
     worker = Process()
-    job = {"spec": {"argv": ["x"]}, "tty": False, "limits": "0 0 0", **({"trigger": ("file", ""), "name": "s"} if trigger else {})}
+    job = {
+        "spec": {"argv": ["x"]},
+        "tty": False,
+        "limits": "0 0 0",
+        **({"trigger": ("file", ""), "name": "s"} if trigger else {}),
+    }
     made = sandboxes.Sandbox("default", job, worker, None, None, None, Shelf(), None)
     made.life = life
     with worker.theirs, worker.sock:
