@@ -168,6 +168,8 @@ int main(int argc, char **argv)
 		timeline_mark("create the machine");
 	if (made == 0)
 		confine(p.vm, &p.host, &p.acquired);
+	if (p.host.flags & QM_ALONE)
+		timeline_mark("confine");
 	receive(sock, &p.prepare, sizeof(p.prepare), &p.machine);
 	check(made, "create the virtual machine");
 	if (!(p.host.flags & QM_ALONE)) { /* the machine was made ahead */
@@ -181,6 +183,7 @@ int main(int argc, char **argv)
 	timeline_take(&p.assign, started);
 	assign_request(&p);
 	confine_run(&p.host, &p.assign, &p.request);
+	timeline_mark("confine to the request");
 	if (control_is_open())
 		tell_started(&p.assign);
 	else

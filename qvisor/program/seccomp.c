@@ -176,18 +176,24 @@ static unsigned emit_test(struct code *c, const struct seccomp_test *t)
 	return c->n - 1u;
 }
 
+/* Between rules the number is loaded. Few steps for a call that is another: the kernel goes through the filter for each call when it is installed. */
 static void emit_rule(struct code *c, const struct seccomp_rule *r)
 {
-	unsigned out[4], n = 0;
-	load(c, offsetof(struct seccomp_data, nr));
-	emit(c, BPF_JMP | BPF_JEQ | BPF_K, 1, 0, (uint32_t)r->number);
-	out[n++] = c->n;
-	emit(c, BPF_JMP | BPF_JA, 0, 0, 0);
-	for (const struct seccomp_test *t = r->tests; t && t->test != END; t++)
-		out[n++] = emit_test(c, t);
-	emit(c, BPF_RET | BPF_K, 0, 0, r->tests == seccomp_lacking ? SECCOMP_RET_ERRNO | ENOSYS : SECCOMP_RET_ALLOW);
+	unsigned failed[4], n = 0;
+	if (!r->tests || r->tests == seccomp_lacking) {
+		emit(c, BPF_JMP | BPF_JEQ | BPF_K, 0, 1, (uint32_t)r->number);
+		emit(c, BPF_RET | BPF_K, 0, 0, r->tests ? SECCOMP_RET_ERRNO | ENOSYS : SECCOMP_RET_ALLOW);
+		return;
+	}
+	unsigned begin = c->n;
+	emit(c, BPF_JMP | BPF_JEQ | BPF_K, 0, 0, (uint32_t)r->number);
+	for (const struct seccomp_test *t = r->tests; t->test != END; t++)
+		failed[n++] = emit_test(c, t);
+	emit(c, BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW);
 	while (n--)
-		c->at[out[n]].k = c->n - out[n] - 1u;
+		c->at[failed[n]].k = c->n - failed[n] - 1u;
+	load(c, offsetof(struct seccomp_data, nr));
+	c->at[begin].jf = (unsigned char)(c->n - begin - 1u);
 }
 
 int seccomp_confine(unsigned stages)
@@ -197,6 +203,7 @@ int seccomp_confine(unsigned stages)
 	load(&c, offsetof(struct seccomp_data, arch));
 	emit(&c, BPF_JMP | BPF_JEQ | BPF_K, 1, 0, AUDIT_ARCH_X86_64);
 	emit(&c, BPF_RET | BPF_K, 0, 0, SECCOMP_RET_KILL_PROCESS);
+	load(&c, offsetof(struct seccomp_data, nr));
 	for (size_t i = 0; i < seccomp_rule_count; i++)
 		if (seccomp_rules[i].stages & stages)
 			emit_rule(&c, &seccomp_rules[i]);
