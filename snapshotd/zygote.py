@@ -16,6 +16,7 @@ import selectors
 import signal
 import socket
 import sys
+import time
 import traceback
 from typing import NoReturn
 
@@ -25,6 +26,8 @@ from qvisor import cgroup, process
 from qvisor.machine import open_kvm
 from snapshotd import namespaces, storer, wire
 from snapshotd.lifeline import die_with_parent
+
+END_SECONDS = 1.0
 
 
 class Zygote:
@@ -70,6 +73,15 @@ class Zygote:
             # Now, while nobody waits: to join a group may take a while (the kernel waits for all processors).
             self.groups[pid] = cgroup.join(self.trees, pid)
         return pid
+
+    def end(self) -> None:
+        """The daemon goes: end the QVisors and remove their groups. One that waits in the host's kernel keeps nobody for long."""
+        for pid in self.groups:
+            os.kill(pid, signal.SIGKILL)
+        deadline = time.monotonic() + END_SECONDS
+        while self.groups and time.monotonic() < deadline:
+            self.reap()
+            time.sleep(0.002)
 
     def reap(self) -> None:
         """Collect children that ended, and their groups."""
@@ -129,12 +141,14 @@ def main(fd: int, parent: int, flags: int, trees: str) -> int:
                 zygote.reap()
                 continue
             fields, _fds = wire.receive(daemon)
-            if not fields:
-                return 0
             try:
-                zygote.serve(fields[0])
+                if fields:
+                    zygote.serve(fields[0])
             except ConnectionError:
-                return 0  # it goes at this moment
+                fields = []  # it goes at this moment
+            if not fields:
+                zygote.end()
+                return 0
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from snapshotd import wire
 
 log = logging.getLogger("snapshotd")
 FORK_SECONDS = 30.0
+END_SECONDS = 3.0  # for the zygote to end what it started
 REFILL_SECONDS = 0.02
 AGAIN_SECONDS = 1.0  # between attempts, when the zygote or a fork fails
 
@@ -235,6 +236,8 @@ class Pool:
         self.idle.clear()
         self._asked.clear()
         if self._process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(END_SECONDS)
             self._process.kill()
             self._process.wait()
 

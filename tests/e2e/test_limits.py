@@ -254,3 +254,16 @@ def test_nothing_is_left(api):
         for _ in range(5):
             api.run("true", limits=sb.Limits(cpus=1))
         api.until(lambda: len(groups()) == before, "the pool's groups are as many as before")
+
+
+@needs
+def test_the_daemon_takes_its_groups_along(make_daemon, connect):
+    daemon = make_daemon()
+    api = connect(f"unix:{daemon.socket}", daemon)
+    api.start("sleep 1000")
+    family = daemon.family()
+    mine = {n for n in groups() if int(n.removeprefix(cgroup.GROUP).partition("-")[0]) in family}
+    assert mine
+    daemon.process.terminate()
+    assert daemon.process.wait(30) == 0
+    assert not mine & groups()

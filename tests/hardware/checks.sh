@@ -53,6 +53,8 @@ expect "a shared mapping of a volume, and SIGBUS when its file is cut" "guest st
 	"$(echo $(timeout 60 $quark run -v /run/volume:/data -- /usr/bin/python3.11 /tmp/shared.py 2>&1; echo "status $?"))"
 wait
 
+. tests/hardware/limits.sh
+
 # Guest tests, natively and in a sandbox. Left out: those that need arguments, take minutes in an emulated processor, or look at the bed itself.
 skip=' fuzz load_args load_exit load_stdin mem_stack_dies cpu_kernels mem_random file_random dev_nodes event_poll sys_misc '
 skip+='mem_mtime overlay_names overlay_write threads_mix avx_threads hash_chain output_stream files_churn pipes_ring sleepers sockets_echo timers_signals '
