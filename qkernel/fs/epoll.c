@@ -16,7 +16,12 @@ struct item_table { /* poll table of one item */
 
 static u32 nested; /* items whose file is an epoll */
 
-/* Items are found by their descriptor: a table that grows with their number. False: there is no table and no memory for one. */
+static struct list *item_bucket(struct list *table, u32 buckets, int fd)
+{
+	return &table[(u32)fd & (buckets - 1)];
+}
+
+/* Items are found by their descriptor: a table, of a power of two, that grows with their number. False: there is no table and no memory for one. */
 static bool epoll_make_room(struct epoll *ep)
 {
 	if (ep->count < ep->buckets)
@@ -30,7 +35,7 @@ static bool epoll_make_room(struct epoll *ep)
 		list_init(&b[k]);
 	list_for_each (it, &ep->items, all) {
 		list_del(&it->same_hash);
-		list_add_tail(&it->same_hash, &b[(u32)it->fd % n]);
+		list_add_tail(&it->same_hash, item_bucket(b, n, it->fd));
 	}
 	kfree(ep->bucket);
 	ep->bucket = b;
@@ -147,7 +152,7 @@ static struct item *epoll_find(struct epoll *ep, struct file *f, int fd)
 {
 	struct item *it;
 	if (ep->buckets)
-		list_for_each (it, &ep->bucket[(u32)fd % ep->buckets], same_hash)
+		list_for_each (it, item_bucket(ep->bucket, ep->buckets, fd), same_hash)
 			if (it->f == f && it->fd == fd)
 				return it;
 	return NULL;
@@ -176,7 +181,7 @@ static long epoll_add(struct epoll *ep, struct file *f, int fd, const struct epo
 	it->data = e->data;
 	list_add_tail(&it->all, &ep->items);
 	list_add_tail(&it->of_file, &f->epoll_links);
-	list_add_tail(&it->same_hash, &ep->bucket[(u32)fd % ep->buckets]);
+	list_add_tail(&it->same_hash, item_bucket(ep->bucket, ep->buckets, fd));
 	ep->count++;
 	nested += f->ops == &epoll_ops;
 	if (nested && !epoll_ways_fit(f)) {
