@@ -12,7 +12,7 @@ static long dir_walk_parent(int dirfd, u64 upath, struct path *dir, char last[NA
 	long r;
 	char *path = path_from_user(upath, &r);
 	if (!path)
-		return r;
+		return r ? r : -EFAULT; /* it is never 0, which clang-tidy cannot see */
 	size_t n = strlen(path);
 	*trailing = n > 1 && path[n - 1] == '/';
 	r = path_walk(dirfd, path, WALK_PARENT | WALK_NOSTR, dir, last);

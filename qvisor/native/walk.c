@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <linux/openat2.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -60,13 +61,15 @@ static dev_t devtmpfs; /* 0: none is mounted where this process could see it */
 void walk_learn_devtmpfs(void)
 {
 	char line[PATH_MAX * 2];
-	unsigned high, low;
 	FILE *f = fopen("/proc/self/mountinfo", "re");
-	while (f && fgets(line, sizeof(line), f))
-		if (strstr(line, " - devtmpfs ") && sscanf(line, "%*d %*d %u:%u", &high, &low) == 2) {
-			devtmpfs = makedev(high, low);
-			break;
-		}
+	while (f && !devtmpfs && fgets(line, sizeof(line), f)) {
+		char *colon = strchr(line, ':'), *high = colon; /* the third field is MAJOR:MINOR */
+		if (!colon || !strstr(line, " - devtmpfs "))
+			continue;
+		while (high > line && high[-1] != ' ')
+			high--;
+		devtmpfs = makedev(strtoul(high, NULL, 10), strtoul(colon + 1, NULL, 10));
+	}
 	if (f)
 		fclose(f);
 }
