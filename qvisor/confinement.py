@@ -15,9 +15,10 @@ PARTS = {
     "landlock": (lib.QM_BY_LANDLOCK, "files are opened beneath rootfs and volumes alone"),
     "own-mounts": (lib.QM_BY_MOUNTS, "nothing leads out of rootfs and volumes"),
 }
-ANY_OWNER, STRICT, UNCONFINED = (
+ANY_OWNER, STRICT, SET_ID, UNCONFINED = (
     "any-owner",
     "strict",
+    "set-id",
     "unconfined",
 )  # what a request may ask for (the last without a daemon only)
 
@@ -34,4 +35,5 @@ def machine_flags(wanted: list[str]) -> int:
 
 def request_flags(wanted: list[str]) -> int:
     """What struct qm_assign says of them."""
-    return (lib.QM_ANY_OWNER if ANY_OWNER in wanted else 0) | (lib.QM_STRICT if STRICT in wanted else 0)
+    flags = {ANY_OWNER: lib.QM_ANY_OWNER, STRICT: lib.QM_STRICT, SET_ID: lib.QM_SET_ID}
+    return sum(flags.get(word, 0) for word in set(wanted))

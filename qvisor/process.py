@@ -14,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
+    from qvisor.owner import Owner
     from qvisor.roots import Roots
     from qvisor.spec import SandboxSpec
 
@@ -140,6 +141,14 @@ class Start:
         fields.text = self.assign.place(self._text)
         fields.document_len = len(about)
         ffi.memmove(fields.generation, generation, len(generation))
+
+    def run_as(self, owner: Owner) -> None:
+        """Have the rights on files of this user, and those alone."""
+        fields = self.assign.fields
+        fields.flags |= lib.QM_AS_USER
+        fields.user, fields.group, fields.ngroups = owner.uid, owner.gid, len(owner.groups)
+        for i, group in enumerate(owner.groups):
+            fields.groups[i] = group
 
     def send(self, sock: int, *, prepared: bool = False) -> None:
         """Ask a QVisor that has its machine, or has it `prepared` already.

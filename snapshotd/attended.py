@@ -38,7 +38,7 @@ class Attended:
 
     QVisor is a child of this process and part of its job: what the terminal sends is sent to both, and what only this one gets is passed on. With
     `signals` unset none are, and they are this process's alone; else they are taken over from the calling thread. The guest sees nothing of `state`,
-    quark's state directory. `confine` are words of qvisor/confinement.py; `confined_by` says how it is when `machine` has been had.
+    quark's state directory. `confine` are words of qvisor/confinement.py and owner.py; `confined_by` says how it is when `machine` has been had.
     """
 
     def __init__(
@@ -85,7 +85,8 @@ class Attended:
             self._watched = os.pipe2(os.O_CLOEXEC)
             streams = (stdio[0], self._watched[1], self._watched[1])
         with ready_cold(spec, state, stdio=streams, debug=debug) as ready:
-            ready.start.assign.fields.flags |= flags | confinement.request_flags(self._confine)
+            ready.start.assign.fields.flags |= flags
+            ready.restrict(self._confine, (os.geteuid(), os.getegid()))
             kvm = open_kvm()
             try:
                 process.machine(spec.memory, kvm, flags=confinement.machine_flags(self._confine)).send(

@@ -8,6 +8,7 @@ from qvisor import confinement, kernel
 from qvisor._native import ffi, lib
 from qvisor.document import document, new_generation
 from qvisor.machine import check, open_kvm
+from qvisor.owner import choose
 from qvisor.process import Start, prepare_message
 from qvisor.roots import Roots
 from qvisor.spec import Changes, SandboxSpec
@@ -108,6 +109,17 @@ class Ready:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def restrict(self, words: list[str], caller: tuple[int, int] | None) -> None:
+        """How its process is confined (words of qvisor/confinement.py and owner.py), for `caller`, UID and GID if they are known.
+
+        Raises:
+            AccessError, UsageError: see owner.choose.
+        """
+        self.start.assign.fields.flags |= confinement.request_flags(words)
+        writable = any(not flags & lib.QK_MOUNT_RO for flags in self.roots.flags[1:])
+        if writable and (owner := choose(words, caller)) is not None:
+            self.start.run_as(owner)
 
     def take_known(self) -> tuple[int, int, int]:
         """(descriptor, offset, bytes) of the table of files that a clone depends on; the descriptor is the caller's, -1 of a cold sandbox."""
@@ -236,5 +248,5 @@ def become(
     fields = ready.start.assign.fields
     fields.flags |= lib.QM_TIMING if timing else 0
     fields.timing_file = ready.start.assign.place(timing_file)
-    fields.flags |= confinement.request_flags(confine)
+    ready.restrict(confine, (os.geteuid(), os.getegid()))
     ready.start.exec(ready.spec.memory, open_kvm(), json=json, flags=confinement.machine_flags(confine))

@@ -109,10 +109,23 @@ def confinement_of(parsed: Parsed) -> list[str]:
     Raises:
         UsageError: options that exclude each other.
     """
-    wanted = {"--any-owner": "any-owner", "--require-confinement": "strict", "--unconfined": "unconfined"}
+    wanted = {
+        "--any-owner": "any-owner",
+        "--require-confinement": "strict",
+        "--unconfined": "unconfined",
+        "--allow-set-id": "set-id",
+    }
     found = [word for option, word in wanted.items() if parsed.flag(option)]
-    if "unconfined" in found and len(found) > 1:
+    if {"unconfined", "any-owner"} <= set(found) or {"unconfined", "strict"} <= set(found):
         raise UsageError("--unconfined goes with neither --any-owner nor --require-confinement")
+    if parsed.flag("--volume-user"):
+        from qvisor.owner import parse_user
+
+        if "any-owner" in found:
+            raise UsageError(
+                "--any-owner does not go with --volume-user: one uses files of all users, the other those of one"
+            )
+        found.append(parse_user(parsed.one("--volume-user")))
     return found
 
 

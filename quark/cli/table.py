@@ -77,6 +77,8 @@ SANDBOX = (
     Option("--ring", "MODE", "where the guest kernel runs: auto (default, probed at boot), ring0, ring3", kind="=auto ring0 ring3"),
 )  # fmt: skip
 CONFINEMENT = (
+    Option("--volume-user", "USER[:GROUP]", "the host user whose are new files in read-write volumes, with whose rights rootfs and volumes are used then (default: who runs the command); for root to choose"),
+    Option("--allow-set-id", "", "the guest may set the set-user-id and set-group-id bits of files in read-write volumes"),
     Option("--any-owner", "", "root's sandbox uses files of rootfs and volumes whoever owns them; else as any user without capabilities"),
     Option("--require-confinement", "", "an error when this host cannot confine the sandbox's process in every way (docs/threat-model.md)"),
     Option("--unconfined", "", "do not confine the sandbox's process; runs without the daemon"),

@@ -8,6 +8,7 @@ struct qv_config {
 	int stdio[3];
 	int signals;
 	uint64_t hidden_dev, hidden_ino;
+	int set_id;
 };
 struct qk_boot {
 	uint64_t ram_bytes, ram_limit;
@@ -99,7 +100,7 @@ struct qm_step {
 	char name[48];
 	uint64_t us;
 };
-enum { QM_DEBUG, QM_TIMING, QM_TTY, QM_STOPS, QM_WANT_READY, QM_ONCE, QM_ANY_OWNER, QM_MOUNTS, QM_STRICT, ... };
+enum { QM_DEBUG, QM_TIMING, QM_TTY, QM_STOPS, QM_WANT_READY, QM_ONCE, QM_ANY_OWNER, QM_MOUNTS, QM_AS_USER, QM_SET_ID, QM_STRICT, ... };
 struct qm_assign {
 	uint32_t version, flags;
 	uint64_t hidden_dev, hidden_ino;
@@ -114,6 +115,7 @@ struct qm_assign {
 	int32_t files;
 	int32_t contents;
 	uint64_t files_bytes;
+	uint32_t user, group, ngroups, groups[64];
 	int32_t timing_file;
 	uint32_t nsteps;
 	uint64_t sent_ns;

@@ -10,7 +10,7 @@
 #include "vm.h"
 
 /* By descriptor, which may be of O_PATH: no name can be exchanged for a link meanwhile. */
-static int64_t change_attributes(int fd, const struct qv_call *call, bool truncate)
+static int64_t change_attributes(struct qv *vm, int fd, const struct qv_call *call, bool truncate)
 {
 	uint64_t mask = call->arg[1];
 	struct timespec t[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_nsec = UTIME_OMIT}};
@@ -23,7 +23,7 @@ static int64_t change_attributes(int fd, const struct qv_call *call, bool trunca
 		return -errno;
 	if ((mask & (QK_ATTR_MODE | QK_ATTR_SIZE)) && S_ISLNK(st.st_mode))
 		return -EOPNOTSUPP; /* no mode of a symlink can be changed */
-	if ((mask & QK_ATTR_MODE) && fchmodat(AT_FDCWD, link, (mode_t)(call->arg[2] & MODE_BITS), 0))
+	if ((mask & QK_ATTR_MODE) && fchmodat(AT_FDCWD, link, qfile_mode(vm, call->arg[2]), 0))
 		return -errno;
 	if ((mask & QK_ATTR_SIZE) && !truncate)
 		return -EBADF;
@@ -44,7 +44,7 @@ static int64_t change_attributes_at(struct qv *vm, int dir, const char *last, co
 	int fd = size ? qhandle_open(vm, dir, last, false, O_WRONLY) : walk_open(vm, dir, last, O_PATH, 0);
 	if (fd < 0)
 		return fd;
-	int64_t r = change_attributes(fd, call, size);
+	int64_t r = change_attributes(vm, fd, call, size);
 	close(fd);
 	return r;
 }
@@ -57,7 +57,7 @@ static int64_t change_attributes_of(struct qv *vm, const struct qv_call *call)
 	const struct qv_handle *h = &vm->handles[call->arg[0]];
 	if (qfile_root(vm, h->root, true) < 0)
 		return -EROFS;
-	return change_attributes(fd, call, h->writable);
+	return change_attributes(vm, fd, call, h->writable);
 }
 
 /* Hidden directories keep their place in a volume: quark would not find its state again. */
@@ -93,11 +93,11 @@ static int64_t change_two_names(struct qv *vm, int op, int root, const char *fro
 	return r;
 }
 
-static int64_t change_make_node(int dir, const char *last, uint64_t mode)
+static int64_t change_make_node(struct qv *vm, int dir, const char *last, uint64_t mode)
 {
 	if (!S_ISFIFO(mode) && !S_ISSOCK(mode))
 		return -EPERM; /* a device would give its holder the host's */
-	return mknodat(dir, last, (mode_t)(mode & (S_IFMT | MODE_BITS)), 0) ? -errno : 0;
+	return mknodat(dir, last, (mode_t)(mode & S_IFMT) | qfile_mode(vm, mode), 0) ? -errno : 0;
 }
 
 static int64_t change_give_name(struct qv *vm, int dir, const char *last, const struct qv_call *call)
@@ -141,10 +141,10 @@ int64_t qchange_call(struct qv *vm, struct qv_call *call)
 	}
 	switch (call->op) {
 	case QC_MKDIR:
-		ret = mkdirat(dir, last, (mode_t)(call->arg[1] & MODE_BITS)) ? -errno : 0;
+		ret = mkdirat(dir, last, qfile_mode(vm, call->arg[1])) ? -errno : 0;
 		break;
 	case QC_MKNOD:
-		ret = change_make_node(dir, last, call->arg[1]);
+		ret = change_make_node(vm, dir, last, call->arg[1]);
 		break;
 	case QC_NAME:
 		ret = change_give_name(vm, dir, last, call);

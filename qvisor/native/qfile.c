@@ -112,7 +112,7 @@ static int64_t open_file(struct qv *vm, struct qv_call *call)
 		return -EEXIST;
 	}
 	if (fd == -ENOENT && (flags & O_CREAT))
-		fd = walk_open(vm, root, name, (uint64_t)(flags | O_EXCL), call->arg[2] & MODE_BITS);
+		fd = walk_open(vm, root, name, (uint64_t)(flags | O_EXCL), qfile_mode(vm, call->arg[2]));
 	if (fd < 0)
 		return fd;
 	if (fstat(fd, &st)) {
@@ -148,7 +148,7 @@ static int64_t open_nameless(struct qv *vm, struct qv_call *call)
 	int dir = walk_open(vm, root, name, O_PATH | O_DIRECTORY, 0);
 	if (dir < 0)
 		return dir;
-	int fd = fstat(dir, &st) || walk_hidden(vm, dir, &st) ? -ENOENT : walk_last(dir, ".", O_TMPFILE | O_RDWR, call->arg[1] & MODE_BITS);
+	int fd = fstat(dir, &st) || walk_hidden(vm, dir, &st) ? -ENOENT : walk_last(dir, ".", O_TMPFILE | O_RDWR, qfile_mode(vm, call->arg[1]));
 	r = fd < 0 ? fd : fstat(fd, &st) ? -errno : 0;
 	close(dir);
 	if (r) {

@@ -48,14 +48,16 @@ int qfile_new(struct qv *vm, struct qv_handle h)
 
 /* Before a guest changes a file's content: what ran with its owner's rights must not run so with content of the guest's. The kernel does this only to
  * those who lack CAP_FSETID (chmod(2)). */
-static int drop_set_id(int fd)
+static int drop_set_id(struct qv *vm, int fd)
 {
 	struct stat st;
 	char link[FD_NAME];
+	if (vm->config.set_id)
+		return 0;
 	if (fstat(fd, &st))
 		return -errno;
 	vm_fd_name(fd, link);
-	return S_ISREG(st.st_mode) && (st.st_mode & SET_ID_BITS) && fchmodat(AT_FDCWD, link, st.st_mode & MODE_BITS, 0) ? -errno : 0;
+	return S_ISREG(st.st_mode) && (st.st_mode & SET_ID_BITS) && fchmodat(AT_FDCWD, link, qfile_mode(vm, st.st_mode), 0) ? -errno : 0;
 }
 
 /* Opens what `path` was opened on a moment ago, in `dir` as `last`. Not through /proc/self/fd: a fork that stands still has its parent's descriptors there.
@@ -97,7 +99,7 @@ static int open_looked_at(struct qv *vm, int dir, const char *last, int path, in
 	if (!r)
 		r = dir < 0 ? open_single(path, flags) : open_known(dir, last, &st, flags);
 	if (r >= 0 && (flags & O_ACCMODE) != O_RDONLY) {
-		int dropped = drop_set_id(r);
+		int dropped = drop_set_id(vm, r);
 		if (dropped) {
 			close(r);
 			r = dropped;

@@ -18,6 +18,7 @@ struct qv_config {
 	int stdio[3];                    /* descriptors behind handles 0, 1, 2 */
 	int signals;                     /* signalfd whose signals go to the guest, or -1 */
 	uint64_t hidden_dev, hidden_ino; /* a directory that no guest sees into: quark's own state; inode 0: none */
+	int set_id;                      /* may the guest give files of volumes set-id bits? */
 };
 
 enum { QV_STOPPED = 0, QV_EXITED = 1, QV_PANIC = 2, QV_PARKED = 3, QV_VM_ERROR = 4 };

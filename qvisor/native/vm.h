@@ -183,8 +183,11 @@ void poller_destroy(struct qv *vm);
 int64_t qfile_call(struct qv *vm, struct qv_call *call);
 int64_t qlookup_call(struct qv *vm, struct qv_call *call);
 int64_t qchange_call(struct qv *vm, struct qv_call *call);
-/* The permissions that a guest can give on the host: none that lend whoever runs the file another's identity. */
-#define MODE_BITS 01777
+/* The permissions that a guest can give on the host: none that lend whoever runs the file another's identity, unless the request allows that. */
+static inline mode_t qfile_mode(const struct qv *vm, uint64_t mode)
+{
+	return (mode_t)mode & (vm->config.set_id ? 07777u : 01777u);
+}
 bool qfile_is_single(struct qv *vm, uint64_t root); /* a volume that is one file */
 /* Does the snapshot bring the content of this file along, because the host lacks it? */
 bool qlookup_stored(const struct qv *vm, uint64_t root, const char *name, const struct qv_file **out);

@@ -28,6 +28,7 @@ static void assign_config(struct program *p)
 	}
 	if (a->flags & QM_TTY)
 		check(ioctl(0, TIOCSCTTY, 0) < 0 ? -errno : 0, "take the terminal");
+	c.set_id = (a->flags & QM_SET_ID) != 0;
 	c.signals = (int)check(qv_signals(), "take the signals");
 	check(qv_configure(p->vm, &c), "configure the virtual machine");
 }

@@ -19,6 +19,8 @@
 /* Those by which root uses files of others; all are below 32. */
 #define FILE_CAPABILITIES \
 	(CAPABILITY(CAP_CHOWN) | CAPABILITY(CAP_DAC_OVERRIDE) | CAPABILITY(CAP_DAC_READ_SEARCH) | CAPABILITY(CAP_FOWNER) | CAPABILITY(CAP_FSETID))
+/* Until the request says whose files it uses (user.c). */
+#define USER_CAPABILITIES (CAPABILITY(CAP_SETUID) | CAPABILITY(CAP_SETGID))
 #define NOTHING_SPECIAL (MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)
 /* Without these, and one of the two ways to keep to files beneath the roots, the word is not kept. */
 #define NEEDED (QM_BY_CAPABILITIES | QM_BY_PRIVILEGES | QM_BY_NAMESPACES | QM_BY_NETWORK | QM_BY_ROOT | QM_BY_LIMITS | QM_BY_SYSCALLS)
@@ -141,7 +143,7 @@ void confine(struct qv *vm, const struct qm_machine *host, const struct descript
 			note(empty_root(), QM_BY_ROOT);
 		note(set_limits(), QM_BY_LIMITS);
 		drop_bounding_set();
-		note(keep_capabilities(FILE_CAPABILITIES), QM_BY_CAPABILITIES);
+		note(keep_capabilities(FILE_CAPABILITIES | USER_CAPABILITIES), QM_BY_CAPABILITIES);
 	}
 	if (!(confined_by & QM_BY_ROOT))
 		check(chdir("/") ? -errno : 0, "leave the working directory");
@@ -184,6 +186,8 @@ static bool is_writable(const struct qm_assign *a)
 void confine_run(const struct qm_machine *host, const struct qm_assign *a, const struct descriptors *fds)
 {
 	struct confined_root roots[QM_ROOTS_MAX];
+	if (a->flags & QM_AS_USER)
+		user_take(host, a);
 	if (host->flags & QM_UNCONFINED)
 		return;
 	for (uint32_t i = 0; i < a->nroots; i++)
@@ -192,7 +196,7 @@ void confine_run(const struct qm_machine *host, const struct qm_assign *a, const
 						  .writable = i && !(a->root_flags[i] & QK_MOUNT_RO)};
 	note(landlock_confine(roots, a->nroots) == 0, QM_BY_LANDLOCK);
 	note(a->flags & QM_MOUNTS, QM_BY_MOUNTS);
-	if (!(a->flags & QM_ANY_OWNER) && !keep_capabilities(0))
+	if (!keep_capabilities((a->flags & (QM_ANY_OWNER | QM_AS_USER)) == QM_ANY_OWNER ? FILE_CAPABILITIES : 0))
 		confined_by &= ~QM_BY_CAPABILITIES;
 	if (seccomp_confine(IN_RUN | (is_writable(a) ? IN_VOLUME : 0) | (control_is_open() ? IN_CAPTURE : 0)))
 		confined_by &= ~QM_BY_SYSCALLS;

@@ -14,6 +14,8 @@ struct descriptors;
 void confine(struct qv *vm, const struct qm_machine *host, const struct descriptors *fds);
 /* The rest, when all has been opened that the request names. */
 void confine_run(const struct qm_machine *host, const struct qm_assign *assign, const struct descriptors *fds);
+/* user.c: has from now on the rights on files of the user that the request names; needs CAP_SETUID and CAP_SETGID. */
+void user_take(const struct qm_machine *host, const struct qm_assign *a);
 extern unsigned confined_by;
 void confine_report(void); /* to standard error */
 

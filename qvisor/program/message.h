@@ -11,6 +11,7 @@
 #define QM_VERSION 1u
 #define QM_FDS_MAX 64
 #define QM_ROOTS_MAX 33
+#define QM_GROUPS_MAX 64
 #define QM_STEPS_MAX 8
 #define QM_STEP_NAME 48
 /* What is said of a clone whose memory cannot be completed. */
@@ -78,6 +79,8 @@ enum {
 	QM_WANT_READY = 16, /* a program that is ready is captured: say `parked`, and wait for `capture` */
 	QM_ONCE = 32,       /* a capture is the end of it */
 	QM_ANY_OWNER = 64,  /* it keeps the capabilities to use files beneath its roots whoever owns them, if it has them */
+	QM_AS_USER = 512,   /* it has the rights on files of `user` from the run on, and those alone */
+	QM_SET_ID = 1024,   /* a guest may give files of read-write volumes set-id bits */
 	QM_STRICT = 256,    /* it is an error when the host could not confine it in every way */
 	QM_MOUNTS = 128,    /* each root is a mount of nobody else: nothing leads out of it */
 };
@@ -97,7 +100,8 @@ struct qm_assign {
 	int32_t files; /* clone: the table of files that it depends on, if it is not the layout's */
 	int32_t contents;
 	uint64_t files_bytes;
-	int32_t timing_file; /* the steps as JSON go there as well */
+	uint32_t user, group, ngroups, groups[QM_GROUPS_MAX]; /* QM_AS_USER */
+	int32_t timing_file;                                  /* the steps as JSON go there as well */
 	uint32_t nsteps;
 	uint64_t sent_ns; /* CLOCK_MONOTONIC when the last of the steps was taken */
 	struct qm_step steps[QM_STEPS_MAX];

@@ -9,12 +9,12 @@ daemon's user reaches gRPC's own socket, nor take the next one before the relay 
 from __future__ import annotations
 
 import os
-import pwd
 import secrets
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
 from quark.errors import AccessError
+from qvisor.owner import group_ids
 
 if TYPE_CHECKING:
     import grpc.aio
@@ -87,7 +87,8 @@ class Access:
         else:
             groups = group_ids(uid, gid)
             allowed = [d for d in self.domains.values() if uid in d.users or groups & set(d.groups)]
-        return self.choose(f"uid {uid}", allowed, wanted)
+        found = self.choose(f"uid {uid}", allowed, wanted)
+        return found._replace(domain=found.domain.of(uid, gid))
 
     @staticmethod
     def choose(who: str, allowed: list[Domain], wanted: str) -> Caller:
@@ -106,11 +107,3 @@ class Access:
         raise AccessError(
             f"{who} may not use domain {wanted!r}, or there is none; theirs: {', '.join(d.name for d in allowed)}"
         )
-
-
-def group_ids(uid: int, gid: int) -> set[int]:
-    """All groups of a user, by the host's databases."""
-    try:
-        return {gid, *os.getgrouplist(pwd.getpwuid(uid).pw_name, gid)}
-    except KeyError:
-        return {gid}

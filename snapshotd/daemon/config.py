@@ -8,7 +8,7 @@ import pwd
 import tomllib
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from quark.errors import ConfigError
 from quark.paths import state_root
@@ -50,6 +50,18 @@ class Domain(_Section):
     paths: list[str] | None = None
     quota: Annotated[int, Field(gt=0)] | None = None
     key: str = ""
+    _caller: tuple[int, int] | None = PrivateAttr(None)
+
+    @property
+    def caller(self) -> tuple[int, int] | None:
+        """UID and GID of whose request this is, as far as it is known."""
+        return self._caller
+
+    def of(self, uid: int, gid: int) -> Domain:
+        """The same for a request of this user."""
+        found = self.model_copy()
+        found._caller = (uid, gid)  # noqa: SLF001 - its own
+        return found
 
     @field_validator("name")
     @classmethod

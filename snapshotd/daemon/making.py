@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qvisor import confinement
 from qvisor._native import lib
 from qvisor.process import Start
 from qvisor.spec import Changes, SandboxSpec
@@ -34,6 +33,22 @@ def make(
     Raises:
         QuarkError: what is wrong with the job, the snapshot, the installation or the host.
     """
+    ready = _ready(job, stdio, machine, is_current)
+    if ready is not None:
+        try:
+            ready.restrict(job["confine"], job["caller"])
+        except BaseException:
+            ready.close()
+            raise
+    return ready
+
+
+def _ready(
+    job: dict[str, Any],
+    stdio: tuple[int, ...],
+    machine: Machine | None,
+    is_current: Callable[[Machine], bool],
+) -> Ready | None:
     paths = tuple(job["paths"]) if job["paths"] is not None else None
     if "clone" not in job:
         return ready_cold(SandboxSpec.from_dict(job["spec"]), job["root"], paths=paths, stdio=stdio)
@@ -52,7 +67,7 @@ def make(
 
 def flags(job: dict[str, Any], trigger: Trigger | None, *, is_command: bool) -> int:
     """QM_* of the request: `is_command` of one that has its caller's streams, and stops when its program does."""
-    found: int = confinement.request_flags(job["confine"]) | (lib.QM_TTY if job["tty"] else 0)
+    found: int = lib.QM_TTY if job["tty"] else 0
     found |= lib.QM_STOPS if is_command else 0
     if trigger is not None:
         found |= lib.QM_ONCE | (lib.QM_WANT_READY if trigger.kind == "file" else 0)

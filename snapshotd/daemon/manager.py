@@ -70,6 +70,7 @@ class Manager:
             "paths": domain.paths,
             "confine": confine,
             "limits": limits.to_string(),
+            "caller": domain.caller,
         }
 
     def cold_job(self, domain: Domain, spec: SandboxSpec, limits: Limits) -> dict[str, Any]:

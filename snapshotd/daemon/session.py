@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from quark.clone_request import unpack_clone
 from quark.errors import AccessError, DaemonLostError, QuarkError, UsageError
 from quark.sizes import Limits
-from qvisor.confinement import ANY_OWNER, STRICT
+from qvisor.confinement import ANY_OWNER, SET_ID, STRICT
+from qvisor.owner import is_user
 from qvisor.spec import SandboxSpec
 from snapshotd import wire
 from snapshotd.daemon.connections import ACCEPT_PAUSE
@@ -75,7 +76,7 @@ class Session:
         if (
             verb != "run"
             or mode not in {ATTACHED, DETACHED, DETACHED_TTY}
-            or not {ANY_OWNER, STRICT}.issuperset(confine)
+            or not {ANY_OWNER, STRICT, SET_ID}.issuperset(word for word in confine if not is_user(word))
             or len(fds) != (3 if mode == ATTACHED else 0)
         ):
             raise UsageError(f"session: {verb!r} {mode!r} with {len(fds)} descriptors is no request; see docs/abi.md")

@@ -187,6 +187,37 @@ def test_a_directory_that_changes_after_the_capture(public, as_user):
     assert as_user("c.run(snapshot='v').stdout.decode()") == ["PathDeniedError"]
 
 
+@pytest.mark.usefixtures("two_domains")
+def test_files_in_volumes_are_those_of_who_asks(public, as_user):
+    """The daemon is root's; its callers have no more rights on files in their sandboxes than they have themselves."""
+    volume, image = public / "allowed" / "v", public / "allowed" / "image"
+    for folder, owner in ((volume, NOBODY), (image, 0)):
+        folder.mkdir()
+        os.chown(folder, owner, owner)
+    (image / "precious").write_text("root's\n")
+    (volume / "group").write_text("")
+    os.chown(volume / "group", 0, GROUP)
+    (volume / "group").chmod(0o660)
+    script = (
+        "touch /v/made; mkdir /v/folder; chmod 4755 /v/made; echo more >>/v/group; "
+        "for f in /i/precious /i/new; do echo gone >$f; chmod 666 $f; rm -f $f; mv $f /i/other; done; ls -n /i | wc -l"
+    )
+    run = (
+        f"c.run(['/bin/sh', '-c', {script!r}], rootfs='/usr', "
+        f"volumes=[({str(volume)!r}, '/v'), ({str(image)!r}, '/i')]).stdout.decode()"
+    )
+    assert as_user(run, groups=[GROUP]) == ["2\n"]
+    for made in ("made", "folder"):
+        st = (volume / made).stat()
+        assert (st.st_uid, st.st_gid) == (NOBODY, NOBODY), made
+    assert (volume / "made").stat().st_mode & 0o7777 == 0o755
+    assert os.listdir(image) == ["precious"]
+    assert (image / "precious").read_text() == "root's\n"
+    assert (image / "precious").stat().st_mode & 0o777 == 0o644
+    # A group that the host's databases do not say this user is in is none that the daemon knows of.
+    assert (volume / "group").read_text() == ""
+
+
 # Holds `count` connections to sys.argv[1] open until its standard input ends.
 HOLD = """
 import socket, sys

@@ -140,7 +140,7 @@ def test_it_works(quark, confined, tmp_path):
             time.sleep(0.02)
         status = dict(re.findall(r"^(\w+):\t(.*)$", Path(f"/proc/{process.pid}/status").read_text(), re.MULTILINE))
         assert (status["Seccomp"], status["NoNewPrivs"]) == ("2", "1")
-        assert int(status["CapEff"], 16).bit_count() == 7
+        assert int(status["CapEff"], 16).bit_count() == 9
         volume = tmp_path / "volume"
         volume.mkdir()
         os.chown(volume, 4711, 4711)
@@ -149,6 +149,8 @@ def test_it_works(quark, confined, tmp_path):
         done = quark("run", "--any-owner", "-v", f"{volume}:/v", "--", "/bin/sh", "-c", work)
         assert (done.status, done.out) == (7, "text\n"), done
         assert ((volume / "d" / "f").stat().st_uid, (volume / "d" / "f").stat().st_mode & 0o777) == (5, 0o600)
+        done = quark("run", "--volume-user", "4711:4711", "-v", f"{volume}:/v", "--", "/bin/sh", "-c", "echo text >/v/own")
+        assert (done.status, (volume / "own").stat().st_uid) == (0, 4711), done
         done = quark("snapshot", "create", "s", "--ready-file", "--", "/bin/sh", "-c", SCRIPT)
         assert done.status == 0, done
         first = quark("run", "--from-snapshot", "s", "--timing", "--json")
