@@ -24,11 +24,9 @@ void user_take(const struct qm_machine *host, const struct qm_assign *a)
 	if ((gid_t)setfsgid(NO_CHANGE) != a->group || (uid_t)setfsuid(NO_CHANGE) != a->user)
 		fail(FAIL_REQUEST, "files of volumes cannot be those of user %u, group %u: this process lacks the right to choose", a->user,
 		     a->group);
-	/* prctl(2): a change of identity takes both back. Nobody has gained anything: whoever may look into it could before. */
+	/* prctl(2): a change of identity takes both back. Nobody has gained anything: whoever may look into it could before. (A parent that has just ended
+	 * has closed the socket as well.) */
 	check(prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) ? -errno : 0, "stay as it was");
-	if (host->parent) {
+	if (host->parent)
 		check(prctl(PR_SET_PDEATHSIG, SIGKILL) ? -errno : 0, "end with its parent");
-		if (getppid() != host->parent)
-			leave(1);
-	}
 }
