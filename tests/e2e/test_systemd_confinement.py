@@ -149,7 +149,9 @@ def test_it_works(quark, confined, tmp_path):
         done = quark("run", "--any-owner", "-v", f"{volume}:/v", "--", "/bin/sh", "-c", work)
         assert (done.status, done.out) == (7, "text\n"), done
         assert ((volume / "d" / "f").stat().st_uid, (volume / "d" / "f").stat().st_mode & 0o777) == (5, 0o600)
-        done = quark("run", "--volume-user", "4711:4711", "-v", f"{volume}:/v", "--", "/bin/sh", "-c", "echo text >/v/own")
+        done = quark(
+            "run", "--volume-user", "4711:4711", "-v", f"{volume}:/v", "--", "/bin/sh", "-c", "echo text >/v/own"
+        )
         assert (done.status, (volume / "own").stat().st_uid) == (0, 4711), done
         done = quark("snapshot", "create", "s", "--ready-file", "--", "/bin/sh", "-c", SCRIPT)
         assert done.status == 0, done
