@@ -3,11 +3,10 @@
  * To whoever reads it is a pipe that is a little larger: nothing is late or out of order that could be seen. What is held back goes out before any other
  * request to the host, when nothing can run, after HOLD_NS, and at the end; once the pipe is full the writer waits as it does without this. As with
  * what is in a pipe (pipe(7)), the writer does not hear when the reader leaves without having read it: its next write does. */
-#include "behind.h"
-#include "arch.h"
-#include "fs.h"
+#include "file.h"
+#include "ktime.h"
 #include "qcall.h"
-#include "task.h"
+#include "behind.h"
 #include <linux/fcntl.h>
 
 #define HELD_ORDER 7u

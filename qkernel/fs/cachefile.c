@@ -1,5 +1,6 @@
 /* Reading, writing and seeking in files whose content is in the page cache. */
-#include "fs.h"
+#include "ktime.h"
+#include "pagecache.h"
 #include <asm/signal.h>
 #include <linux/fcntl.h>
 

@@ -1,5 +1,6 @@
 /* /dev/quark: the program says that it is ready, may be captured there, and reads what its clone was started with. */
-#include "fs.h"
+#include "file.h"
+#include "park.h"
 #include "qcall.h"
 #include <linux/fcntl.h>
 

@@ -1,4 +1,6 @@
 /* Devices in memory: /dev and what its nodes do. */
+#include "mount.h"
+#include "random.h"
 #include "memfs.h"
 #include "tty/tty.h"
 #include "qcall.h"

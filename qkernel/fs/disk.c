@@ -1,5 +1,6 @@
 /* The limit of --disk: what files that guest memory alone has (the overlay and tmpfs, not memfd and shared memory) may hold. */
-#include "fs.h"
+#include "disk.h"
+#include "pagecache.h"
 
 #define RESERVE 512u /* pages of memory that files leave free: one must not cost a program its life */
 

@@ -1,4 +1,6 @@
 /* epoll: a set of files that is told of changes instead of asking. */
+#include "fdtable.h"
+#include "ktime.h"
 #include "epoll.h"
 #include "../proc/proc.h"
 #include <linux/eventpoll.h>

@@ -1,5 +1,5 @@
 /* eventfd: a counter that can be waited for. */
-#include "fs.h"
+#include "fdtable.h"
 #include <linux/fcntl.h>
 
 #define EFD_SEMAPHORE 1

@@ -1,5 +1,5 @@
 /* Descriptor tables. */
-#include "fs.h"
+#include "fdtable.h"
 #include "lock.h"
 #include <linux/fcntl.h>
 

@@ -1,5 +1,6 @@
 /* Mapped files as mm sees them: struct filemap_ops of mm.h. */
-#include "fs.h"
+#include "ktime.h"
+#include "pagecache.h"
 #include "window.h"
 #include <linux/falloc.h>
 #include <linux/fcntl.h>

@@ -1,5 +1,6 @@
 /* Working directory, root and umask of a task. */
-#include "fs.h"
+#include "fsctx.h"
+#include "mount.h"
 
 struct fs_ctx *fs_ctx_new(void)
 {

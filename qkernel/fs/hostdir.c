@@ -1,5 +1,6 @@
 /* Directories of the host, listed with the attributes of all entries by one request for each 64 KiB; the entries become inodes when they are looked up.
  * Few listings are kept, and only for as long as the host's word on attributes holds. */
+#include "ktime.h"
 #include "hostfs.h"
 #include "qcall.h"
 #include <linux/fcntl.h>

@@ -1,4 +1,6 @@
 /* Content of host files: handles (those that nobody holds open are few, the least recently used ones are closed), pages, and opening. */
+#include "ktime.h"
+#include "pagecache.h"
 #include "hostfs.h"
 #include "qcall.h"
 #include "window.h"

@@ -1,5 +1,9 @@
 /* Directory trees of the host: names and attributes, and how long the host's word on them holds. One QC_LOOKUP resolves as much of a path as has
  * no links; a directory that is used much is fetched whole. Opening a file always finds it as it is (close-to-open). */
+#include "host.h"
+#include "ktime.h"
+#include "mount.h"
+#include "pagecache.h"
 #include "hostfs.h"
 #include "qcall.h"
 #include "window.h"

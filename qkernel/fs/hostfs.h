@@ -3,6 +3,7 @@
  * fs/hostpark.c says what a snapshot depends on. */
 #ifndef HOSTFS_H
 #define HOSTFS_H
+#include "file.h"
 #include "names.h"
 
 extern struct list host_nodes;

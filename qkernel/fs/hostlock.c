@@ -1,5 +1,6 @@
 /* Locks that other sandboxes and the host see, too: each owner of locks has a host handle of the file of its own, since locks of the host belong to open
  * file descriptions (fcntl(2), open file description locks). */
+#include "host.h"
 #include "hostlock.h"
 #include "hostfs.h"
 #include "qcall.h"

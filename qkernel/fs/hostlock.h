@@ -1,7 +1,7 @@
 /* Locks of read-write volumes on the host (fs/hostlock.c), below those that the guest kernel keeps itself (fs/lock.c). */
 #ifndef HOSTLOCK_H
 #define HOSTLOCK_H
-#include "fs.h"
+#include "inode.h"
 
 /* owner: as lock.c names them, of one kind. flock: whole-file locks of flock(2). type: F_RDLCK, F_WRLCK, F_UNLCK; [start, end), UINT64_MAX: to the end.
  * 0 also where there is nothing to do: the file is not of a read-write volume. -EAGAIN: somebody outside has it. */

@@ -1,4 +1,5 @@
 /* Names of host files: looked up with all that lies above them, in one request, or from what a listing said. */
+#include "ktime.h"
 #include "hostfs.h"
 #include "qcall.h"
 #include <linux/fcntl.h>

@@ -1,5 +1,7 @@
 /* What a snapshot depends on: a file of the rootfs that is open, mapped, or has content in memory has a handle when the sandbox parks, and no other
  * file has one. QVisor takes its list of files from there, and knows their content (docs/architecture.md, "Files of a snapshot"). */
+#include "host.h"
+#include "pagecache.h"
 #include "hostfs.h"
 #include "qcall.h"
 #include <linux/fcntl.h>

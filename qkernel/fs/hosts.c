@@ -1,5 +1,6 @@
 /* The sandbox's own name in /etc/hosts: gethostbyname(gethostname()) must find it (hostname -f, Java's InetAddress.getLocalHost). The file is the
  * rootfs's, with one line more in the overlay, added when it is first looked up. */
+#include "pagecache.h"
 #include "../proc/proc.h"
 #include "memfs.h"
 #include <linux/stat.h>

@@ -1,4 +1,7 @@
 /* The standard streams, which the host opened: pipes, terminals, sockets, files. Never blocking there; a task waits for the event that QC_POLL asks for. */
+#include "fdtable.h"
+#include "host.h"
+#include "ktime.h"
 #include "behind.h"
 #include "hoststream.h"
 #include "qcall.h"

@@ -1,4 +1,6 @@
 /* Inodes and places in the tree: reference counts, attributes, permission. */
+#include "ktime.h"
+#include "pagecache.h"
 #include "inotify.h"
 #include <linux/capability.h>
 #include <linux/stat.h>

@@ -1,4 +1,5 @@
 /* inotify(7): watches on inodes, and the queue of events of an instance. Changes made in the sandbox are seen; those the host makes to a volume are not. */
+#include "fdtable.h"
 #include "inotify.h"
 #include "memfs.h"
 #include <asm/ioctls.h>

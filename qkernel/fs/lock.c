@@ -1,4 +1,6 @@
 /* Advisory locks: POSIX record locks, open-file-description locks, flock (fcntl(2), flock(2)). */
+#include "host.h"
+#include "ktime.h"
 #include "lock.h"
 #include "hostfs.h"
 #include "hostlock.h"

@@ -1,7 +1,7 @@
 /* Advisory locks (fs/lock.c). */
 #ifndef LOCK_H
 #define LOCK_H
-#include "fs.h"
+#include "file.h"
 #include <linux/fcntl.h>
 void locks_release_file(struct file *f);               /* last reference gone: flock and OFD locks */
 void locks_release_process(struct file *f, void *who); /* close(2) drops the POSIX locks of the process on the file */

@@ -1,4 +1,8 @@
 /* Files in memory: content in the page cache; over a lower file, what is not yet changed is read from there. memfd and shared anonymous memory. */
+#include "disk.h"
+#include "fdtable.h"
+#include "ktime.h"
+#include "pagecache.h"
 #include "memfs.h"
 #include <asm/statfs.h>
 #include <linux/falloc.h>

@@ -1,4 +1,7 @@
 /* Names of the file system in memory. */
+#include "disk.h"
+#include "ktime.h"
+#include "mount.h"
 #include "memfs.h"
 #include <asm/statfs.h>
 #include <linux/capability.h>

@@ -2,6 +2,7 @@
  * that never changes, which is a tmpfs whose directories and files are filled from a lower inode when they are first used. */
 #ifndef MEMFS_H
 #define MEMFS_H
+#include "file.h"
 #include "names.h"
 
 struct memsuper {

@@ -1,4 +1,6 @@
 /* Extended attributes kept in memory, for files of tmpfs and of the overlay; those of a lower file are taken over when they are first asked for. */
+#include "disk.h"
+#include "ktime.h"
 #include "memfs.h"
 #include <linux/limits.h>
 #include <linux/xattr.h>

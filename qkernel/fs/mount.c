@@ -1,5 +1,7 @@
 /* The tree of mounts and how it is set up at boot. */
-#include "fs.h"
+#include "errno.h"
+#include "mm.h"
+#include "mount.h"
 #include "qcall.h"
 #include <linux/fcntl.h>
 #include <linux/stat.h>

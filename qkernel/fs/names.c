@@ -1,4 +1,5 @@
 /* Hash table of directory entries. */
+#include "mm.h"
 #include "names.h"
 
 void names_init(struct names *t)

@@ -1,7 +1,7 @@
 /* The entries of a directory kept in memory: a hash table by name and a list in order of creation, for readdir. */
 #ifndef NAMES_H
 #define NAMES_H
-#include "fs.h"
+#include "inode.h"
 
 enum entry_state {
 	ENTRY_INODE, /* `inode` is it */

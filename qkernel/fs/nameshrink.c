@@ -1,5 +1,7 @@
 /* What is known of host files that nobody uses is let go when memory runs short: it can be asked for again. Between system calls alone: nobody holds
  * an entry or an inode without a reference then. */
+#include "host.h"
+#include "pagecache.h"
 #include "hostfs.h"
 #include "memfs.h"
 #include <linux/stat.h>

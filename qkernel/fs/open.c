@@ -1,6 +1,10 @@
 /* Opening by path: what open(2) does after the walk, and nodes that are made on the way. */
+#include "fdtable.h"
+#include "fsctx.h"
+#include "host.h"
+#include "mount.h"
 #include "inotify.h"
-#include "path.h"
+#include "walk.h"
 #include <linux/fcntl.h>
 #include <linux/openat2.h>
 #include <linux/stat.h>

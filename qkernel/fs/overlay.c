@@ -1,4 +1,5 @@
 /* How a tree that never changes here shows through the file system in memory: what lies below is looked up, listed and followed when it is used. */
+#include "mount.h"
 #include "memfs.h"
 #include <linux/stat.h>
 

@@ -1,6 +1,6 @@
 /* Pages of file content in memory: of host files, read in clusters, and of files that live in memory. */
-#include "fs.h"
-#include "task.h"
+#include "disk.h"
+#include "pagecache.h"
 #include <linux/fcntl.h>
 #include <asm/signal.h>
 

@@ -1,6 +1,10 @@
 /* The path walk, and opening files by name. */
+#include "fdtable.h"
+#include "fsctx.h"
+#include "host.h"
+#include "mount.h"
 #include "inotify.h"
-#include "path.h"
+#include "walk.h"
 #include <linux/fcntl.h>
 #include <linux/openat2.h>
 #include <linux/stat.h>
@@ -13,15 +17,15 @@ int copy_path_from_user(char dst[PATH_MAX], uptr src)
 	return n < 0 ? (int)n : 0;
 }
 
-char *path_from_user(u64 upath, long *err)
+int path_from_user(char **path, u64 upath)
 {
-	char *path = kmalloc(PATH_MAX);
-	*err = path ? copy_path_from_user(path, UPTR(upath)) : -ENOMEM;
-	if (*err) {
-		kfree(path);
-		return NULL;
-	}
-	return path;
+	char *s = kmalloc(PATH_MAX);
+	int r = s ? copy_path_from_user(s, UPTR(upath)) : -ENOMEM;
+	if (r)
+		kfree(s);
+	else
+		*path = s;
+	return r;
 }
 
 static struct mount *path_mount_over(const struct inode *dir)

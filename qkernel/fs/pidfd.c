@@ -1,6 +1,6 @@
 /* pidfd: a process held by a descriptor, whatever becomes of its number (pidfd_open(2)). */
+#include "fdtable.h"
 #include "../proc/proc.h"
-#include "fs.h"
 #include "procfs.h"
 #include <asm/signal.h>
 #include <linux/capability.h>

@@ -1,4 +1,5 @@
 /* Pipes and FIFOs: a ring of frames that come and go with the data. */
+#include "fdtable.h"
 #include "pipe.h"
 #include <asm/signal.h>
 #include <linux/fcntl.h>

@@ -1,7 +1,7 @@
 /* Pipes as splice(2) sees them. */
 #ifndef PIPE_H
 #define PIPE_H
-#include "fs.h"
+#include "file.h"
 struct pipe {
 	u32 readers, writers, refs; /* refs: open files, and the inode of a FIFO has none */
 	u32 opened_r, opened_w;     /* how often an end was ever opened: what a blocked open(2) waits for */

@@ -1,4 +1,6 @@
 /* poll, ppoll, select, pselect6. */
+#include "fdtable.h"
+#include "ktime.h"
 #include "poll.h"
 #include "../proc/proc.h"
 #include <asm/signal.h>

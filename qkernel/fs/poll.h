@@ -1,7 +1,7 @@
 /* Waiting for files: what poll, select and epoll share. */
 #ifndef POLL_H
 #define POLL_H
-#include "fs.h"
+#include "file.h"
 
 struct poll_table {
 	void (*add)(struct poll_table *pt, struct file *f, struct waitq *q);

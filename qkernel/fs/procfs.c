@@ -1,4 +1,6 @@
 /* The directories of processes in /proc; what is about the whole system is a tree of texts (fs/texttree.c). Inodes are made when they are looked up. */
+#include "fdtable.h"
+#include "mount.h"
 #include "procfs.h"
 #include "procnode.h"
 #include "../proc/proc.h"

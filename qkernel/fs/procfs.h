@@ -1,7 +1,7 @@
 /* /proc, /sys and the control groups' tree: files whose content is made when it is read. */
 #ifndef PROCFS_H
 #define PROCFS_H
-#include "fs.h"
+#include "file.h"
 
 struct text {
 	char *buf;

@@ -1,4 +1,7 @@
 /* The links of /proc: self, and to the files, directories and namespaces of a process. */
+#include "fdtable.h"
+#include "fsctx.h"
+#include "mount.h"
 #include "procfs.h"
 #include "procnode.h"
 #include <linux/stat.h>

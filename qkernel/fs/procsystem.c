@@ -1,4 +1,5 @@
 /* What the files of /proc say of the whole system. */
+#include "ktime.h"
 #include "procfs.h"
 #include "../proc/proc.h"
 #include "qcall.h"

@@ -1,4 +1,7 @@
 /* What the files of /proc say of a process or thread. */
+#include "fdtable.h"
+#include "fsctx.h"
+#include "mount.h"
 #include "inotify.h"
 #include "procfs.h"
 #include "../proc/proc.h"

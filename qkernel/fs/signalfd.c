@@ -1,5 +1,5 @@
 /* signalfd: pending signals read as records. */
-#include "fs.h"
+#include "fdtable.h"
 #include <asm/signal.h>
 #include <linux/fcntl.h>
 #include <linux/signalfd.h>

@@ -1,4 +1,5 @@
 /* splice, tee, vmsplice: as copies through a kernel buffer. What a caller can see is the same; only the time differs. */
+#include "fdtable.h"
 #include "pipe.h"
 #include <linux/fcntl.h>
 #include <linux/stat.h>

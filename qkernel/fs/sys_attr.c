@@ -1,4 +1,7 @@
 /* System calls that change attributes and sizes, and those that ask for writing back. */
+#include "fdtable.h"
+#include "ktime.h"
+#include "mount.h"
 #include "inotify.h"
 #include <linux/capability.h>
 #include <linux/falloc.h>

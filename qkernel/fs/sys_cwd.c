@@ -1,5 +1,7 @@
 /* Working directory, root and umask. */
-#include "path.h"
+#include "fdtable.h"
+#include "fsctx.h"
+#include "walk.h"
 #include <linux/fcntl.h>
 #include <linux/stat.h>
 
@@ -19,9 +21,9 @@ long sys_getcwd(u64 ubuf, u64 size)
 static long cwd_change(u64 upath, bool root)
 {
 	struct path p;
-	long r;
-	char *path = path_from_user(upath, &r);
-	if (!path)
+	char *path;
+	long r = path_from_user(&path, upath);
+	if (r)
 		return r;
 	r = path_walk(AT_FDCWD, path, WALK_FOLLOW | WALK_DIRECTORY, &p, NULL);
 	kfree(path);

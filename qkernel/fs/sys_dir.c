@@ -1,6 +1,9 @@
 /* System calls on directories and names. */
+#include "file.h"
+#include "fsctx.h"
+#include "mount.h"
 #include "inotify.h"
-#include "path.h"
+#include "walk.h"
 #include <linux/fcntl.h>
 #include <linux/stat.h>
 
@@ -9,10 +12,10 @@
 /* The directory that holds (or shall hold) the last component, checked for being writable. trailing: the path ended in a slash. */
 static long dir_walk_parent(int dirfd, u64 upath, struct path *dir, char last[NAME_BUF], bool *trailing)
 {
-	long r;
-	char *path = path_from_user(upath, &r);
-	if (!path)
-		return r ? r : -EFAULT; /* it is never 0, which clang-tidy cannot see */
+	char *path;
+	long r = path_from_user(&path, upath);
+	if (r)
+		return r;
 	size_t n = strlen(path);
 	*trailing = n > 1 && path[n - 1] == '/';
 	r = path_walk(dirfd, path, WALK_PARENT | WALK_NOSTR, dir, last);
@@ -257,11 +260,11 @@ long sys_linkat(u64 olddir, u64 uold, u64 newdir, u64 unew, u64 flags)
 	struct path from, dir;
 	char last[NAME_BUF];
 	bool slash;
-	long r;
+	char *path;
 	if (flags & ~(u64)(AT_SYMLINK_FOLLOW | AT_EMPTY_PATH))
 		return -EINVAL;
-	char *path = path_from_user(uold, &r);
-	if (!path)
+	long r = path_from_user(&path, uold);
+	if (r)
 		return r;
 	r = path_walk((int)olddir, path, (flags & AT_SYMLINK_FOLLOW ? WALK_FOLLOW : 0) | (flags & AT_EMPTY_PATH ? WALK_EMPTY : 0) | WALK_NOSTR, &from,
 		      NULL);
@@ -300,9 +303,9 @@ long sys_symlinkat(u64 utarget, u64 dirfd, u64 upath)
 	struct path dir;
 	char last[NAME_BUF];
 	bool slash;
-	long r;
-	char *target = path_from_user(utarget, &r);
-	if (!target)
+	char *target;
+	long r = path_from_user(&target, utarget);
+	if (r)
 		return r;
 	r = target[0] ? dir_walk_parent((int)dirfd, upath, &dir, last, &slash) : -ENOENT;
 	if (!r) {
@@ -324,7 +327,7 @@ long sys_symlink(u64 utarget, u64 upath)
 
 long sys_mknodat(u64 dirfd, u64 upath, u64 mode, u64 dev)
 {
-	long r;
+	char *path;
 	u32 type = (u32)mode & S_IFMT;
 	if (type == S_IFDIR)
 		return -EPERM;
@@ -332,8 +335,8 @@ long sys_mknodat(u64 dirfd, u64 upath, u64 mode, u64 dev)
 		return -EINVAL;
 	if ((type == S_IFCHR || type == S_IFBLK) && current->proc->fsuid)
 		return -EPERM;
-	char *path = path_from_user(upath, &r);
-	if (!path)
+	long r = path_from_user(&path, upath);
+	if (r)
 		return r;
 	r = vfs_mknod((int)dirfd, path, (type ? type : S_IFREG) | ((u32)mode & 07777), dev, NULL);
 	kfree(path);

@@ -1,4 +1,5 @@
 /* Reading directories. */
+#include "fdtable.h"
 #include "inotify.h"
 #include <linux/fcntl.h>
 #include <linux/stat.h>

@@ -1,7 +1,5 @@
 /* ioctl(2): what is the same for all files; the rest is the file's. */
-#include "fs.h"
-#include "task.h"
-#include "uaccess.h"
+#include "fdtable.h"
 #include <asm/ioctls.h>
 #include <linux/fcntl.h>
 #include <linux/stat.h>

@@ -1,5 +1,5 @@
 /* mmap(2): what it maps. The rest of its family knows no files and is in mm/mmap.c. */
-#include "fs.h"
+#include "fdtable.h"
 #include <linux/fcntl.h>
 #include <linux/mman.h>
 

@@ -1,5 +1,5 @@
 /* System calls on descriptors: open, close, dup, fcntl, flock. */
-#include "fs.h"
+#include "fdtable.h"
 #include "lock.h"
 #include <linux/fcntl.h>
 #include <linux/openat2.h>

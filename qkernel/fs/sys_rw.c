@@ -1,4 +1,5 @@
 /* System calls that move data: read, write and their vectors, lseek, sendfile, copy_file_range. */
+#include "fdtable.h"
 #include "inotify.h"
 #include <asm/resource.h>
 #include <asm/signal.h>

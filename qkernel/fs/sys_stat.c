@@ -1,5 +1,6 @@
 /* System calls that ask about files: stat family, access, readlink, statfs. */
-#include "fs.h"
+#include "fdtable.h"
+#include "mount.h"
 #include <linux/fcntl.h>
 #include <linux/stat.h>
 #include <asm/stat.h>

@@ -1,4 +1,7 @@
 /* /proc/sys: what can be said of the kernel's parameters. Those that can be set are set here, too. */
+#include "fdtable.h"
+#include "pagecache.h"
+#include "random.h"
 #include "procfs.h"
 #include "../proc/proc.h"
 #include "qcall.h"

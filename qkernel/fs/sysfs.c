@@ -1,4 +1,5 @@
 /* /sys and /sys/fs/cgroup: what programs read to count processors, to size themselves by the limits of their control group, and to know their caches. */
+#include "mount.h"
 #include "procfs.h"
 #include "../proc/proc.h"
 #include "qcall.h"

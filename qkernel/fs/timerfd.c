@@ -1,6 +1,7 @@
 /* timerfd: a timer that is read. */
+#include "fdtable.h"
+#include "ktime.h"
 #include "../proc/proc.h"
-#include "fs.h"
 #include <linux/fcntl.h>
 #include <linux/time.h>
 #include <linux/timerfd.h>

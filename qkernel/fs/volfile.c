@@ -1,4 +1,6 @@
 /* Files of volumes: reads and writes go to the host, which may change them at any time. */
+#include "ktime.h"
+#include "pagecache.h"
 #include "hostfs.h"
 #include "qcall.h"
 #include "window.h"

@@ -1,4 +1,5 @@
 /* Volumes (-v): changes of names and attributes, which go to the host. */
+#include "pagecache.h"
 #include "hostfs.h"
 #include "qcall.h"
 #include "window.h"

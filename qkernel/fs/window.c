@@ -1,4 +1,5 @@
 /* Shared mappings of files of volumes: guest-physical memory that is the host's own page cache, in chunks, each of one piece of a file. */
+#include "host.h"
 #include "window.h"
 #include "hostfs.h"
 #include "qcall.h"

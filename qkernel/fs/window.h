@@ -1,7 +1,7 @@
 /* Files of volumes mapped shared (fs/window.c). */
 #ifndef WINDOW_H
 #define WINDOW_H
-#include "fs.h"
+#include "inode.h"
 int window_get(struct inode *i, u64 index, paddr_t *out); /* inode_ops.getshared; -EIO: beyond the end */
 unsigned window_around(struct inode *i, u64 index, unsigned max, paddr_t *out);
 bool window_uses(const struct inode *i);

@@ -1,4 +1,6 @@
 /* System calls on extended attributes (xattr(7)): names, permissions and limits; file systems keep them. */
+#include "fdtable.h"
+#include "mount.h"
 #include "inotify.h"
 #include <linux/capability.h>
 #include <linux/fcntl.h>

@@ -1,8 +1,11 @@
 /* Kernel entry in C: brings the layers up, from the lowest on, and becomes the first process. It alone knows all of them. */
-#include "arch.h"
-#include "fs.h"
-#include "mm.h"
+#include "disk.h"
+#include "host.h"
+#include "ktime.h"
+#include "mount.h"
+#include "pagecache.h"
 #include "qcall.h"
+#include "random.h"
 #include "../arch/ring.h"
 #include "../proc/proc.h"
 

@@ -1,4 +1,5 @@
 /* Tables of System V IPC objects: ids, keys, permissions. */
+#include "ktime.h"
 #include "ipc.h"
 #include <linux/capability.h>
 

@@ -1,7 +1,7 @@
 /* System V IPC (sysvipc(7)): what shared memory, semaphore sets and message queues have in common. */
 #ifndef IPC_H
 #define IPC_H
-#include "fs.h"
+#include "task.h"
 #include <asm/ipcbuf.h>
 #include <linux/ipc.h>
 

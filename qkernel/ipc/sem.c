@@ -1,5 +1,6 @@
 /* System V semaphore sets (semget(2), semop(2), semctl(2)). Calls that must wait stand in a queue; who changes the set carries out, in their order,
  * those that can go on, as Linux does. */
+#include "ktime.h"
 #include "../fs/procfs.h"
 #include "ipc.h"
 #include "sem.h"

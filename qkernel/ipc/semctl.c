@@ -1,4 +1,5 @@
 /* semctl(2): asking for and setting semaphores, and what is known of a set. */
+#include "uaccess.h"
 #include "sem.h"
 #include <asm/sembuf.h>
 

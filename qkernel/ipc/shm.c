@@ -1,5 +1,6 @@
 /* System V shared memory (shmget(2), shmop(2), shmctl(2)): segments of unnamed memory. Each attachment is an open file of its own, so that its
  * references, one for each area that maps it, are the count of attachments, through fork, split and exit. */
+#include "pagecache.h"
 #include "../fs/procfs.h"
 #include "ipc.h"
 #include <asm/shmbuf.h>

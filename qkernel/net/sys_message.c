@@ -1,4 +1,5 @@
 /* System calls that send and receive on sockets, with addresses and control messages (unix(7), cmsg(3)). */
+#include "fdtable.h"
 #include "unix.h"
 #include <linux/fcntl.h>
 #include <asm/socket.h>

@@ -1,4 +1,5 @@
 /* System calls on sockets: making, naming, connecting them, and their options. Only AF_UNIX so far: other families answer -EAFNOSUPPORT. */
+#include "fdtable.h"
 #include "unix.h"
 #include <linux/fcntl.h>
 #include <linux/stat.h>

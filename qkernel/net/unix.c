@@ -1,4 +1,5 @@
 /* Unix domain sockets: connections, queues of messages, names. */
+#include "ktime.h"
 #include "unix.h"
 #include <asm/signal.h>
 #include <linux/fcntl.h>

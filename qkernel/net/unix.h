@@ -1,7 +1,7 @@
 /* Unix domain sockets: their objects (net/unix.c), the system calls on them (net/sys_socket.c) and on their messages (net/sys_message.c). */
 #ifndef UNIX_H
 #define UNIX_H
-#include "fs.h"
+#include "file.h"
 
 #define UNIX_PATH 108
 /* Types and flags of socket(2); the C library names them, not the kernel's headers. */

@@ -1,4 +1,5 @@
 /* Names of unix domain sockets: in the file system, and abstract ones. */
+#include "fsctx.h"
 #include "unix.h"
 #include <linux/fcntl.h>
 #include <linux/stat.h>

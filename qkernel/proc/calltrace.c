@@ -1,4 +1,5 @@
 /* What quark run --debug shows of system calls: a line for each when it returns, and a table by name at the end. */
+#include "ktime.h"
 #include "arch.h"
 #include "proc.h"
 #include "qcall.h"

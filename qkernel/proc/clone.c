@@ -1,6 +1,7 @@
 /* clone, fork, vfork: new threads and new processes. */
-#include "arch.h"
-#include "fs.h"
+#include "fdtable.h"
+#include "fsctx.h"
+#include "qcall.h"
 #include "proc.h"
 #include <linux/capability.h>
 #include <linux/fcntl.h>

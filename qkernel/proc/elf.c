@@ -1,4 +1,5 @@
 /* The ELF loader: segments, zero-filled ends, interpreter (System V ABI, Linux fs/binfmt_elf.c for the conventions). */
+#include "random.h"
 #include "arch.h"
 #include "exec.h"
 #include <linux/elf.h>

@@ -1,4 +1,5 @@
 /* Program execution: scripts, the initial stack, execve. */
+#include "fdtable.h"
 #include "arch.h"
 #include "exec.h"
 #include <asm/signal.h>

@@ -1,7 +1,7 @@
 /* Between exec.c, exec_stack.c, elf.c and start.c. */
 #ifndef EXEC_H
 #define EXEC_H
-#include "fs.h"
+#include "file.h"
 #include "proc.h"
 
 /* What the stack needs to know of a loaded ELF program. */

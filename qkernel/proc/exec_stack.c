@@ -1,4 +1,5 @@
 /* What a new program finds on its stack (System V ABI, "Process Initialization"): arguments, environment, auxiliary vector. */
+#include "random.h"
 #include "exec.h"
 #include <linux/auxvec.h>
 #include <linux/mman.h>

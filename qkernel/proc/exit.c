@@ -1,10 +1,10 @@
 /* The end of threads and processes, and waiting for it. */
-#include "arch.h"
+#include "fdtable.h"
+#include "fsctx.h"
+#include "qcall.h"
 #include "../fs/behind.h"
 #include "../ipc/ipc.h"
-#include "fs.h"
 #include "proc.h"
-#include "qcall.h"
 #include <asm/signal.h>
 #include <linux/wait.h>
 

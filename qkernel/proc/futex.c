@@ -1,4 +1,5 @@
 /* Futexes. A private word is known by its address space and address, a shared one by its physical address. */
+#include "ktime.h"
 #include "arch.h"
 #include "proc.h"
 #include <linux/futex.h>

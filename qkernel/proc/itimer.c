@@ -1,4 +1,5 @@
 /* Interval timers (setitimer, alarm), and everything that the CPU time of a process triggers: two of them, RLIMIT_CPU, POSIX timers. */
+#include "ktime.h"
 #include "proc.h"
 #include <asm/signal.h>
 #include <linux/resource.h>

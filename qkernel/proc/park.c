@@ -1,10 +1,12 @@
 /* The capture point: everything in memory, PARK, and what a clone does first. */
-#include "../fs/behind.h"
-#include "arch.h"
-#include "fs.h"
-#include "mm.h"
-#include "proc.h"
+#include "disk.h"
+#include "host.h"
+#include "ktime.h"
+#include "pagecache.h"
+#include "park.h"
 #include "qcall.h"
+#include "../fs/behind.h"
+#include "proc.h"
 
 static u8 generation[16];
 

@@ -1,5 +1,6 @@
 /* POSIX timers (timer_create(2)): of the wall clock, of those that never jump, and of CPU time. A periodic one rests from its signal on until that
  * is taken, when it counts what it has missed: one that nobody listens to costs nothing. */
+#include "ktime.h"
 #include "proc.h"
 #include <asm/signal.h>
 #include <linux/time.h>

@@ -1,8 +1,8 @@
 /* Between the files of proc/. */
 #ifndef PROC_H
 #define PROC_H
-#include "task.h"
-#include "uaccess.h"
+#include "file.h"
+#include "qcall.h"
 /* What the scheduler has once for each vCPU. */
 struct sched_cpu {
 	bool running;       /* current has the processor: false while schedule() looks for the next one */

@@ -1,4 +1,5 @@
 /* Random numbers: ChaCha20 (RFC 8439) with fast key erasure, seeded by the host at boot and again in every clone. */
+#include "random.h"
 #include "arch.h"
 #include "proc.h"
 #include "qcall.h"

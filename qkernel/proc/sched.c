@@ -1,9 +1,12 @@
 /* Scheduler of the one vCPU: real-time tasks by priority, all others by virtual run time, as CFS does it (Documentation/scheduler/sched-design-CFS.rst).
  * A task that wakes up takes the processor at once when it has had clearly less of it than the one that runs. */
-#include "arch.h"
-#include "fs.h"
-#include "proc.h"
+#include "host.h"
+#include "ktime.h"
+#include "park.h"
 #include "qcall.h"
+#include "sched.h"
+#include "uaccess.h"
+#include "proc.h"
 #include <linux/sched.h>
 #include <linux/time.h>
 

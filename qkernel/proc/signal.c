@@ -1,8 +1,7 @@
 /* Signals: sending, queues, default actions, delivery. */
-#include "arch.h"
-#include "fs.h"
-#include "proc.h"
 #include "qcall.h"
+#include "sched.h"
+#include "proc.h"
 #include <asm/signal.h>
 
 #define KILL_STOP (SIGBIT(SIGKILL) | SIGBIT(SIGSTOP))

@@ -1,4 +1,7 @@
 /* The first process, from what QVisor put into the boot blob. */
+#include "fdtable.h"
+#include "fsctx.h"
+#include "host.h"
 #include "arch.h"
 #include "exec.h"
 #include "qcall.h"

@@ -1,6 +1,7 @@
 /* Identity: process numbers, groups, sessions, users, capabilities. */
+#include "task.h"
+#include "uaccess.h"
 #include "proc.h"
-#include "fs.h"
 #include <linux/capability.h>
 
 long sys_getpid(void)

@@ -1,9 +1,11 @@
 /* Information and limits: uname, sysinfo, rusage, times, rlimits, hostname. */
+#include "ktime.h"
+#include "task.h"
+#include "uaccess.h"
 #include "proc.h"
 #include <asm/signal.h>
 #include <linux/capability.h>
 #include <linux/reboot.h>
-#include "fs.h"
 #include <linux/resource.h>
 #include <linux/sysinfo.h>
 #include <linux/utsname.h>

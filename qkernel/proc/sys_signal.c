@@ -1,6 +1,7 @@
 /* System calls of signals. */
-#include "arch.h"
-#include "fs.h"
+#include "ktime.h"
+#include "sched.h"
+#include "uaccess.h"
 #include "proc.h"
 #include <asm/signal.h>
 

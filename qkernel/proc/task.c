@@ -1,6 +1,6 @@
 /* Tasks and processes: allocation and release. */
-#include "arch.h"
-#include "fs.h"
+#include "ktime.h"
+#include "task.h"
 #include "proc.h"
 #include <linux/time.h>
 

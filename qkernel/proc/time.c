@@ -1,4 +1,5 @@
 /* Clocks: the TSC against a sample of the host's clocks; what a restore does to each of them. */
+#include "ktime.h"
 #include "arch.h"
 #include "proc.h"
 #include "qcall.h"

@@ -1,4 +1,5 @@
 /* Kernel timers, and when the host has to interrupt user code. */
+#include "ktime.h"
 #include "arch.h"
 #include "proc.h"
 #include "qcall.h"

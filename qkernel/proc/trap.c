@@ -1,10 +1,10 @@
 /* Exceptions and interrupts from user mode, and the work due before every return to it. */
-#include "arch.h"
-#include "fs.h"
-#include "mm.h"
-#include "proc.h"
+#include "host.h"
+#include "ktime.h"
+#include "park.h"
 #include "qcall.h"
-#include "task.h"
+#include "sched.h"
+#include "proc.h"
 #include <asm/signal.h>
 
 #define LOOK_TICKS 20000u /* of the TSC: about 10 us */

@@ -1,5 +1,5 @@
 /* Wait queues: tasks and poll tables waiting for something to happen. */
-#include "task.h"
+#include "waitq.h"
 
 void waitq_add(struct waitq *q, struct waiter *w)
 {

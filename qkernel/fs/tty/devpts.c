@@ -1,4 +1,5 @@
 /* /dev/pts: a node for each pseudo-terminal whose master is open. */
+#include "mount.h"
 #include "tty.h"
 
 #define PTS_DEV 136u

@@ -1,4 +1,5 @@
 /* Pseudo-terminals: the files of both ends (drivers/tty/pty.c of Linux). */
+#include "ktime.h"
 #include "tty.h"
 
 #define PTYS 1024u

@@ -1,4 +1,5 @@
 /* ioctl(2) of both ends of a pseudo-terminal: ioctl_tty(2). What concerns the terminal is the slave's, whichever end is asked. */
+#include "fdtable.h"
 #include "tty.h"
 #include <linux/capability.h>
 

@@ -2,8 +2,8 @@
 #ifndef TTY_H
 #define TTY_H
 
+#include "file.h"
 #include "../../proc/proc.h"
-#include "fs.h"
 #include <asm/ioctls.h>
 #include <asm/signal.h>
 #include <asm/termbits.h>

@@ -4,7 +4,8 @@
 #define HAS_PAGE_TABLES
 #include "guest_ram.h"
 
-#include "fs.h"
+#include "fdtable.h"
+#include "ktime.h"
 #include <linux/fcntl.h>
 #include <linux/mman.h>
 

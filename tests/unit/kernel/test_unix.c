@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fsctx.h"
 #include "../../../qkernel/net/unix.h"
 
 static struct process process = {.pid = 7, .euid = 8};
