@@ -51,6 +51,8 @@ class Machine:
         self.process = process
         self.prepared = prepared
         self.bytes = 0  # of its own
+        # An import gives a deleted snapshot's id to what is trusted otherwise.
+        self.identity = (prepared.attachment.snapshot_id, prepared.imported)
 
     def close(self) -> None:
         """End it."""
@@ -138,25 +140,26 @@ class Shelf:
         mine = [m for m in self.machines if m.key.domain == domain.name]
         if not mine:
             return
-        ids = await asyncio.to_thread(self._ids, domain, {m.key.snapshot for m in mine})
-        gone = [m for m in mine if m in self.machines and ids.get(m.key.snapshot) != m.prepared.attachment.snapshot_id]
+        there = await asyncio.to_thread(self._there, domain, {m.key.snapshot for m in mine})
+        gone = [m for m in mine if m in self.machines and there.get(m.key.snapshot) != m.identity]
         for machine in gone:
             self.demand.forget(machine.key)
         self._let_go(gone)
 
-    def _ids(self, domain: Domain, names: set[str]) -> dict[str, str]:
-        """Of the snapshots that there are."""
+    def _there(self, domain: Domain, names: set[str]) -> dict[str, tuple[str, bool]]:
+        """Of the snapshots that there are: id, and whether it is imported, as a machine's `identity`."""
         found = {}
         for name in names:
             with contextlib.suppress(QuarkError):
-                found[name] = self.stores.get(domain).get(name).id
+                store = self.stores.get(domain)
+                found[name] = store.get(name).id, store.is_imported(name)
         return found
 
     def is_current(self, machine: Machine) -> bool:
         """Whether its name is still its snapshot's, and its pager there. Blocks."""
+        name = machine.key.snapshot
         return not machine.prepared.attachment.lost() and (
-            self._ids(self._domains[machine.key.domain], {machine.key.snapshot}).get(machine.key.snapshot)
-            == machine.prepared.attachment.snapshot_id
+            self._there(self._domains[machine.key.domain], {name}).get(name) == machine.identity
         )
 
     def _remove(self, machine: Machine) -> None:

@@ -131,6 +131,43 @@ def test_deleted_behind_the_daemons_back(daemon_with, quark):
     api.until(lambda: api.numbers().pool_prepared == 0, "none is prepared for what is gone")
 
 
+@pytest.mark.parametrize("trusted", [True, False])
+def test_imported_anew_with_the_same_id(daemon_with, quark, tmp_path, trusted):
+    """One that was prepared of what was made here gives nothing of the host to what came from elsewhere under its id, nor the other way round."""
+    from snapshotd.store import Store
+
+    api = daemon_with()
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    (volume / "file").write_text("of the host")
+    mounted = [sb.Volume(source=str(volume), target="/v", read_only=True)]
+    api.create("s", "echo ready >/dev/quark; cat /v/file", spec={"volumes": mounted})
+
+    def run(*, host_paths):
+        clone = sb.CloneRequest(snapshot="s", host_paths=host_paths)
+        return api.sandboxes.RunSandbox(sb.RunSandboxRequest(clone=clone, wait=True), timeout=120).stdout
+
+    with Store.open(quark.root, domain="default", key=None) as store, open(tmp_path / "stream", "w+b") as stream:
+        store.export("s", stream)
+
+        def import_again(*, believed):
+            stream.seek(0)
+            store.delete("s")
+            store.import_(stream, believed=believed)
+
+        if not trusted:
+            import_again(believed=False)
+        for _ in range(2):  # the first one records the working set
+            assert run(host_paths=True) == b"of the host"
+        prepared(api)
+        import_again(believed=not trusted)
+        if trusted:
+            with api.failure("PERMISSION_DENIED"):
+                run(host_paths=False)
+        else:
+            assert run(host_paths=False) == b"of the host"
+
+
 def test_cooled(daemon_with):
     api = daemon_with()
     create(api)
