@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import socket
+import struct
 from typing import TYPE_CHECKING, Any
 
 from quark.errors import CaptureError, QuarkError, named_error
@@ -25,8 +26,25 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("snapshotd")
 STILL_SECONDS = 30.0
+# A storer that says nothing for so long (the longest it has to do in between is to have it all on the disk) waits for what does not come; until its end the
+# sandbox cannot end either.
+SILENT_SECONDS = 600.0
+# A machine waits so long for a storer that asks nothing, which the kernel cannot end then. The longest it has to do in between is to hash a large file.
+UNASKED_SECONDS = 3600
+GIVE_UP_SECONDS = 10.0  # for a storer to notice that it was given up
 LATE = f"the sandbox did not stand still within {STILL_SECONDS:.0f} s, it may wait for files of the host; try again"
 KILLED = "the process that stores the capture was killed; nothing was stored"
+
+
+def machine_sockets() -> tuple[socket.socket, socket.socket]:
+    """Between a machine's process and a storer, in this order.
+
+    The first does not wait for ever for the second (SO_RCVTIMEO, socket(7)): a process that not even the kernel can end holds up no end of a sandbox.
+    """
+    machine, storer = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+        machine.setsockopt(socket.SOL_SOCKET, option, struct.pack("@ll", UNASKED_SECONDS, 0))
+    return machine, storer
 
 
 class Origin:
@@ -60,7 +78,10 @@ class Capture(Lived[Life, Event]):
         self.missed: QuarkError | None = None  # the machine ended before it could be captured
         self.on_matched: Callable[[], None] = lambda: None
         self.on_gone: Callable[[], None] = lambda: None
-        self._deadline: asyncio.TimerHandle | None = None  # by which the machine stands still
+        self._deadline: asyncio.TimerHandle | None = (
+            None  # by which the machine stands still, or its storer says something, or ends
+        )
+        self._cancelled = False
         self._storer: Process | None = None
         self._machine: socket.socket | None = None  # the end that the machine's process is to have
 
@@ -115,7 +136,7 @@ class Capture(Lived[Life, Event]):
 
     async def _begin(self, pool: Pool, job: dict[str, Any], fds: tuple[int, ...]) -> None:
         storer = await pool.storer()
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        ours, theirs = machine_sockets()
         fd = os.memfd_create("quark-capture", os.MFD_CLOEXEC)
         try:
             os.write(fd, json.dumps(job).encode())
@@ -130,6 +151,8 @@ class Capture(Lived[Life, Event]):
         self._storer, self._machine = storer, ours
         asyncio.get_running_loop().add_reader(storer.sock, self._hear)
         self.happens(Event.BEGIN)
+        if self.life is Life.ASKED:
+            self._await_news(SILENT_SECONDS)
 
     def end(self, error: QuarkError | None = None) -> None:
         """The last news, unless there was one."""
@@ -151,7 +174,7 @@ class Capture(Lived[Life, Event]):
 
     def _decide(self, error: QuarkError | None = None) -> None:
         self.error = error
-        self._stop_clock()
+        self._note_news(None)
         self.changed.set()
         self.ended.set()
 
@@ -166,10 +189,22 @@ class Capture(Lived[Life, Event]):
         assert self._storer is not None  # noqa: S101 - for the type checker
         with contextlib.suppress(OSError):
             self._storer.sock.send(b"cancel")
+        self._cancelled = True
+        self._await_news(GIVE_UP_SECONDS)
+
+    def _await_news(self, seconds: float) -> None:
+        self._stop_clock()
+        self._deadline = asyncio.get_running_loop().call_later(seconds, self._end_storer)
+
+    def _end_storer(self) -> None:
+        assert self._storer is not None  # noqa: S101 - for the type checker
+        log.warning("capture: its storer does nothing any more and is ended", extra={"pid": self._storer.pid})
+        self._storer.kill()
 
     def _hand_over(self, sandbox: socket.socket) -> None:
         """A guest may not stand still: for that there is a deadline."""
         assert self._machine is not None  # noqa: S101 - for the type checker
+        self._stop_clock()
         self._deadline = asyncio.get_running_loop().call_later(STILL_SECONDS, self.happens, Event.LATE)
         with contextlib.suppress(OSError):  # it has ended: the storer notices
             wire.send(sandbox, ["capture"], (self._machine.fileno(),))
@@ -181,18 +216,32 @@ class Capture(Lived[Life, Event]):
             self._machine = None
 
     def _tell_ready(self) -> None:
+        self._note_news(None)
         self.ready.set()
 
     def _tell_matched(self) -> None:
         self.on_matched()
 
+    def _note_still(self) -> None:
+        self._note_news(SILENT_SECONDS)
+
     def _note_progress(self, done: int, total: int) -> None:
         self.done, self.total = done, total
         self.changed.set()
+        self._note_news(SILENT_SECONDS)
+
+    def _note_news(self, seconds: float | None) -> None:
+        """More has to come in so many seconds, None: whenever it does. Of one that was given up only its end counts."""
+        if self._cancelled:
+            return
+        if seconds is None:
+            self._stop_clock()
+        else:
+            self._await_news(seconds)
 
     def _miss(self, error: QuarkError) -> None:
         self.missed = error
-        self._stop_clock()
+        self._note_news(None)
 
     def _stop_clock(self) -> None:
         if self._deadline is not None:
@@ -206,6 +255,7 @@ class Capture(Lived[Life, Event]):
     def _leave(self) -> None:
         assert self._storer is not None  # noqa: S101 - for the type checker
         asyncio.get_running_loop().remove_reader(self._storer.sock)
+        self._stop_clock()
         self._storer.close()
         self._storer = None
         self._drop()

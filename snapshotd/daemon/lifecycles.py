@@ -244,7 +244,7 @@ def _capture() -> dict[Capture, dict[CaptureEvent, Step[Capture]]]:
             **common(s.READY),
         },
         s.STOPPING: {
-            e.STILL: Step(s.STORING, "_stop_clock"),
+            e.STILL: Step(s.STORING, "_note_still"),
             e.LATE: Step(s.DECIDED, "_decide_late"),
             e.HAND_OVER: Step(s.STOPPING),
             e.MATCHED: Step(s.STOPPING),

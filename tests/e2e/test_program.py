@@ -18,6 +18,7 @@ from qvisor import process
 from qvisor._native import ffi, lib
 from qvisor.machine import open_kvm
 from qvisor.spec import SandboxSpec
+from snapshotd.daemon import capture as captures
 from snapshotd.frozen import FrozenMachine, NotFrozenError
 from snapshotd.start import ready_cold
 
@@ -228,6 +229,25 @@ def test_a_storer_that_asks_nonsense_is_let_go(qvisor, ask):
             pass
     with q.capture() as again:
         assert FrozenMachine(again).scan(private_only=False)[0] > 0
+
+
+@pytest.mark.parametrize("flags", [0, lib.QM_ONCE | lib.QM_WANT_READY], ids=["goes on", "ends"])
+def test_a_storer_that_does_nothing_does_not_hold_up_its_end(qvisor, monkeypatch, flags):
+    """It lives, and keeps its socket open."""
+    monkeypatch.setattr(captures, "UNASKED_SECONDS", 1)
+    q = qvisor()
+    q.start(["/bin/sh", "-c", "echo ready >/dev/quark; read line; exit 3"], flags)
+    assert q.event()[0] == "started"
+    if flags:
+        assert q.event() == ["parked"]
+    machine, storer = captures.machine_sockets()
+    with storer:
+        q.tell("capture", machine.fileno())
+        machine.close()
+        storer.settimeout(SECONDS)
+        assert FrozenMachine(storer).ram_bytes
+        assert q.event()[:2] == ["ended", "0" if flags else "3"]
+        assert q.end() == (0 if flags else 3)
 
 
 def test_it_stands_still_for_a_capture_that_is_its_end(qvisor):
