@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sys
 
 from qvisor.spec import SandboxSpec
 from snapshotd import files
@@ -17,9 +18,52 @@ if TYPE_CHECKING:
 
 PAGE = 4096
 GAP_PAGES = 32  # zero pages between two runs that are cheaper as part of the image than as a mapping of their own
+MAPS = "/proc/sys/vm/max_map_count"
+MAPS_SPARE = 4096  # mappings of a clone that are not its memory's
 # F_SEAL_SEAL SHRINK GROW FUTURE_WRITE (fcntl(2)). Nobody maps a memfd of ours writable, so that the last one forbids all that F_SEAL_WRITE does; but that
 # one waits for pages to which somebody holds a reference, and in the end fails with EBUSY (Linux mm/memfd.c, memfd_wait_for_pins).
 SEALS = 0x0001 | 0x0002 | 0x0004 | 0x0010
+
+
+def runs_max() -> int:
+    """How many runs a clone can map on this host: each is a mapping, and so is what is between two (proc_sys_vm(5))."""
+    with open(MAPS, encoding="ascii") as f:
+        return max((int(f.read()) - MAPS_SPARE) // 2, 1)
+
+
+Runs = list[tuple[int, int]]  # each (first frame, end)
+
+
+def map_runs(data_runs: Runs, most: int) -> tuple[Runs, Runs, int]:
+    """What is mapped of an image with these runs of (frame, pages), in at most so many pieces, and the zero frames among it.
+
+    The last result is how many of those are there only because there would be too many pieces: the narrowest gaps.
+    """
+    runs: Runs = []
+    gaps: Runs = []
+    for gfn, pages in data_runs:
+        if runs and gfn - runs[-1][1] <= GAP_PAGES:
+            _append(runs, gaps, gfn, gfn + pages)
+        else:
+            runs.append((gfn, gfn + pages))
+    if len(runs) <= most:
+        return runs, gaps, 0
+    widest = sorted(range(1, len(runs)), key=lambda i: runs[i][0] - runs[i - 1][1], reverse=True)
+    wide = {0, *widest[: most - 1]}
+    joined: Runs = []
+    filled: Runs = []
+    for i, (first, end) in enumerate(runs):
+        if i in wide:
+            joined.append((first, end))
+        else:
+            _append(joined, filled, first, end)
+    return joined, gaps + filled, sum(end - first for first, end in filled)
+
+
+def _append(runs: Runs, gaps: Runs, first: int, end: int) -> None:
+    """Make it part of the last run, with what is between."""
+    gaps.append((runs[-1][1], first))
+    runs[-1] = (runs[-1][0], end)
 
 
 class Image:
@@ -42,7 +86,16 @@ class Image:
         self.name, self.id = name, info.id
         self.files = files.pack([files.File.from_json(f) for f in self.meta.files])
         self._frames = self.meta.ram_bytes // PAGE
-        self._runs, self._gaps = self._map_runs([run for run in self._reader.data_runs() if run[0] < files.FIRST_GFN])
+        most = runs_max()
+        data_runs = [run for run in self._reader.data_runs() if run[0] < files.FIRST_GFN]
+        self._runs, self._gaps, filled = map_runs(data_runs, most)
+        if filled:
+            print(
+                f"snapshot {name!r} is in more pieces than the {most} that a clone can map on this host: "
+                f"{filled * PAGE >> 20} MiB of zeros between them take memory as well; raise vm.max_map_count",
+                file=sys.stderr,
+                flush=True,
+            )
         self.fd = os.memfd_create(f"quark-image-{name}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(self.fd, self.meta.ram_bytes)
         self._layout_fd = self._contents_fd = -1
@@ -53,19 +106,6 @@ class Image:
         if self._reader.frames > files.FIRST_GFN:
             self._queue = [c for c in self._queue if self._reader.frames_of(c)[0][0] < files.FIRST_GFN]
         self.pages_filled = 0
-
-    @staticmethod
-    def _map_runs(data_runs: list[tuple[int, int]]) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-        """(first frame, end) of what is mapped from the image, and of the zero frames among it."""
-        merged: list[tuple[int, int]] = []
-        gaps: list[tuple[int, int]] = []
-        for gfn, pages in data_runs:
-            if merged and gfn - merged[-1][1] <= GAP_PAGES:
-                gaps.append((merged[-1][1], gfn))
-                merged[-1] = (merged[-1][0], gfn + pages)
-            else:
-                merged.append((gfn, gfn + pages))
-        return merged, gaps
 
     def _working_set_chunks(self, reader: SnapshotReader) -> list[int]:
         runs = RUN.iter_unpack(self.working_set)
