@@ -1,10 +1,15 @@
 """Guests of more than 4 GiB, where the bytes of a run of pages need more than 32 bits. tests/border has a sparse guest."""
 
 import os
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from qvisor._native import ffi, lib
+from snapshotd.image import GAP_PAGES, MAPS
+from snapshotd.metadata import Metadata
+from snapshotd.store import Store
 
 GIB = 1 << 30
 PAGE = 4096
@@ -74,3 +79,25 @@ def test_a_program_that_fills_5_gib(quark):
     done = quark("snapshot", "create", "big", "--ready-file", "--memory", "7G", "--", PYTHON, "-c", code, timeout=600)
     assert done.status == 0, done
     assert quark("run", "--from-snapshot", "big", timeout=250).out == "True 20\n"
+
+
+def test_more_pieces_than_the_host_can_map(quark):
+    """Every 34th page of memory is kept, so often that their mappings would be more than vm.max_map_count."""
+    limit = int(Path(MAPS).read_text())
+    pieces = limit // 2 + 100
+    if pieces > 50_000:
+        pytest.skip(f"vm.max_map_count is {limit}: a snapshot of more pieces takes too much memory")
+    script = "echo ready >/dev/quark; read word </dev/quark; echo restored"
+    assert quark("snapshot", "create", "s", "--ready-file", "--", "/bin/sh", "-c", script).status == 0
+    with Store.open(quark.root) as store:
+        meta = Metadata.load(store.get("s").meta)
+        first, step = meta.ram_bytes // PAGE, GAP_PAGES + 2
+        size = -(-(first + pieces * step) * PAGE // lib.QK_SLOT_SIZE) * lib.QK_SLOT_SIZE
+        wide = replace(meta, ram_bytes=size, spec={**meta.spec, "memory": size})
+        page = memoryview(os.urandom(PAGE))
+        pages = ((first + i * step, page) for i in range(pieces))
+        store.create_snapshot("wide", wide.dump(), pages, frames=size // PAGE, parent="s")
+    done = quark("run", "--from-snapshot", "wide")
+    assert (done.status, done.out) == (0, "restored\n"), done
+    said = (quark.root / "run" / "default" / "pager.log").read_text()
+    assert (said.count("\n"), "raise vm.max_map_count" in said) == (1, True), said
