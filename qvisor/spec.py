@@ -308,6 +308,11 @@ def parse_clone_volume(text: str) -> Volume:
         ) from None
 
 
+def shown(path: str) -> str:
+    """A path for a message of one line."""
+    return path if path.isprintable() else ascii(path)
+
+
 def open_rootfs(path: str) -> int:
     """O_PATH descriptor of the root directory.
 
@@ -317,7 +322,9 @@ def open_rootfs(path: str) -> int:
     try:
         return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as e:
-        raise RootfsError(f"root file system {path}: {e.strerror}; give an existing directory with --rootfs") from e
+        raise RootfsError(
+            f"root file system {shown(path)}: {e.strerror}; give an existing directory with --rootfs"
+        ) from e
 
 
 def open_volume(volume: Volume) -> tuple[int, bool]:
@@ -331,14 +338,14 @@ def open_volume(volume: Volume) -> tuple[int, bool]:
     try:
         fd = os.open(volume.source, os.O_PATH | os.O_CLOEXEC)
     except OSError as e:
-        raise VolumeError(f"volume {volume.source}: {e.strerror}; the host path of -v must exist") from e
+        raise VolumeError(f"volume {shown(volume.source)}: {e.strerror}; the host path of -v must exist") from e
     mode = os.fstat(fd).st_mode
     if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
         os.close(fd)
-        raise VolumeError(f"volume {volume.source} is neither a directory nor a regular file")
+        raise VolumeError(f"volume {shown(volume.source)} is neither a directory nor a regular file")
     if volume.slot and not stat.S_ISDIR(mode):
         os.close(fd)
-        raise VolumeError(f"volume {volume.source} is a file; slot {volume.slot!r} takes a directory")
+        raise VolumeError(f"volume {shown(volume.source)} is a file; slot {volume.slot!r} takes a directory")
     return fd, stat.S_ISREG(mode)
 
 
@@ -361,20 +368,21 @@ def check_files(fd: int, state: tuple[int, int]) -> None:
     from qvisor._native import lib
 
     path = os.readlink(f"/proc/self/fd/{fd}")
+    name = shown(path)
     result = lib.qv_check_root(fd, *state)
     if result == 0 and stat.S_ISREG(os.fstat(fd).st_mode):
         try:
             directory = os.open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as e:
-            raise VolumeError(f"volume {path}: {e.strerror}; the host path of -v must exist") from e
+            raise VolumeError(f"volume {name}: {e.strerror}; the host path of -v must exist") from e
         result = lib.qv_check_root(directory, *state)
         os.close(directory)
     if result == -errno.EOPNOTSUPP:
-        raise PathDeniedError(f"{path} is an interface of the host's kernel and no place of files; give another one")
+        raise PathDeniedError(f"{name} is an interface of the host's kernel and no place of files; give another one")
     if result == -errno.EBUSY:
-        raise PathDeniedError(f"{path} is in the state directory of quark, which no sandbox sees; give another one")
+        raise PathDeniedError(f"{name} is in the state directory of quark, which no sandbox sees; give another one")
     if result:
-        raise PathDeniedError(f"{path}: {os.strerror(-result)}")
+        raise PathDeniedError(f"{name}: {os.strerror(-result)}")
 
 
 def open_empty() -> int:
@@ -399,5 +407,5 @@ def check_beneath(fd: int, paths: tuple[str, ...] | None) -> None:
     path = os.readlink(f"/proc/self/fd/{fd}")
     if not any(p in ("/", path) or path.startswith(p + "/") for p in paths):
         raise PathDeniedError(
-            f"{path} is outside the directories that this domain may use; ask who runs the daemon to list it in `paths`"
+            f"{shown(path)} is outside the directories that this domain may use; ask who runs the daemon to list it in `paths`"
         )

@@ -8,7 +8,7 @@ from typing import Any
 
 from quark.sizes import MEMORY_MAX, SLOT, is_slot_name
 from quark.store_errors import CorruptBlobError
-from qvisor.spec import MOUNTS_MAX, SandboxSpec
+from qvisor.spec import MOUNTS_MAX, NAME_SHOWN, SandboxSpec
 from snapshotd.files import are_possible
 
 ID_MAX = 1 << 32
@@ -99,7 +99,7 @@ def check_document(data: Any, keys: set[str]) -> None:
     """
     _require(isinstance(data, dict), "it is no object")
     for key in sorted(set(data) ^ keys):
-        _require(False, f"{key} is {'missing' if key in keys else 'unknown'}")
+        _require(False, f"{key} is missing" if key in keys else f"{key[:NAME_SHOWN]!a} is unknown")
     for key in ("cpu_state", "recipes"):
         try:
             data[key] = base64.b64decode(data[key], validate=True)

@@ -28,7 +28,7 @@ from qvisor._native import ffi, lib
 from snapshotd import client, wire
 from snapshotd.image import PAGE, Image
 from snapshotd.keys import load_key
-from snapshotd.layout import is_working_set
+from snapshotd.layout import RUN, WORKING_SET_RUNS, is_working_set
 from snapshotd.metadata import check_host
 from snapshotd.store import Store
 from snapshotd.store.errors import CorruptBlobError, DiskFullError, SnapshotUnknownError
@@ -41,6 +41,7 @@ FAULT_BATCH = 64
 PREFETCH_CHUNKS = 16
 ACCEPT_SECONDS = 0.05
 LOCK_POLL = 0.002
+USERFAULTFD = "anon_inode:[userfaultfd]"  # what such a descriptor is called below /proc
 KEEP_IMAGES = 8  # without a clone: least recently used ones beyond this are dropped
 
 
@@ -147,6 +148,7 @@ class Pager:
             print(f"pager: cannot accept: {e.strerror}", file=sys.stderr, flush=True)
             time.sleep(ACCEPT_SECONDS)  # out of descriptors, say: some clone will end
             return
+        sock.setblocking(False)  # a clone that does not read its answers must not be waited for
         self.clones[sock.fileno()] = Clone(sock)
         self.selector.register(sock, selectors.EVENT_READ, self.message)
 
@@ -192,6 +194,8 @@ class Pager:
 
     def attach(self, clone: Clone, fields: list[str], _fds: list[int]) -> None:
         """`attach NAME`: answer with `ok complete|partial ID` and the image and layout descriptors, read-only."""
+        if clone.image is not None:
+            raise ValueError("attached already")
         image = self.image(fields[0])
         clone.image = image
         image_fd = os.open(f"/proc/self/fd/{image.fd}", os.O_RDONLY | os.O_CLOEXEC)
@@ -241,15 +245,22 @@ class Pager:
 
     def take_uffd(self, clone: Clone, fields: list[str], fds: list[int]) -> None:
         """`uffd BASE`: answer the faults of this userfaultfd; BASE is the address of guest frame 0."""
-        clone.uffd, clone.base = os.dup(fds[0]), int(fields[0])
-        os.set_blocking(clone.uffd, False)
-        self.selector.register(clone.uffd, selectors.EVENT_READ, lambda _: self.fault(clone))
+        if clone.image is None or clone.uffd >= 0 or os.readlink(f"/proc/self/fd/{fds[0]}") != USERFAULTFD:
+            raise ValueError("one userfaultfd, after attach")
+        base, uffd = int(fields[0]), os.dup(fds[0])
+        os.set_blocking(uffd, False)
+        try:
+            self.selector.register(uffd, selectors.EVENT_READ, lambda _: self.fault(clone))
+        except BaseException:
+            os.close(uffd)
+            raise
+        clone.uffd, clone.base = uffd, base
 
     def take_working_set(self, clone: Clone, fields: list[str], fds: list[int]) -> None:
         """`working-set BYTES`: keep it with the snapshot, unless it has one."""
         if clone.image is None or clone.image.working_set:
             return
-        blob = os.pread(fds[0], int(fields[0]), 0)
+        blob = read_blob(fds[0], fields[0], WORKING_SET_RUNS * RUN.size)
         if not is_working_set(blob, clone.image.meta.ram_bytes // PAGE):
             raise CorruptBlobError("the working set that a clone sent is malformed")
         # Deleted meanwhile; or there is no room for it, and the next clone has it from memory all the same.
@@ -261,7 +272,7 @@ class Pager:
     def take_files(self, clone: Clone, fields: list[str], fds: list[int]) -> None:
         """`files BYTES`: the table of files, as this clone found them on this host."""
         if clone.image is not None:
-            clone.image.set_files(os.pread(fds[0], int(fields[0]), 0))
+            clone.image.set_files(read_blob(fds[0], fields[0], len(clone.image.files)))
 
     def contents(self, clone: Clone, _fields: list[str], _fds: list[int]) -> None:
         """`contents`: answer with `ok` and a read-only descriptor of the contents of files that the snapshot contains."""
@@ -276,7 +287,8 @@ class Pager:
 
     def prefetch(self, clone: Clone, _fields: list[str], _fds: list[int]) -> None:
         """`prefetch`: bring in the working set; `ok` says that it is there."""
-        self.waiting.append(clone)
+        if clone not in self.waiting:
+            self.waiting.append(clone)
 
     def stats(self, clone: Clone, _fields: list[str], _fds: list[int]) -> None:
         """`stats`: faults answered for this clone, pages brought in by them."""
@@ -319,8 +331,12 @@ class Pager:
             gfn = (address - clone.base) // PAGE
             clone.faults += 1
             self.faults += 1
-            if clone.image is not None:
-                clone.pages += self.work_on(clone.image, lambda image, gfn=gfn: image.need(gfn))  # type: ignore[misc]
+            image = clone.image
+            if image is None or not 0 <= gfn < image.meta.ram_bytes // PAGE:
+                print(f"pager: dropped a clone: it asks for frame {gfn}", file=sys.stderr, flush=True)
+                self.drop(clone)
+                return
+            clone.pages += self.work_on(image, lambda image, gfn=gfn: image.need(gfn))  # type: ignore[misc]
             if clone.uffd < 0:
                 return  # dropped: its image is damaged
             lib.qp_wake(clone.uffd, address, PAGE)
@@ -340,6 +356,19 @@ class Pager:
             clone.uffd = -1
         if clone.image in self.old:
             self.let_go(clone.image)
+
+
+def read_blob(fd: int, size: str, most: int) -> bytes:
+    """What a clone sent as a memfd, of which it says how many bytes it has.
+
+    Raises:
+        CorruptBlobError: it has not, or more than `most`.
+    """
+    wanted = int(size)
+    blob = os.pread(fd, wanted, 0) if 0 <= wanted <= most else b""
+    if len(blob) != wanted:
+        raise CorruptBlobError(f"a clone sent {len(blob)} bytes, not {wanted}")
+    return blob
 
 
 def be_nobodys_child() -> None:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from quark.clone_request import unpack_clone
 from quark.errors import AccessError, DaemonLostError, QuarkError, UsageError
-from quark.sizes import Limits
+from quark.sizes import MEMORY_MAX, SLOT, Limits
+from quark.store_errors import CorruptBlobError
 from qvisor.confinement import ANY_OWNER, SET_ID, STRICT
 from qvisor.owner import is_user
 from qvisor.spec import SandboxSpec
@@ -26,6 +27,7 @@ from snapshotd.daemon.errors import told
 from snapshotd.daemon.relay import peer_credentials
 from snapshotd.daemon.sandbox import EXITED, FAILED, STARTING
 from snapshotd.daemon.waiting import first_of, readable
+from snapshotd.document import check_spec
 from snapshotd.trigger import Trigger
 
 if TYPE_CHECKING:
@@ -40,6 +42,20 @@ log = logging.getLogger("snapshotd")
 REQUEST_MAX = 4 << 20
 KILLED = 128 + 9
 ATTACHED, DETACHED, DETACHED_TTY = "attached", "detached", "detached-tty"
+
+
+def spec_of(strings: list[str]) -> SandboxSpec:
+    """The sandbox that a request describes. The command has checked it; but others may send requests, too.
+
+    Raises:
+        UsageError: it is none.
+    """
+    spec = SandboxSpec.from_strings(strings)
+    try:
+        check_spec(spec.to_dict())
+    except CorruptBlobError as e:
+        raise UsageError("session: the request describes no sandbox; see docs/abi.md") from e
+    return spec
 
 
 class Session:
@@ -60,7 +76,10 @@ class Session:
                 await self._run(request, fds)
         except QuarkError as e:
             self._send("error", type(e).__name__, told(e))
-        except (OSError, ValueError, IndexError) as e:
+        except (ValueError, IndexError) as e:
+            self._send("error", UsageError.__name__, "session: this is no request; see docs/abi.md")
+            log.warning("session: bad request", extra={"error": ascii(e)})
+        except OSError as e:
             log.warning("session failed", extra={"error": repr(e)})
         finally:
             if self.sandbox is not None and not self.detached:
@@ -119,12 +138,12 @@ class Session:
         """From `cold SPEC...`, `clone ...` (quark.clone_request) or `create NAME TRIGGER VALUE CONTAINED SPEC...`."""
         manager = self.server.manager
         if kind == "cold":
-            return manager.cold_job(domain, SandboxSpec.from_strings(rest), limits)
+            return manager.cold_job(domain, spec_of(rest), limits)
         if kind == "create":
             name, trigger, value, contained, *spec = rest
             Trigger.parse(f"--ready-{trigger}", value)
             return {
-                **manager.cold_job(domain, SandboxSpec.from_strings(spec), limits),
+                **manager.cold_job(domain, spec_of(spec), limits),
                 "trigger": (trigger, value),
                 "name": name,
                 "self_contained": bool(contained),
@@ -132,6 +151,10 @@ class Session:
         if kind != "clone":
             raise UsageError(f"session: {kind!r} is none of cold, clone, create")
         name, prefetch, payload, args, env, changes = unpack_clone(rest)
+        if changes.memory % SLOT or not (0 <= changes.memory <= MEMORY_MAX and 0 <= changes.disk <= MEMORY_MAX):
+            raise UsageError(
+                f"session: a clone cannot have {changes.memory} bytes of memory and {changes.disk} of disk"
+            )
         return manager.clone_job(
             domain, name, args, env, payload, prefetch=prefetch != "none", changes=changes, limits=limits
         )
