@@ -13,8 +13,11 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from qvisor import kernel
+
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
+PACKAGES = ("quark", "qvisor", "snapshotd", "quark_guest")
 BUILD = REPOSITORY / "build" / "fuzz"
 FOUND = BUILD / "found"  # inputs that showed an error
 CLANG = "clang-14"
@@ -24,6 +27,7 @@ END_SECONDS = 60  # beyond its time, for a fuzzer's end
 REPORT_SECONDS = 15  # from an error's report to the end
 MEMORY_MIB = 4096
 SHOTS_BYTES = 24 * 136  # requests: the longest input
+INPUT_BYTES = 8192  # messages: more than an input has
 PLANT_SECONDS = 120
 
 
@@ -43,12 +47,16 @@ REQUESTS = [f"-max_len={SHOTS_BYTES}", "-handle_xfsz=0"]
 FUZZERS = [
     Fuzzer("requests", 5, "requests", "address,undefined", REQUESTS),
     Fuzzer("requests-threads", 3, "requests", "thread", REQUESTS),
+    Fuzzer("messages", 2, "messages", "address,undefined", [f"-max_len={INPUT_BYTES}"]),
+    Fuzzer("store", 2, script="fuzz_store.py"),
+    Fuzzer("pager", 1, script="fuzz_pager.py"),
+    Fuzzer("session", 1, script="fuzz_session.py"),
 ]
 
 
 @dataclass(frozen=True)
 class Plant:
-    """An error put in: in `file`, `before` becomes `after`; `fuzzer` has to find it."""
+    """An error put in: in `file` of the repository, `before` becomes `after`; `fuzzer` has to find it."""
 
     name: str
     fuzzer: str
@@ -59,40 +67,66 @@ class Plant:
 
 NO_LOCKS = "".join(f"#define pthread_mutex_{what}(m) 0\n" for what in ("lock", "trylock", "unlock"))
 PLANTS = [
-    Plant("ram-bound", "requests", "vm.h", "|| len > vm->ram_bytes - gpa)", ")"),
-    Plant("window-bound", "requests", "window.c", "if (chunk >= QK_WINDOW_CHUNKS || off %", "if (off %"),
-    Plant("dot-dot", "requests", "walk.c", ' && strcmp(name, "..")', ""),
-    Plant("two-servers", "requests-threads", "qcall.c", '#include "vm.h"\n', f'#include "vm.h"\n{NO_LOCKS}'),
+    Plant("ram-bound", "requests", "qvisor/native/vm.h", "|| len > vm->ram_bytes - gpa)", ")"),
+    Plant("window-bound", "requests", "qvisor/native/window.c", "if (chunk >= QK_WINDOW_CHUNKS || off %", "if (off %"),
+    Plant("dot-dot", "requests", "qvisor/native/walk.c", ' && strcmp(name, "..")', ""),
+    Plant(
+        "two-servers",
+        "requests-threads",
+        "qvisor/native/qcall.c",
+        '#include "vm.h"\n',
+        f'#include "vm.h"\n{NO_LOCKS}',
+    ),
     Plant(
         "event-ring",
         "requests-threads",
-        "events.c",
+        "qvisor/native/events.c",
         "__atomic_load_n(&vm->event_head, __ATOMIC_RELAXED) ||",
         "vm->event_head ||",
+    ),
+    Plant(
+        "section-bound",
+        "messages",
+        "qvisor/program/layout.c",
+        " && h.section[i].bytes <= size - h.section[i].offset;",
+        ";",
+    ),
+    Plant(
+        "document", "store", "snapshotd/document.py", '    _require(isinstance(data, dict), "it is no object")\n', ""
+    ),
+    Plant("frame-bound", "pager", "snapshotd/pager.py", "not 0 <= gfn < image.meta.ram_bytes // PAGE", "False"),
+    Plant(
+        "session-spec",
+        "session",
+        "snapshotd/daemon/session.py",
+        "        check_spec(spec.to_dict())\n",
+        "        pass\n",
     ),
 ]
 
 
-def build(fuzzer: Fuzzer, native: Path | None = None) -> Path:
-    """The built program of a fuzzer in C, of the machine's sources in `native`."""
-    folder = BUILD / (
-        fuzzer.sanitizers.split(",")[0] if native is None else f"{native.parent.name}-{fuzzer.sanitizers[:1]}"
-    )
+def build(fuzzer: Fuzzer, tree: Path) -> Path:
+    """The built program of a fuzzer in C, of the sources in `tree`."""
+    planted = tree != REPOSITORY
+    folder = tree / "build" if planted else BUILD / fuzzer.sanitizers.split(",")[0]
+    cmake = ["cmake", "-S", HERE, "-B", folder, "-G", "Ninja", f"-DCMAKE_C_COMPILER={CLANG}", "-DCMAKE_BUILD_TYPE=None"]
     define = [
         f"-DFUZZ_SANITIZERS={fuzzer.sanitizers}",
-        *([f"-DFUZZ_NATIVE={native}", "-DCMAKE_C_FLAGS=-w"] if native else []),
+        f"-DFUZZ_TREE={tree}",
+        f"-DCMAKE_C_FLAGS={'-w' if planted else ''}",
     ]
-    cmake = ["cmake", "-S", HERE, "-B", folder, "-G", "Ninja", f"-DCMAKE_C_COMPILER={CLANG}", "-DCMAKE_BUILD_TYPE=None"]
     subprocess.run([*cmake, *define, "--log-level=ERROR"], check=True, stdout=subprocess.DEVNULL)
     subprocess.run(["cmake", "--build", folder, "--target", fuzzer.binary, "--", "--quiet"], check=True)
     return folder / fuzzer.binary
 
 
-def environment(report: Path) -> dict[str, str]:
+def environment(report: Path, tree: Path) -> dict[str, str]:
     """What the sanitizers are told: the first error is the end."""
     return {
         **os.environ,
         "FUZZ_REPORT": str(report),
+        "FUZZ_TREE": str(tree),
+        "FUZZ_KERNEL": str(kernel.PATH),
         "ASAN_OPTIONS": "detect_leaks=1:halt_on_error=1:abort_on_error=0:allocator_may_return_null=1",
         "UBSAN_OPTIONS": "print_stacktrace=1",
         "TSAN_OPTIONS": "halt_on_error=1:report_signal_unsafe=0",
@@ -102,11 +136,10 @@ def environment(report: Path) -> dict[str, str]:
 def command(fuzzer: Fuzzer, program: Path | None, seconds: float, name: str) -> list[str]:
     """The command line that fuzzes for so long."""
     corpus, found = BUILD / "corpus" / name, FOUND / name
-    for folder in (corpus, found):
-        folder.mkdir(parents=True, exist_ok=True)
+    found.mkdir(parents=True, exist_ok=True)
     if program is None:
-        script = str(HERE / fuzzer.script)
-        return [sys.executable, script, "--seconds", str(int(seconds)), "--corpus", str(corpus), "--found", str(found)]
+        return [sys.executable, str(HERE / fuzzer.script), "--seconds", str(int(seconds)), "--found", str(found)]
+    corpus.mkdir(parents=True, exist_ok=True)
     seeds = HERE / "corpus" / fuzzer.binary
     limits = [f"-max_total_time={int(seconds)}", f"-timeout={HANG_SECONDS}", f"-rss_limit_mb={MEMORY_MIB}"]
     # Leaks: of a machine at its end, the fuzzers look themselves. Functions: their names would come from another process.
@@ -115,21 +148,19 @@ def command(fuzzer: Fuzzer, program: Path | None, seconds: float, name: str) -> 
     return [str(program), *limits, *quiet, *fuzzer.options, *places]
 
 
-def fuzz(
-    fuzzer: Fuzzer, seconds: float, name: str = "", native: Path | None = None
-) -> tuple[bool, str, dict[str, float]]:
+def fuzz(fuzzer: Fuzzer, seconds: float, name: str = "", tree: Path = REPOSITORY) -> tuple[bool, str, dict[str, float]]:
     """Run one: whether nothing was found, the end of what it said, and its figures."""
     name = name or fuzzer.name
     report, log = BUILD / f"{name}.json", BUILD / f"{name}.log"
     program = None
     if fuzzer.binary:
-        program = build(fuzzer, native)
+        program = build(fuzzer, tree)
     report.unlink(missing_ok=True)
     shutil.rmtree(FOUND / name, ignore_errors=True)
     with log.open("w") as f:
         process = subprocess.Popen(
             command(fuzzer, program, seconds, name),
-            stdin=subprocess.DEVNULL, stdout=f, stderr=f, env=environment(report), cwd=BUILD,
+            stdin=subprocess.DEVNULL, stdout=f, stderr=f, env=environment(report, tree), cwd=BUILD,
         )  # fmt: skip
     end = time.monotonic() + seconds + END_SECONDS
     while process.poll() is None and time.monotonic() < end:
@@ -175,21 +206,22 @@ def fuzz_all(minutes: float, names: list[str]) -> bool:
 
 def plant(p: Plant) -> bool:
     """Put an error in; whether it was found."""
-    native = BUILD / f"plant-{p.name}" / "native"
-    shutil.rmtree(native, ignore_errors=True)
-    shutil.copytree(REPOSITORY / "qvisor" / "native", native)
-    text = (native / p.file).read_text()
+    tree = BUILD / f"plant-{p.name}"
+    shutil.rmtree(tree, ignore_errors=True)
+    for package in PACKAGES:
+        shutil.copytree(REPOSITORY / package, tree / package)
+    (tree / "tests").symlink_to(REPOSITORY / "tests")
+    text = (tree / p.file).read_text()
     if text.count(p.before) != 1:
-        print(
-            f"plant {p.name}: {p.file} has {p.before!r} {text.count(p.before)} times; tests/fuzz/fuzz.py says what to change"
-        )
+        times = text.count(p.before)
+        print(f"plant {p.name}: {p.file} has {p.before!r} {times} times; tests/fuzz/fuzz.py says what to change")
         return False
-    (native / p.file).write_text(text.replace(p.before, p.after))
+    (tree / p.file).write_text(text.replace(p.before, p.after))
     fuzzer = next(f for f in FUZZERS if f.name == p.fuzzer)
     started = time.monotonic()
     name = f"plant-{p.name}"
     shutil.rmtree(BUILD / "corpus" / name, ignore_errors=True)
-    good, text, _ = fuzz(fuzzer, PLANT_SECONDS, name, native)
+    good, text, _ = fuzz(fuzzer, PLANT_SECONDS, name, tree)
     seconds = time.monotonic() - started
     reported = any(mark in text for mark in ("HOST EFFECT", "SUMMARY: "))
     shutil.rmtree(FOUND / name, ignore_errors=True)
@@ -208,8 +240,9 @@ def main() -> int:
     args = parser.parse_args()
     BUILD.mkdir(parents=True, exist_ok=True)
     if args.plants:
-        missed = [p for p in PLANTS if (not args.names or p.name in args.names) and not plant(p)]
-        return 1 if missed else 0
+        chosen = [p for p in PLANTS if not args.names or p.name in args.names]
+        with concurrent.futures.ThreadPoolExecutor(PARALLEL) as pool:
+            return 0 if chosen and all(list(pool.map(plant, chosen))) else 1
     return 0 if fuzz_all(args.minutes, args.names) else 1
 
 
