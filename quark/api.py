@@ -289,6 +289,11 @@ def take_limits(spec: dict[str, Any]) -> sb.Limits:
     return sb.Limits(cpus=limits.cpus, pids=limits.pids, io_bytes=limits.io)
 
 
+def take_access(spec: dict[str, Any]) -> sb.VolumeAccess:
+    """Remove `volume_user` ("USER[:GROUP]") and `allow_set_id` from the options of a sandbox; the message of them."""
+    return sb.VolumeAccess(user=spec.pop("volume_user", ""), allow_set_id=spec.pop("allow_set_id", False))
+
+
 def create_request(
     name: str,
     argv: Sequence[str],
@@ -300,10 +305,10 @@ def create_request(
     self_contained: bool,
 ) -> sn.CreateSnapshotRequest:
     """The message for the trigger `ready`: "file", "log" (value: regular expression), "after" (value: seconds)."""
-    limits = take_limits(spec)
+    limits, access = take_limits(spec), take_access(spec)
     request = sn.CreateSnapshotRequest(
-        name=name, spec=sandbox_spec(argv, **spec), no_reseed=not reseed, self_contained=self_contained, limits=limits
-    )
+        name=name, spec=sandbox_spec(argv, **spec), no_reseed=not reseed, self_contained=self_contained, limits=limits, volume_access=access
+    )  # fmt: skip
     if ready == "file":
         request.ready_file = True
     elif ready == "log":
@@ -329,7 +334,8 @@ def run_request(
     spec: dict[str, Any],
 ) -> sb.RunSandboxRequest:
     """A cold sandbox of `argv`, or a clone of `snapshot`."""
-    request = sb.RunSandboxRequest(wait=wait, stdin=stdin, tty=tty, limits=take_limits(spec))
+    limits, access = take_limits(spec), take_access(spec)
+    request = sb.RunSandboxRequest(wait=wait, stdin=stdin, tty=tty, limits=limits, volume_access=access)
     if (argv is None) == (snapshot is None):
         raise UsageError("give either argv or snapshot")
     if snapshot is None:

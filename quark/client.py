@@ -116,7 +116,8 @@ class Client:
             timeout: seconds; then nothing is stored.
             on_progress: called with (frames dealt with, all frames).
             on_output: called with what came on standard output and standard error.
-            spec: env, cwd, rootfs, volumes, volume_slots, memory, disk, ring (quark.api.sandbox_spec), and cpus, pids, io as for `run`.
+            spec: env, cwd, rootfs, volumes, volume_slots, memory, disk, ring (quark.api.sandbox_spec), and cpus, pids, io,
+                volume_user, allow_set_id as for `run`.
         """
         request = api.create_request(name, argv, spec, ready, value, reseed=reseed, self_contained=self_contained)
         with _errors():
@@ -212,7 +213,8 @@ class Client:
         with the same files. An imported snapshot has what it names of the host only if that is given so, or with `host_paths=True`.
 
         Either may have limits of what it takes of the host: `cpus` (1.5 processors), `pids` (processes and threads of the host), `io` (bytes a second
-        that are read from each disk, and as many that are written, or a text like "10M").
+        that are read from each disk, and as many that are written, or a text like "10M"). New files in read-write volumes are `volume_user`'s ("USER[:GROUP]"
+        of the daemon's host; root's to choose, else who calls), with set-id bits only with `allow_set_id=True`.
         """
         request = api.run_request(
             argv, snapshot, args=args, env=env, payload=payload, prefetch=prefetch, wait=True, stdin=stdin, tty=False, spec=spec

@@ -88,6 +88,8 @@ def choose(
         if word.startswith(USER):
             uid, gid = word.removeprefix(USER).split(":")
             wanted = int(uid), int(gid)
+    if wanted and caller is None:
+        raise AccessError("--volume-user: who calls is known by a certificate alone; only root of this host may choose")
     if wanted and caller and caller[0] and (wanted[0] != caller[0] or wanted[1] not in groups(*caller)):
         raise AccessError(
             f"--volume-user: user {caller[0]} cannot have files made that are of user {wanted[0]}, group {wanted[1]}; only root may choose"
@@ -96,8 +98,8 @@ def choose(
     owner = who[0] if me == 0 and who else me
     if wanted and owner != wanted[0]:
         raise UsageError(f"--volume-user: files in volumes are those of user {me}, who is not root and cannot choose")
-    if SET_ID in words and caller and caller[0] not in {0, owner}:
+    if SET_ID in words and (caller is None or caller[0] not in {0, owner}):
         raise AccessError(
-            f"--allow-set-id: files in volumes are those of user {owner}, who runs the daemon, and not of user {caller[0]}"
+            f"--allow-set-id: files in volumes are those of user {owner}, who runs the daemon, and not the caller's"
         )
     return Owner(*who) if me == 0 and who and (who[0] or wanted) else None

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from quark.errors import FieldError, named_error
+from quark.errors import FieldError, UsageError, named_error
 from quark.sizes import MEMORY_DEFAULT, MEMORY_MAX, MIB, SLOT, Limits, Volume, is_slot_name
 from quark.snapshot.v1 import sandboxes_pb2 as sb
 from quark.snapshot.v1 import snapshots_pb2 as sn
+from qvisor.confinement import SET_ID
+from qvisor.owner import parse_user
 from qvisor.spec import Changes, SandboxSpec
 from snapshotd.daemon import sandbox as states
 from snapshotd.daemon.errors import told
@@ -118,6 +120,21 @@ def limits_of(message: sb.Limits) -> Limits:
     for name, problem in limits.problems():
         raise FieldError({"io": "limits.io_bytes"}.get(name, f"limits.{name}"), problem)
     return limits
+
+
+def access_of(message: sb.VolumeAccess) -> list[str]:
+    """Words of qvisor/confinement.py and owner.py.
+
+    Raises:
+        FieldError: naming the field.
+    """
+    words = [SET_ID] if message.allow_set_id else []
+    try:
+        return [*words, parse_user(message.user)] if message.user else words
+    except UsageError:
+        raise FieldError(
+            "volume_access.user", f"{message.user!r}: no such user or group; give USER[:GROUP] by name, or UID:GID"
+        ) from None
 
 
 def changes_of(message: sb.CloneRequest) -> Changes:

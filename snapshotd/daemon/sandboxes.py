@@ -55,7 +55,9 @@ class SandboxService(Service, SandboxServiceServicer):
     @unary
     async def RunSandbox(self, domain: Domain, request: sb.RunSandboxRequest) -> sb.RunSandboxResponse:  # noqa: N802 - the service definition's name
         """Start one; with `wait`, to its end."""
-        sandbox = await self.manager.run(domain, self._job(domain, request), tty=request.tty)
+        job = self._job(domain, request)
+        job["confine"] += convert.access_of(request.volume_access)
+        sandbox = await self.manager.run(domain, job, tty=request.tty)
         streams = sandbox.streams
         assert streams is not None  # noqa: S101 - for the type checker
         if request.stdin:

@@ -71,6 +71,7 @@ class SnapshotService(Service, SnapshotServiceServicer):
             "name": request.name,
         }
         job["self_contained"] = request.self_contained
+        job["confine"] += convert.access_of(request.volume_access)
         sandbox = await self.manager.run(domain, job)
         assert sandbox.streams is not None  # noqa: S101 - for the type checker
         sandbox.streams.close_input()

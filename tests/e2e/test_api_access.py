@@ -218,6 +218,38 @@ def test_files_in_volumes_are_those_of_who_asks(public, as_user):
     assert (volume / "group").read_text() == ""
 
 
+def test_the_volumes_user_is_chosen_by_root_alone(two_domains, public, as_user):
+    volume = public / "allowed" / "v"
+    volume.mkdir()
+    volume.chmod(0o777)
+    made = volume / "made"
+    mounted = f"rootfs='/usr', volumes=[({str(volume)!r}, '/v')]"
+    run = f"c.run(['/bin/sh', '-c', 'touch /v/made; chmod 4755 /v/made'], {mounted}, {{}}).exit_status"
+    create = f"c.create_snapshot('v', ['/bin/sh', '-c', 'touch /v/made; echo ready >/dev/quark'], {mounted}, {{}}).name"
+
+    def owner():
+        st = made.stat()
+        made.unlink()
+        return st.st_uid, st.st_gid, st.st_mode & 0o7000
+
+    users = ("volume_user='root'", "volume_user='4711:12'", f"volume_user='{NOBODY}:0'")
+    assert as_user(*(ask.format(user) for user in users for ask in (run, create))) == [DENIED] * 6
+    assert not made.exists()
+    assert as_user(run.format(f"volume_user='{NOBODY}', allow_set_id=True")) == [0]
+    assert owner() == (NOBODY, NOBODY, 0o4000)
+    assert as_user("c.run(['/bin/true'], volume_user='nosuchuser')") == ["FieldError"]
+    by_root = {"uid": 0, "gid": 0, "domain": "theirs"}
+    assert as_user(run.format("volume_user='4711:12'"), **by_root) == [0]
+    assert owner() == (4711, 12, 0)
+    assert as_user(create.format("volume_user='4711:12'"), **by_root) == ["v"]
+    assert owner() == (4711, 12, 0)
+    # A clone's request says it anew.
+    assert as_user("c.run(snapshot='v', volume_user='4711:12').exit_status", **by_root) == [0]
+    with two_domains.failure("INVALID_ARGUMENT") as f:
+        two_domains.run("true", volume_access=sb.VolumeAccess(user="nosuchuser"))
+    assert f.fields == ("volume_access.user",)
+
+
 # Holds `count` connections to sys.argv[1] open until its standard input ends.
 HOLD = """
 import socket, sys

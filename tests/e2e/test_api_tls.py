@@ -11,6 +11,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from quark.snapshot.v1 import sandboxes_pb2 as sb
+
 DAY = dt.timedelta(days=1)
 
 
@@ -124,6 +126,12 @@ def test_the_domain_is_that_of_the_certificate(client, authority, tcp, connect):
     with by_name.failure("PERMISSION_DENIED") as f:
         by_name.run("true")
     assert f.reason == "PathDeniedError"
+    # Who it is on this host is not known, so whose files it may have made is not for it to say.
+    spec["volumes"] = [sb.Volume(source="/usr/share", target="/v")]
+    for access in (sb.VolumeAccess(user="root"), sb.VolumeAccess(user="1:1"), sb.VolumeAccess(allow_set_id=True)):
+        with by_name.failure("PERMISSION_DENIED") as f:
+            by_name.run("true", spec=spec, volume_access=access)
+        assert f.reason == "AccessError"
     assert by_name.kill(sandbox).exit_status == 137
     assert connect(f"unix:{tcp[1].socket}").numbers().domain == "default"
 

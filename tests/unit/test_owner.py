@@ -49,6 +49,9 @@ def test_may_be_chosen(words, caller, me, expected):
         (["user=1002:100"], BOB, ALICE[0], UsageError),
         (["user=1001:100"], (0, 0), 4711, UsageError),
         ([SET_ID], BOB, ALICE[0], AccessError),
+        (["user=1001:100"], None, 0, AccessError),
+        (["user=1001:100"], None, ALICE[0], AccessError),
+        ([SET_ID], None, 0, AccessError),
     ],
 )
 def test_may_not_be_chosen(words, caller, me, error):

@@ -273,6 +273,34 @@ class Limits(_message.Message):
 Global___Limits: _TypeAlias = Limits  # noqa: Y015
 
 @_typing.final
+class VolumeAccess(_message.Message):
+    """Of files in read-write volumes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_FIELD_NUMBER: _builtins.int
+    ALLOW_SET_ID_FIELD_NUMBER: _builtins.int
+    user: _builtins.str
+    """USER[:GROUP] of the daemon's host, names or numbers: whose are new files, and with whose rights rootfs and volumes are used.
+    Empty: who calls, as far as the daemon can. Only root, of a daemon that root runs, may choose another.
+    """
+    allow_set_id: _builtins.bool
+    """The guest may set their set-user-id and set-group-id bits."""
+    def __init__(
+        self,
+        *,
+        user: _builtins.str = ...,
+        allow_set_id: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_set_id", b"allow_set_id", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VolumeAccess: _TypeAlias = VolumeAccess  # noqa: Y015
+
+@_typing.final
 class RunSandboxRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -283,6 +311,7 @@ class RunSandboxRequest(_message.Message):
     CLOSE_STDIN_FIELD_NUMBER: _builtins.int
     TTY_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
+    VOLUME_ACCESS_FIELD_NUMBER: _builtins.int
     wait: _builtins.bool
     stdin: _builtins.bytes
     """The first bytes of standard input, and whether they are all of it (with `wait` they are)."""
@@ -297,6 +326,8 @@ class RunSandboxRequest(_message.Message):
     def limits(self) -> Global___Limits:
         """One that this host cannot set fails the call (LimitsError)."""
 
+    @_builtins.property
+    def volume_access(self) -> Global___VolumeAccess: ...
     def __init__(
         self,
         *,
@@ -307,10 +338,11 @@ class RunSandboxRequest(_message.Message):
         close_stdin: _builtins.bool = ...,
         tty: _builtins.bool = ...,
         limits: Global___Limits | None = ...,
+        volume_access: Global___VolumeAccess | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["clone", b"clone", "limits", b"limits", "source", b"source", "spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["clone", b"clone", "limits", b"limits", "source", b"source", "spec", b"spec", "volume_access", b"volume_access"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clone", b"clone", "close_stdin", b"close_stdin", "limits", b"limits", "source", b"source", "spec", b"spec", "stdin", b"stdin", "tty", b"tty", "wait", b"wait"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clone", b"clone", "close_stdin", b"close_stdin", "limits", b"limits", "source", b"source", "spec", b"spec", "stdin", b"stdin", "tty", b"tty", "volume_access", b"volume_access", "wait", b"wait"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["spec", "clone"]  # noqa: Y015
     _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015

@@ -115,6 +115,7 @@ class CreateSnapshotRequest(_message.Message):
     NO_RESEED_FIELD_NUMBER: _builtins.int
     SELF_CONTAINED_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
+    VOLUME_ACCESS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     ready_file: _builtins.bool
     """The program writes `ready` to /dev/quark (the default)."""
@@ -132,6 +133,10 @@ class CreateSnapshotRequest(_message.Message):
     def limits(self) -> _sandboxes_pb2.Limits:
         """Of the sandbox that runs up to the capture point; clones have limits of their own."""
 
+    @_builtins.property
+    def volume_access(self) -> _sandboxes_pb2.VolumeAccess:
+        """Of the same sandbox."""
+
     def __init__(
         self,
         *,
@@ -143,10 +148,11 @@ class CreateSnapshotRequest(_message.Message):
         no_reseed: _builtins.bool = ...,
         self_contained: _builtins.bool = ...,
         limits: _sandboxes_pb2.Limits | None = ...,
+        volume_access: _sandboxes_pb2.VolumeAccess | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "ready_after_seconds", b"ready_after_seconds", "ready_file", b"ready_file", "ready_log", b"ready_log", "spec", b"spec", "trigger", b"trigger"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "ready_after_seconds", b"ready_after_seconds", "ready_file", b"ready_file", "ready_log", b"ready_log", "spec", b"spec", "trigger", b"trigger", "volume_access", b"volume_access"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "name", b"name", "no_reseed", b"no_reseed", "ready_after_seconds", b"ready_after_seconds", "ready_file", b"ready_file", "ready_log", b"ready_log", "self_contained", b"self_contained", "spec", b"spec", "trigger", b"trigger"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "name", b"name", "no_reseed", b"no_reseed", "ready_after_seconds", b"ready_after_seconds", "ready_file", b"ready_file", "ready_log", b"ready_log", "self_contained", b"self_contained", "spec", b"spec", "trigger", b"trigger", "volume_access", b"volume_access"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_trigger: _TypeAlias = _typing.Literal["ready_file", "ready_log", "ready_after_seconds"]  # noqa: Y015
     _WhichOneofArgType_trigger: _TypeAlias = _typing.Literal["trigger", b"trigger"]  # noqa: Y015
