@@ -78,9 +78,8 @@ class Capture(Lived[Life, Event]):
         self.missed: QuarkError | None = None  # the machine ended before it could be captured
         self.on_matched: Callable[[], None] = lambda: None
         self.on_gone: Callable[[], None] = lambda: None
-        self._deadline: asyncio.TimerHandle | None = (
-            None  # by which the machine stands still, or its storer says something, or ends
-        )
+        # By which the machine stands still, or its storer says something, or ends.
+        self._deadline: asyncio.TimerHandle | None = None
         self._cancelled = False
         self._storer: Process | None = None
         self._machine: socket.socket | None = None  # the end that the machine's process is to have
@@ -204,8 +203,9 @@ class Capture(Lived[Life, Event]):
     def _hand_over(self, sandbox: socket.socket) -> None:
         """A guest may not stand still: for that there is a deadline."""
         assert self._machine is not None  # noqa: S101 - for the type checker
-        self._stop_clock()
-        self._deadline = asyncio.get_running_loop().call_later(STILL_SECONDS, self.happens, Event.LATE)
+        if not self._cancelled:
+            self._stop_clock()
+            self._deadline = asyncio.get_running_loop().call_later(STILL_SECONDS, self.happens, Event.LATE)
         with contextlib.suppress(OSError):  # it has ended: the storer notices
             wire.send(sandbox, ["capture"], (self._machine.fileno(),))
         self._drop()

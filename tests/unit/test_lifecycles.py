@@ -143,6 +143,20 @@ def test_every_event_of_a_capture(life, event):
         assert c.gone.is_set() == (c.life in gone and life not in gone)
 
 
+def test_a_machine_that_comes_when_its_capture_was_given_up_has_no_deadline():
+    """It would be late when all is decided."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs, capture(C.READY) as (c, _):
+        c.cancel()
+        given_up = c._deadline
+        c.hand_over(ours)
+        assert c._deadline is given_up
+        c.happens(F.FAILED, CaptureError("given up"))
+        assert not given_up.cancelled()
+        c.happens(F.GONE)
+        assert given_up.cancelled()
+
+
 @pytest.mark.parametrize("table", TABLES, ids=lambda t: t.what)
 def test_every_state_has_a_way_from_the_first_and_to_the_last(table):
     states = list(table.rows)
