@@ -51,6 +51,7 @@ demo bench: $(READY)
 docs: $(REQUIREMENTS) $(READY)
 	$(BIN)/python qkernel/gen_syscalls.py qkernel/syscalls.tbl --doc docs/syscalls.md
 	$(BIN)/python mk/exit_codes.py docs/exit-codes.md
+	$(BIN)/python mk/attack_surface.py docs/attack-surface.md
 	$(BIN)/python mk/lifecycles.py docs/architecture.md
 	$(BIN)/python tests/conformance/cpython.py --page
 
