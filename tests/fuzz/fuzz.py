@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +29,7 @@ REPORT_SECONDS = 15  # from an error's report to the end
 MEMORY_MIB = 4096
 SHOTS_BYTES = 24 * 136  # requests: the longest input
 INPUT_BYTES = 8192  # messages: more than an input has
-PLANT_SECONDS = 120
+PLANT_SECONDS = 240  # at most
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,9 @@ PLANTS = [
 ]
 
 
+building: dict[Path, threading.Lock] = {}  # folders that two fuzzers share
+
+
 def build(fuzzer: Fuzzer, tree: Path) -> Path:
     """The built program of a fuzzer in C, of the sources in `tree`."""
     planted = tree != REPOSITORY
@@ -115,8 +119,9 @@ def build(fuzzer: Fuzzer, tree: Path) -> Path:
         f"-DFUZZ_TREE={tree}",
         f"-DCMAKE_C_FLAGS={'-w' if planted else ''}",
     ]
-    subprocess.run([*cmake, *define, "--log-level=ERROR"], check=True, stdout=subprocess.DEVNULL)
-    subprocess.run(["cmake", "--build", folder, "--target", fuzzer.binary, "--", "--quiet"], check=True)
+    with building.setdefault(folder, threading.Lock()):
+        subprocess.run([*cmake, *define, "--log-level=ERROR"], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(["cmake", "--build", folder, "--target", fuzzer.binary, "--", "--quiet"], check=True)
     return folder / fuzzer.binary
 
 
