@@ -39,7 +39,6 @@ def one_line(done, status, *words):
         (["run", "--", "/etc"], 126, ["/etc"]),
         (["run", "--from-snapshot", "absent"], 40, ["absent"]),
         (["run", "--from-snapshot", "absent", "--memory", "1X"], 64, ["1X"]),
-        (["run", "--from-snapshot", "absent", "--rootfs", "/"], 2, ["--rootfs"]),
         (["snapshot", "show", "absent"], 40, ["absent"]),
         (["snapshot", "rm", "absent"], 40, ["absent"]),
         (["snapshot", "create", "x", "--", "/bin/true"], 2, ["trigger"]),
