@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from qvisor import kernel
+from qvisor import _native, kernel
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
@@ -132,11 +132,11 @@ def build(fuzzer: Fuzzer, tree: Path) -> Path:
 
 
 def environment(report: Path, tree: Path) -> dict[str, str]:
-    """What the sanitizers are told: the first error is the end."""
+    """What the sanitizers are told: the first error is the end. Python takes a planted tree before what is installed."""
     return {
         **os.environ,
+        **({} if tree == REPOSITORY else {"PYTHONPATH": str(tree)}),
         "FUZZ_REPORT": str(report),
-        "FUZZ_TREE": str(tree),
         "FUZZ_KERNEL": str(kernel.PATH),
         "ASAN_OPTIONS": "detect_leaks=1:halt_on_error=1:abort_on_error=0:allocator_may_return_null=1",
         "UBSAN_OPTIONS": "print_stacktrace=1",
@@ -221,6 +221,9 @@ def plant(p: Plant) -> bool:
     shutil.rmtree(tree, ignore_errors=True)
     for package in PACKAGES:
         shutil.copytree(REPOSITORY / package, tree / package)
+    # What an installation builds is not in the sources.
+    shutil.copy2(str(_native.__file__), tree / "qvisor")
+    shutil.copytree(Path(kernel.PATH).parent, tree / "qvisor" / "data", dirs_exist_ok=True)
     (tree / "tests").symlink_to(REPOSITORY / "tests")
     text = (tree / p.file).read_text()
     if text.count(p.before) != 1:

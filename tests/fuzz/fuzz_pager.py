@@ -29,14 +29,13 @@ from sockets import (
     userfaultfd,
 )
 
-REPOSITORY = Path(os.environ.get("FUZZ_TREE", Path(__file__).parents[2]))  # or a copy with a planted error
-sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests" / "unit" / "store")]
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "store"))
 
-from contents import FRAMES, MEMORY, pages  # noqa: E402 - its folder is no package
-from snapshots import RAM_BYTES, document  # noqa: E402
+from contents import FRAMES, MEMORY, pages
+from snapshots import RAM_BYTES, document
 
-from qvisor import kernel  # noqa: E402
-from snapshotd.store import Store  # noqa: E402
+from qvisor import kernel
+from snapshotd.store import Store
 
 UFFDIO_REGISTER, REGISTER_MISSING = 0xC020AA00, 1
 FAULT_PAGES = 16
@@ -63,13 +62,7 @@ class Pager:
         with self.log.open("w") as log:
             # Images are not filled in the background: faults are what is to be answered.
             command = [sys.executable, "-P", "-m", "snapshotd.pager", root, "--no-fill"]
-            self.process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-            )
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         until(self.socket.exists, "no pager")
         self.other = connect(self.socket)
         self.clone = connect(self.socket)

@@ -4,7 +4,6 @@ The daemon goes on; what it cannot serve it answers with one error in one line; 
 """
 
 import contextlib
-import os
 import subprocess
 import sys
 import tempfile
@@ -25,12 +24,9 @@ from sockets import (
     until,
 )
 
-REPOSITORY = Path(os.environ.get("FUZZ_TREE", Path(__file__).parents[2]))  # or a copy with a planted error
-sys.path.insert(0, str(REPOSITORY))
-
-from quark.clone_request import clone_fields  # noqa: E402
-from quark.sizes import Limits  # noqa: E402
-from qvisor.spec import Changes, SandboxSpec  # noqa: E402
+from quark.clone_request import clone_fields
+from quark.sizes import Limits
+from qvisor.spec import Changes, SandboxSpec
 
 CONFIG = "pool = 1\nprepared = 0\nsandboxes_max = 8\noutput_bytes = 4096\nkeep_ended = 8\n"
 PIECE = 32 << 10
@@ -54,13 +50,7 @@ class Daemon:
         config.write_text(CONFIG)
         with self.log.open("w") as log:
             command = [sys.executable, "-P", "-m", "snapshotd.daemon", "--config", config, "--root", folder / "state"]
-            self.process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-            )
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self.socket = folder / "state" / "run" / "session.sock"
         until(self.answers, "no daemon")
         self.fds = count_fds(self.process.pid)

@@ -5,7 +5,6 @@ What is read is right, or is one clear error; of an import all is there, or noth
 
 import io
 import json
-import os
 import shutil
 import sqlite3
 import sys
@@ -14,22 +13,22 @@ from pathlib import Path
 
 from mutations import Lines, Run, mutate_bytes, mutate_json
 
-REPOSITORY = Path(os.environ.get("FUZZ_TREE", Path(__file__).parents[2]))  # or a copy with a planted error
-sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests" / "unit" / "store")]
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "store"))
 
-from contents import FRAMES, MEMORY, pages, seen  # noqa: E402 - its folder is no package
-from damaged import domain, read_all  # noqa: E402
-from snapshots import document  # noqa: E402
-from test_damage_catalogue import TABLES  # noqa: E402
+from contents import FRAMES, MEMORY, pages, seen
+from damaged import domain, read_all
+from snapshots import document
+from test_damage_catalogue import TABLES
 
-from quark.errors import QuarkError  # noqa: E402
-from quark.store_errors import StoreError  # noqa: E402
-from qvisor.spec import SandboxSpec  # noqa: E402
-from snapshotd.keys import load_key  # noqa: E402
-from snapshotd.layout import is_working_set  # noqa: E402
-from snapshotd.metadata import Metadata  # noqa: E402
-from snapshotd.store import Store  # noqa: E402
-from snapshotd.store.records import END, RecordReader, RecordWriter  # noqa: E402
+import snapshotd
+from quark.errors import QuarkError
+from quark.store_errors import StoreError
+from qvisor.spec import SandboxSpec
+from snapshotd.keys import load_key
+from snapshotd.layout import is_working_set
+from snapshotd.metadata import Metadata
+from snapshotd.store import Store
+from snapshotd.store.records import END, RecordReader, RecordWriter
 
 KEY = bytes(range(32))
 
@@ -68,7 +67,7 @@ class Streams:
 
     def __init__(self, run: Run, sound: Sound, folder: Path) -> None:
         self.run, self.sound, self.folder = run, sound, folder
-        self.lines = Lines(REPOSITORY / "snapshotd")
+        self.lines = Lines(Path(snapshotd.__file__).parent)
         self.corpus = [sound.stream]
 
     def mutated(self) -> list[tuple[int, bytes]]:
