@@ -2,6 +2,9 @@
 
 Usage: python arm.py FD KIND ARGS...
   clone ROOT DOMAIN NAME ARGS...   a clone from the request to its first output, a child of this process, with the timeline's steps
+  daemon ROOT NAME ARGS...         a clone of a daemon of this arm's, from the request to its first output; none is prepared ahead
+  prepared ROOT NAME ARGS...       the same, after a pause in which a daemon that prepares clones has done so
+  outside ROOT NAME ARGS...        private memory outside its guest's, bytes, of the process that faces the guest, of such a clone that waits
   empty                            a sandbox that has nothing to do, from the request to its end: what starting one costs on this machine
   fork FOLDER                      fork of the warmed demo application (app.py in FOLDER), to the child's answer
 
@@ -11,20 +14,29 @@ name, so that it can measure another revision's packages (PYTHONPATH) as well as
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import functools
 import importlib
+import importlib.util
 import json
 import os
+import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     Measurement = tuple[float, dict[str, float]]
 
 QUERY = 5
+DAEMON_SECONDS = 20  # for its start
+PREPARE_SECONDS = 0.3
 
 
 def maker() -> Callable[..., Any]:
@@ -52,6 +64,113 @@ def clones(root: str, domain: str, name: str, *args: str) -> Callable[[int], Mea
         steps = dict(clone.timeline)
         silent = "run to the first output" not in steps
         return time.perf_counter() - started if silent else sum(steps.values()), steps
+
+    return one
+
+
+class Daemon:
+    """A daemon of this revision's on ROOT, and its client; both end with this process."""
+
+    def __init__(self, root: str, *, prepared: bool) -> None:
+        quark = importlib.import_module("quark")
+        folder = Path(tempfile.mkdtemp(prefix="daemon-", dir=root))
+        # Revisions before clones were prepared do not know the setting.
+        knows = importlib.util.find_spec("snapshotd.daemon.prepared") is not None
+        (folder / "config").write_text(
+            f"root = {json.dumps(root)}\n" + ("prepared = 0\n" if knows and not prepared else "")
+        )
+        with (folder / "log").open("w") as log:
+            command = [sys.executable, "-P", "-m", "snapshotd.daemon", "--config", str(folder / "config")]
+            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        atexit.register(self.close)
+        until = time.monotonic() + DAEMON_SECONDS
+        while not (Path(root) / "run" / "snapshotd.sock").exists():
+            if time.monotonic() > until or self._process.poll() is not None:
+                sys.exit(f"the daemon did not start: {(folder / 'log').read_text()}")
+            time.sleep(0.05)
+        self.client = quark.connect(root=root)
+
+    def close(self) -> None:
+        """End it."""
+        self._process.terminate()
+        self._process.wait()
+
+    def answered(self, name: str, args: Sequence[str]) -> tuple[float, Any]:
+        """Seconds to the first output of a clone, and its sandbox, which goes on."""
+        started = time.perf_counter()
+        sandbox = self.client.start(snapshot=name, args=list(args))
+        attachment = sandbox.attach()
+        if not any(stream == "stdout" for stream, _ in attachment):
+            sys.exit("a clone ended without an answer")
+        seconds = time.perf_counter() - started
+        attachment.close()
+        return seconds, sandbox
+
+    def machines(self) -> list[int]:
+        """Those of its processes that hold a virtual machine."""
+        parents = {}
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdecimal():
+                with contextlib.suppress(OSError):
+                    parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+        found = {self._process.pid}
+        while more := {pid for pid, parent in parents.items() if parent in found} - found:
+            found |= more
+        return [pid for pid in found if any(link.endswith("kvm-vm") for link in links(pid))]
+
+
+def first_output(root: str, name: str, *args: str, prepared: bool = False) -> Callable[[int], Measurement]:
+    """Clones through a daemon."""
+    daemon = Daemon(root, prepared=prepared)
+    daemon.client.warm_snapshot(name)
+
+    def one(_: int) -> Measurement:
+        time.sleep(PREPARE_SECONDS if prepared else 0)
+        seconds, sandbox = daemon.answered(name, args)
+        sandbox.kill()
+        return seconds, {}
+
+    return one
+
+
+def links(pid: int) -> list[str]:
+    """What the descriptors of a process are, of a process that may end."""
+    found = []
+    with contextlib.suppress(OSError):
+        for fd in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                found.append(str(fd.readlink()))
+    return found
+
+
+def spans(pid: int) -> list[tuple[int, int, int]]:
+    """Bytes of address space, resident and private (man 5 proc, smaps) of each stretch of adjacent mappings."""
+    found: list[tuple[int, int, int]] = []
+    end = 0
+    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        head, _, rest = line.partition(":")
+        if head in {"Rss", "Private_Clean", "Private_Dirty"}:
+            size, resident, private = found.pop()
+            kib = int(rest.split()[0]) << 10
+            found.append((size, resident + kib * (head == "Rss"), private + kib * (head != "Rss")))
+        elif "-" in line.split()[0]:
+            first, last = (int(x, 16) for x in line.split()[0].split("-"))
+            size, resident, private = found.pop() if first == end else (0, 0, 0)
+            found.append((size + last - first, resident, private))
+            end = last
+    return found
+
+
+def outside(root: str, name: str, *args: str) -> Callable[[int], Measurement]:
+    """Private memory outside guest RAM: of the process whose largest stretch of mappings, which is the guest's, has most in memory."""
+    daemon = Daemon(root, prepared=False)
+    daemon.client.warm_snapshot(name)
+
+    def one(_: int) -> Measurement:
+        sandbox = daemon.answered(name, args)[1]
+        faces = max((spans(pid) for pid in daemon.machines()), key=lambda s: max(s)[1])
+        sandbox.kill()
+        return sum(private for _, _, private in faces) - max(faces)[2], {}
 
     return one
 
@@ -119,7 +238,14 @@ def forks(folder: str) -> Callable[[int], Measurement]:
     return many
 
 
-KINDS: dict[str, Callable[..., Callable[[int], Measurement]]] = {"clone": clones, "empty": empty, "fork": forks}
+KINDS: dict[str, Callable[..., Callable[[int], Measurement]]] = {
+    "clone": clones,
+    "daemon": first_output,
+    "prepared": functools.partial(first_output, prepared=True),
+    "outside": outside,
+    "empty": empty,
+    "fork": forks,
+}
 
 
 def serve(control: int, measure: Callable[[int], Measurement]) -> None:

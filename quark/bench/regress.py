@@ -96,8 +96,15 @@ def machine() -> str:
     return f"{'hardware' if hardware_kvm() else 'software'} KVM, {os.cpu_count()} CPUs"
 
 
-def side_by_side(measured: Callable[[], Arm], baseline: Callable[[], Arm], *, most: int = 16) -> Report:
-    """Two arms in turn; every step of the timeline gets a verdict of its own."""
+def side_by_side(
+    measured: Callable[[], Arm],
+    baseline: Callable[[], Arm],
+    *,
+    figure: str = "request to first output",
+    unit: tuple[str, float] = ("ms", 1e3),
+    most: int = 16,
+) -> Report:
+    """Two arms in turn; every step of the timeline gets a verdict of its own. `unit`: its name, and how many of it the arms' unit is."""
 
     def add(comparison: Comparison) -> None:
         comparison.add(measured(), baseline())
@@ -114,9 +121,9 @@ def side_by_side(measured: Callable[[], Arm], baseline: Callable[[], Arm], *, mo
         found = comparison.ratio(step)
         lines.append(
             Line(
-                step or "request to first output",
-                1e3 * comparison.median(step),
-                "ms",
+                step or figure,
+                unit[1] * comparison.median(step),
+                unit[0],
                 found,
                 v.verdict(found, noise=NOISE, limit=LIMIT),
                 "",

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,16 @@ if TYPE_CHECKING:
     from quark.cli.context import Context
     from quark.cli.options import Parsed
     from snapshotd.store import Store
+
+
+# What two revisions are compared in: the arm, the figure, its unit.
+MS = ("ms", 1e3)
+REVISIONS = (
+    ("clone", "request to first output", MS),
+    ("daemon", "through a daemon, to the first output", MS),
+    ("prepared", "the same, after a pause", MS),
+    ("outside", "QVisor's private memory beside RAM", ("KiB", 2**-10)),
+)
 
 
 def main(context: Context, parsed: Parsed) -> int:
@@ -91,11 +102,16 @@ def _side_by_side(context: Context, name: str, against: str, args: list[str], st
             env=environment,
         )
         roots.append(root)
-    regress.say("both builds in turn")
-    return regress.side_by_side(
-        lambda: Arm("clone", roots[0], "default", NAME, *args),
-        lambda: Arm("clone", roots[1], "default", NAME, *args, packages=other),
-    )
+    reports = []
+    for kind, figure, unit in REVISIONS:
+        regress.say(f"both builds in turn: {figure}")
+        rest = (*(("default",) if kind == "clone" else ()), NAME, *args)
+        ours, theirs = (
+            partial(Arm, kind, root, *rest, packages=packages)
+            for root, packages in zip(roots, (PACKAGES, other), strict=True)
+        )
+        reports.append(regress.side_by_side(ours, theirs, figure=figure, unit=unit))
+    return regress.Report([line for r in reports for line in r.lines], {})
 
 
 def _store(context: Context, stack: ExitStack) -> Store:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import select
 import socket
 import sys
 import threading
@@ -33,21 +34,28 @@ class Collected:
 
     def __init__(self):
         self.read_fd, self.write_fd = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self.read_fd, False)
         self.data = bytearray()
+        self.lock = threading.Lock()
         self.thread = threading.Thread(target=self.collect, daemon=True)
         self.thread.start()
 
     def collect(self):
-        while part := os.read(self.read_fd, 65536):
-            self.data += part
+        while self.empty():
+            select.select([self.read_fd], [], [])
+
+    def empty(self):
+        """Read what there is; False: that was all."""
+        with self.lock, contextlib.suppress(BlockingIOError):
+            while part := os.read(self.read_fd, 65536):
+                self.data += part
+            return False
+        return True
 
     def settle(self):
-        """Bytes that there are when what was written is here, of a guest that may go on."""
-        size = -1
-        while size != len(self.data):
-            size = len(self.data)
-            time.sleep(0.002)
-        return size
+        """Bytes that have been written by now, of a guest that may go on."""
+        self.empty()
+        return len(self.data)
 
     def close(self):
         os.close(self.write_fd)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from quark.bench import regress
-from quark.bench.arms import PACKAGES
+from quark.bench.arms import PACKAGES, Arm
 from quark.bench.figures import Demo
 from quark.bench.history import History
 from tests.perf.test_planted import STEPS
@@ -38,6 +38,16 @@ def test_against_a_snapshot(demo_root, tmp_path):
     document = json.loads((tmp_path / "out.json").read_text())
     assert document["lines"][0]["figure"] == "request to first output"
     assert {line["figure"] for line in document["lines"][1:]} >= set(STEPS)
+
+
+OUTSIDE_BYTES_MAX = 400 << 10  # what the process that faces the guest may have for itself
+
+
+def test_through_a_daemon(demo_root):
+    with Arm("daemon", str(demo_root), "demo", "5") as hot:
+        assert 0 < hot.measure()[0] < 1
+    with Arm("outside", str(demo_root), "demo", "5") as outside:
+        assert 0 < outside.measure()[0] <= OUTSIDE_BYTES_MAX
 
 
 def test_against_a_record(demo_root, tmp_path):
