@@ -53,6 +53,7 @@ docs: $(REQUIREMENTS) $(READY)
 	$(BIN)/python mk/exit_codes.py docs/exit-codes.md
 	$(BIN)/python mk/attack_surface.py docs/attack-surface.md
 	$(BIN)/python mk/lifecycles.py docs/architecture.md
+	$(BIN)/python mk/sync_client.py
 	$(BIN)/python tests/conformance/cpython.py --page
 
 clean:

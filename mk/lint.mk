@@ -4,7 +4,7 @@ C_DIRS := $(wildcard qkernel qvisor/native qvisor/program tests)
 C_FILES := $(shell find $(C_DIRS) -name '*.[ch]')
 TIDY_FILES := $(filter-out qkernel/include/%,$(filter qkernel/%.c qvisor/native/%.c qvisor/program/%.c,$(C_FILES)))
 TIDY_STAMPS := $(TIDY_FILES:%=build/lint/%.tidy)
-SCRIPTS := mk/requirements.py mk/exit_codes.py mk/attack_surface.py mk/lifecycles.py qkernel/gen_syscalls.py qvisor/native/ffi_build.py tests/conformance/cpython.py
+SCRIPTS := mk/requirements.py mk/exit_codes.py mk/attack_surface.py mk/lifecycles.py mk/sync_client.py qkernel/gen_syscalls.py qvisor/native/ffi_build.py tests/conformance/cpython.py
 PY_DIRS := $(PACKAGES) $(SCRIPTS) $(wildcard tests demo)
 
 .PHONY: lint lint-python lint-c lint-docs generated format
@@ -20,6 +20,7 @@ lint-docs: $(REQUIREMENTS) $(READY)
 	@$(BIN)/python qkernel/gen_syscalls.py qkernel/syscalls.tbl --check-doc docs/syscalls.md
 	@$(BIN)/python mk/exit_codes.py docs/exit-codes.md --check
 	@$(BIN)/python mk/lifecycles.py docs/architecture.md --check
+	@$(BIN)/python mk/sync_client.py --check
 	@$(BIN)/python tests/conformance/cpython.py --check-page
 
 lint-c: $(REQUIREMENTS) $(TIDY_STAMPS)

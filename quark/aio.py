@@ -1,4 +1,4 @@
-"""The asynchronous SDK: `quark.aio.connect()`. It has the methods of the synchronous one (quark.client)."""
+"""The asynchronous SDK: `quark.aio.connect()`. The synchronous one, quark.client, is generated from it by mk/sync_client.py (make docs)."""
 
 from __future__ import annotations
 

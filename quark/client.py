@@ -1,4 +1,4 @@
-"""The synchronous SDK: `quark.connect()`. The asynchronous one, `quark.aio.connect()`, has the same methods."""
+"""The synchronous SDK: `quark.connect()`. Generated from aio.py by mk/sync_client.py (make docs): change that one."""
 
 from __future__ import annotations
 
@@ -137,7 +137,8 @@ class Client:
         request = sn.ListSnapshotsRequest(name_prefix=prefix, parent=parent, page_size=page_size)
         while True:
             page = self._call(self._snapshots.ListSnapshots, request)
-            yield from map(Snapshot.of, page.snapshots)
+            for m in page.snapshots:
+                yield Snapshot.of(m)
             if not page.next_page_token:
                 return
             request.page_token = page.next_page_token
@@ -249,7 +250,8 @@ class Client:
         request = sb.ListSandboxesRequest(ended=ended, snapshot=snapshot)
         while True:
             page = self._call(self._sandboxes.ListSandboxes, request)
-            yield from map(SandboxState.of, page.sandboxes)
+            for m in page.sandboxes:
+                yield SandboxState.of(m)
             if not page.next_page_token:
                 return
             request.page_token = page.next_page_token
@@ -423,9 +425,13 @@ class Attachment:
         self._requests: queue.SimpleQueue[sb.AttachSandboxRequest | None] = queue.SimpleQueue()
         self._requests.put(sb.AttachSandboxRequest(id=sandbox.id))
         stub, metadata = sandbox._stub, sandbox._client._metadata  # noqa: SLF001
-        self._call = stub.AttachSandbox(iter(self._requests.get, None), timeout=timeout, metadata=metadata)
+        self._call = stub.AttachSandbox(self._outgoing(), timeout=timeout, metadata=metadata)
         self.ended: SandboxState | None = None
         self.lost_bytes = 0
+
+    def _outgoing(self) -> Iterator[sb.AttachSandboxRequest]:
+        while (request := self._requests.get()) is not None:
+            yield request
 
     def __iter__(self) -> Iterator[tuple[str, bytes]]:
         with _errors():
