@@ -247,8 +247,9 @@ enum qk_op {
 	QC_REOPEN, /* arg0 handle, arg1 access mode (O_*): ret another handle of the same file, its locks are of another owner */
 	QC_LOCK,   /* arg0 handle, arg1 F_RDLCK, F_WRLCK or F_UNLCK | QK_LOCK_*, arg2 start, arg3 length (0: to the end): an open file description
 	            * lock; -EAGAIN: another has it. QK_LOCK_TEST: ret 1: somebody has out0 (type), out1 (start), out2 (length); 0: nobody */
-	QC_MAP,    /* arg0 handle of a volume's file, arg1 chunk, arg2 offset in the file, arg3 1: writable. The chunk shows that piece from now on */
-	QC_UNMAP,  /* arg0 chunk: it shows nothing */
+	QC_MAP, /* arg0 handle of a volume's file, arg1 chunk, arg2 offset in the file, arg3 1: writable. The chunk shows that piece from now on; if the
+	            * host could not map it, nothing */
+	QC_UNMAP, /* arg0 chunk: it shows nothing */
 	/* extended attributes, user.* alone. arg0 root, data = name NUL attribute NUL [value]. arg2 1: of an open file, arg0 is its handle; no name */
 	QC_GETXATTR,  /* data out = the value, ret its length */
 	QC_SETXATTR,  /* arg1 flags (XATTR_CREATE, XATTR_REPLACE) */

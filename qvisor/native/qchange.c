@@ -19,6 +19,8 @@ static int64_t change_attributes(struct qv *vm, int fd, const struct qv_call *ca
 	vm_fd_name(fd, link);
 	if (fstat(fd, &st))
 		return -errno;
+	if (walk_hidden(vm, fd, &st)) /* a handle may be of such a directory, shown empty */
+		return -EBUSY;
 	if ((mask & QK_ATTR_OWNER) && fchownat(fd, "", (uid_t)(call->arg[3] >> 32), (gid_t)call->arg[3], AT_EMPTY_PATH))
 		return -errno;
 	if ((mask & (QK_ATTR_MODE | QK_ATTR_SIZE)) && S_ISLNK(st.st_mode))

@@ -30,12 +30,24 @@ int vm_set_slot(struct qv *vm, unsigned slot, uint64_t gpa, uint64_t size, void 
 	return ioctl(vm->vm_fd, KVM_SET_USER_MEMORY_REGION, &r) ? -errno : 0;
 }
 
+/* Linux may take away what was mapped there, and fail then (mm/vma.c, vms_abort_munmap_vmas). What this process maps next must not lie in the gap: the
+ * guest has this place as its memory. */
+void *vm_replace(void *at, size_t size, int prot, int flags, int fd, uint64_t off)
+{
+	void *now = mmap(at, size, prot, flags | MAP_FIXED, fd, (off_t)off);
+	int error = errno;
+	if (now == MAP_FAILED && mmap(at, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
+		abort();
+	errno = error;
+	return now;
+}
+
 int vm_add_slot(struct qv *vm)
 {
 	if (vm->ram_limit > vm->ram_reserved || vm->ram_limit < QK_SLOT_SIZE || vm->ram_bytes > vm->ram_limit - QK_SLOT_SIZE)
 		return -ENOMEM;
 	char *host = vm->ram + vm->ram_bytes;
-	if (mmap(host, QK_SLOT_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
+	if (vm_replace(host, QK_SLOT_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) == MAP_FAILED)
 		return -errno;
 	int r = vm_set_slot(vm, vm->nslots + 1, vm->ram_bytes, QK_SLOT_SIZE, host);
 	if (r)

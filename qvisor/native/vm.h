@@ -213,6 +213,8 @@ int64_t window_call(struct qv *vm, struct qv_call *call);   /* window.c */
 void *window_at(struct qv *vm, uint64_t gpa, uint64_t len); /* memory of a range of the window, maybe of nothing; NULL: not in it */
 bool window_cut(struct qv *vm);                             /* after a failed access: whether a file was found to be too short, and the guest told */
 void window_destroy(struct qv *vm);
+/* mmap(2) in the place of what is mapped there; MAP_FAILED: nothing can be used there. */
+void *vm_replace(void *at, size_t size, int prot, int flags, int fd, uint64_t off);
 int vm_set_slot(struct qv *vm, unsigned slot, uint64_t gpa, uint64_t size, void *host);
 int64_t qdir_list(struct qv *vm, struct qv_call *call);   /* qdir.c */
 int64_t qxattr_call(struct qv *vm, struct qv_call *call); /* qxattr.c */

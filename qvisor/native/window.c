@@ -44,8 +44,7 @@ static int64_t show_nothing(struct qv *vm, uint64_t chunk)
 	if (chunk >= QK_WINDOW_CHUNKS || !vm->chunks[chunk].file)
 		return -EINVAL;
 	forget(&vm->chunks[chunk]);
-	void *at = mmap(vm->window + chunk * QK_WINDOW_CHUNK, QK_WINDOW_CHUNK, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
-			0);
+	void *at = vm_replace(vm->window + chunk * QK_WINDOW_CHUNK, QK_WINDOW_CHUNK, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	return at == MAP_FAILED ? -errno : 0;
 }
 
@@ -66,14 +65,13 @@ static int64_t show(struct qv *vm, const struct qv_call *call)
 	int r = make(vm), keep = r ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	if (keep < 0)
 		return r ? r : -errno;
-	char *at = mmap(vm->window + chunk * QK_WINDOW_CHUNK, QK_WINDOW_CHUNK, PROT_READ | (write ? PROT_WRITE : 0), MAP_SHARED | MAP_FIXED, keep,
-			(off_t)off);
-	if (at == MAP_FAILED) {
-		r = -errno;
+	char *at = vm_replace(vm->window + chunk * QK_WINDOW_CHUNK, QK_WINDOW_CHUNK, PROT_READ | (write ? PROT_WRITE : 0), MAP_SHARED, keep, off);
+	r = at == MAP_FAILED ? -errno : 0;
+	forget(&vm->chunks[chunk]);
+	if (r) {
 		close(keep);
 		return r;
 	}
-	forget(&vm->chunks[chunk]);
 	vm->chunks[chunk] = (struct qv_chunk){.file = keep + 1, .off = off, .cut = QK_WINDOW_CHUNK};
 	return 0;
 }
@@ -95,8 +93,7 @@ static bool cut_chunk(struct qv *vm, unsigned k)
 	uint64_t keep = left >= QK_WINDOW_CHUNK ? QK_WINDOW_CHUNK : (left + PAGE - 1) / PAGE * PAGE;
 	if (keep >= c->cut)
 		return false;
-	void *at =
-		mmap(vm->window + k * QK_WINDOW_CHUNK + keep, c->cut - keep, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+	void *at = vm_replace(vm->window + k * QK_WINDOW_CHUNK + keep, c->cut - keep, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	c->cut = keep;
 	return at != MAP_FAILED;
 }

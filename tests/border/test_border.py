@@ -108,8 +108,8 @@ def test_the_host_kernel_is_not_seen(quark, image):
     mounts = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     devtmpfs = {os.makedev(*map(int, m[2].split(":"))) for m in mounts if m[m.index("-") + 1] == "devtmpfs"}
     done = quark("run", "--", program, *arguments)
-    answers = dict(line.split(": ", 1) for line in done.out.splitlines() if "changes" not in line)
-    assert answers["proc"] == "lookup 1 error 0, listing 0", done
+    answers = dict(line.split(": ", 1) for line in done.out.splitlines() if ": changes" not in line)
+    assert answers["proc"] == "lookup 1 error 0, listing 0, changes through it -30", done
     for name in names[1:]:
         if name.startswith("dev/") and not os.path.ismount("/dev/pts"):
             continue
@@ -117,21 +117,24 @@ def test_the_host_kernel_is_not_seen(quark, image):
             assert answers[name].endswith("error 2, open -2"), (name, done)
             assert int(answers[name].split()[1]) <= name.count("/"), (name, done)
         else:
-            assert answers[name] == "lookup 2 error 0, listing 0", done
+            assert answers[name] == "lookup 2 error 0, listing 0, changes through it -30", done
 
 
 def test_the_state_directory_is_not_seen(quark, image, tmp_path):
     quark.root.mkdir()
     (quark.root / "secret").write_text("secret")
     (tmp_path / "volume").mkdir()
+    before = os.stat(quark.root)
     done = quark("run", "-v", f"{tmp_path}:/v", "--", image / "hidden", "1", "state", "1", "state/secret")
     assert done.out.splitlines() == [
-        "state: lookup 1 error 0, listing 0",
+        "state: lookup 1 error 0, listing 0, changes through it -16",
         "state: changes -16 -16",
         "state/secret: lookup 1 error 2, open -2",
         "state/secret: changes -2 -2",
     ], done
     assert (quark.root / "secret").read_text() == "secret"
+    after = os.stat(quark.root)
+    assert (after.st_mode, after.st_uid, after.st_mtime_ns) == (before.st_mode, before.st_uid, before.st_mtime_ns)
     listing = quark("run", "-v", f"{tmp_path}:/v", "--", "/bin/ls", "-a", "/v/state")
     assert (listing.status, "secret" in listing.out) == (0, False), listing
 

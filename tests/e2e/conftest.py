@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import grpc
 import pytest
@@ -21,6 +22,7 @@ from quark.snapshot.v1.snapshots_pb2_grpc import SnapshotServiceStub
 from quark.snapshot.v1.statistics_pb2_grpc import StatisticsServiceStub
 
 SECONDS = 30
+SLOW_FILES = Path(__file__).with_name("slow_files.py")
 # Counts lines of its input; the count is what a clone goes on from.
 COUNTER = "n=0; echo ready >/dev/quark; while read x; do n=$((n+1)); echo $n:$x; done; exit 3"
 
@@ -289,3 +291,42 @@ def cold_pager():
     for process in started:
         process.terminate()
         process.wait(10)
+
+
+class SlowFiles:
+    """A directory with a file that answers when it is let."""
+
+    def __init__(self, where, operations):
+        self.where = where
+        self.held = where.with_name(where.name + ".held")
+        where.mkdir()
+        command = [sys.executable, SLOW_FILES, where, *operations]
+        self.server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self.said = self.server.stdout.readline().decode()
+
+    def hold(self):
+        self.held.touch()
+
+    def release(self):
+        self.held.unlink(missing_ok=True)
+
+    def close(self):
+        self.release()
+        self.server.communicate()
+
+
+@pytest.fixture
+def slow_files(tmp_path):
+    """Mounts some, with the operations that can be held up."""
+    mounted = []
+
+    def mount(*operations):
+        files = SlowFiles(tmp_path / f"slow{len(mounted)}", operations)
+        mounted.append(files)
+        if files.said != "mounted\n":
+            pytest.skip(f"no FUSE here: {files.said}")
+        return files
+
+    yield mount
+    for files in mounted:
+        files.close()

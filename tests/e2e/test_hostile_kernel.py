@@ -25,6 +25,8 @@ HERE = Path(__file__).parent / "hostile"
 REPOSITORY = Path(__file__).parents[2]
 SECONDS = 100
 MEMORY = 256 << 20
+SLOT = 64 << 20  # QK_SLOT_SIZE
+WINDOW = 1 << 30  # QK_WINDOW_CHUNKS of QK_WINDOW_CHUNK
 SECRET_SIZE = 1029031  # hostile/kernel.c knows it
 SECRET = b"SECRET OF THE HOST"
 FILE_MAX = 16 << 20  # the disk of whoever runs this is not what is tried
@@ -84,9 +86,9 @@ class World:
                 found[str(path)] = (*fields, content)
         return found
 
-    def spec(self, what, read_only="read-only"):
+    def spec(self, what, volume="volume", read_only="read-only"):
         volumes = (
-            Volume(str(self.folder / "volume"), "/volume"),
+            Volume(str(self.folder / volume), "/volume"),
             Volume(str(self.folder / read_only), "/read-only", read_only=True),
         )
         return SandboxSpec(("hostile", what), rootfs=str(self.folder / "root"), volumes=volumes, memory=MEMORY)
@@ -265,6 +267,19 @@ def test_limits(hostile):
     assert int(lines["handles end with"]) in {-23, -24}  # ENFILE, EMFILE
     assert int(lines["memory ends with"]) == -12
     assert int(lines["chunks"]) <= 512
+
+
+def test_a_file_that_cannot_be_mapped_leaves_no_gap(hostile, slow_files):
+    """Where the guest has its memory nothing of QVisor's own can come to lie: all of it stays mapped."""
+    h = hostile("holes", volume=slow_files().where.name)
+    h.until("last -19\n")  # ENODEV
+    assert h.text == "mapped 0\nlast -19\n"
+    reserved = 0
+    for line in Path(f"/proc/{h.pid}/maps").read_text().splitlines():
+        first, end = line.split()[0].split("-")
+        reserved += int(end, 16) - int(first, 16) if line.split()[1:5] == ["---p", "00000000", "00:00", "0"] else 0
+    assert reserved >= WINDOW + MEMORY - SLOT
+    h.kill()
 
 
 def test_rings_that_cannot_be(hostile):

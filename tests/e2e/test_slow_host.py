@@ -6,57 +6,14 @@ import os
 import pty
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
-
-import pytest
 
 from quark.snapshot.v1 import sandboxes_pb2 as sb
 from tests.conftest import alive
 
 PYTHON = "/usr/bin/python3.11"
-SLOW_FILES = Path(__file__).with_name("slow_files.py")
 READS = "echo begins; head -c 1 /v/file"
-
-
-class SlowFiles:
-    """A directory with a file that answers when it is let."""
-
-    def __init__(self, where, operations):
-        self.where = where
-        self.held = where.with_name(where.name + ".held")
-        where.mkdir()
-        command = [sys.executable, SLOW_FILES, where, *operations]
-        self.server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        self.said = self.server.stdout.readline().decode()
-
-    def hold(self):
-        self.held.touch()
-
-    def release(self):
-        self.held.unlink(missing_ok=True)
-
-    def close(self):
-        self.release()
-        self.server.communicate()
-
-
-@pytest.fixture
-def slow_files(tmp_path):
-    """Mounts some, with the operations that can be held up."""
-    mounted = []
-
-    def mount(*operations):
-        files = SlowFiles(tmp_path / f"slow{len(mounted)}", operations)
-        mounted.append(files)
-        if files.said != "mounted\n":
-            pytest.skip(f"no FUSE here: {files.said}")
-        return files
-
-    yield mount
-    for files in mounted:
-        files.close()
 
 
 def volume(files):

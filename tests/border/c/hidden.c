@@ -13,7 +13,8 @@ int main(int argc, char **argv)
 		if (handle < 0)
 			printf("open %ld\n", (long)handle);
 		else
-			printf("listing %ld\n", (long)call(QC_READDIR, 0, 0, (uint64_t)handle, 0, 0));
+			printf("listing %ld, changes through it %ld\n", (long)call(QC_READDIR, 0, 0, (uint64_t)handle, 0, 0),
+			       (long)call(QC_SETATTR, 0, 0, (uint64_t)handle, QK_ATTR_HANDLE | QK_ATTR_MODE | QK_ATTR_OWNER, 0777));
 		printf("%s: changes %ld %ld\n", argv[i + 1], (long)call_named(QC_SETATTR, argv[i + 1], root, QK_ATTR_MODE, 0777),
 		       (long)call_two_names(QC_RENAME, argv[i + 1], "moved", root, 0));
 	}

@@ -321,6 +321,21 @@ static void exhaust(void)
 	print_number("chunks", chunks);
 }
 
+/* Files that cannot be mapped shared, in the place of all that can be. */
+static _Noreturn void holes(void)
+{
+	int64_t good = named(QC_OPEN, "directory/file", NULL, 2, 0, 0), bad = named(QC_OPEN, "file", NULL, VOLUME, O_RDWR, 0);
+	print_number("mapped", call(QC_MAP, 0, 0, (uint64_t)good, 0, 0, 0));
+	int64_t r = 0;
+	for (uint64_t chunk = 0; chunk < QK_WINDOW_CHUNKS; chunk++)
+		r = call(QC_MAP, 0, 0, (uint64_t)bad, chunk, 0, 1);
+	print_number("last", r);
+	for (;;) {
+		VCPU->wait_ns = UINT64_MAX;
+		out32(QK_PORT_WAIT);
+	}
+}
+
 /* The rings, the clock and the timers say what cannot be. */
 static void rings(void)
 {
@@ -385,8 +400,8 @@ void hostile_main(void)
 	static const struct {
 		const char *name;
 		void (*run)(void);
-	} all[] = {{"paths", paths}, {"swaps", swaps}, {"requests", requests}, {"exhaust", exhaust},
-		   {"rings", rings}, {"exits", exits}, {"waits", waits},       {"panics", panics}};
+	} all[] = {{"paths", paths}, {"swaps", swaps}, {"requests", requests}, {"exhaust", exhaust}, {"rings", rings},
+		   {"exits", exits}, {"waits", waits}, {"panics", panics},     {"holes", holes}};
 	const char *word = (const char *)(QK_COMM_BASE + QK_OFF_BOOT);
 	for (int i = 0; i < 3; i++) /* the working directory, the host's name, argv[0] */
 		word += length(word) + 1;
