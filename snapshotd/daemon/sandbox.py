@@ -11,12 +11,11 @@ import signal
 import time
 from typing import TYPE_CHECKING, Any
 
-from quark.errors import LimitsError, QuarkError, SandboxStateError, UsageError, VmError, named_error
+from quark.errors import LimitsError, QuarkError, SandboxStateError, UsageError, VmError
 from quark.sizes import Limits
-from qvisor import confinement
 from qvisor.cgroup import devices_of, memory_limit
 from snapshotd import wire
-from snapshotd.daemon import making, tracing
+from snapshotd.daemon import making, news, tracing
 from snapshotd.daemon.capture import Capture, Origin
 from snapshotd.daemon.lifecycles import SANDBOX, IllegalEventError, Lived
 from snapshotd.daemon.lifecycles import Sandbox as Life
@@ -68,6 +67,7 @@ FORWARDED = {
 }
 SHRINK_SECONDS = 0.2
 KILL_SECONDS = 5.0  # that a process has to end after it was killed
+LEAVE_SECONDS = 10.0  # that a process has to end after its last word
 KILLED = 128 + signal.SIGKILL
 ANSWER_SECONDS = 10.0  # that a guest has to stand still, and to go on
 
@@ -151,6 +151,7 @@ class Sandbox(Lived[Life, Event]):
         if self.life not in TOLD and not self.finished.is_set():
             self.end_ns = time.time_ns()
             self.finished.set()
+            asyncio.get_running_loop().call_later(LEAVE_SECONDS, self._overdue)
         self.state_changed.set()
         self.state_changed = asyncio.Event()
 
@@ -255,11 +256,14 @@ class Sandbox(Lived[Life, Event]):
             self.happens(event, *fields)
         except (IllegalEventError, LookupError, TypeError, ValueError) as e:
             # The guest may have taken it over.
-            log.exception("QVisor said what it cannot say", extra={"sandbox": self.id, "said": said})
-            self.happens(Event.BROKEN, VmError(f"the sandbox's process is out of order: {e}; it was ended"))
+            log.exception("QVisor said what it cannot say", extra={"sandbox": self.id, "said": said[:40]})
+            error = VmError(f"the sandbox's process is out of order: {e}; it was ended")
+            if not self.finished.is_set():  # nor is it known now: what it said of its end was nonsense
+                self.error = self.error or error
+            self.happens(Event.BROKEN, error)
 
     def _note_start(self, generation: str, confined_by: str) -> None:
-        self.generation, self.confined_by = generation, confinement.parts(int(confined_by))
+        self.generation, self.confined_by = news.start(generation, confined_by)
         if self._machine is None and making.populates(self.job):
             self._shelf.miss(self.domain, self.snapshot)
         if self.trigger is not None and self.trigger.kind == "after":
@@ -269,16 +273,16 @@ class Sandbox(Lived[Life, Event]):
         self.on_stopped()
 
     def _note_end(self, status: str, reason: str, *rest: str) -> None:
-        self._status, self.end_reason = int(status), reason
-        self.prefetched, self.faults, self.fault_pages = map(int, rest[:3])
-        self.timeline = [(step, int(us)) for step, us in zip(rest[3::2], rest[4::2], strict=True)]
+        timeline = news.timeline(rest[3:])
+        self._status, self.end_reason, counts = news.end(status, reason, rest[:3])
+        self.timeline, (self.prefetched, self.faults, self.fault_pages) = timeline, counts
         if self.trigger is None:
             self.exit_status = self._status
         elif self.capture is not None:
             self.capture.drop()
 
     def _note_failure(self, kind: str, message: str) -> None:
-        self.error = named_error(kind, message)
+        self.error = news.failure(kind, message)
 
     # ---- its end
 
@@ -341,6 +345,12 @@ class Sandbox(Lived[Life, Event]):
         self._killed = True
         self.worker.kill()
         asyncio.get_running_loop().call_later(KILL_SECONDS, self._not_gone)
+
+    def _overdue(self) -> None:
+        """Some time after its end is known. A process that said so and goes on has nobody who looks at it."""
+        if self.life is Life.OVER:
+            log.warning("QVisor said its end and goes on", extra={"sandbox": self.id, "pid": self.worker.pid})
+            self.kill()
 
     def _not_gone(self) -> None:
         """Some time after it was killed. Nobody has to wait for it, but it counts as one that runs."""

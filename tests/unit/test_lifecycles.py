@@ -2,27 +2,31 @@
 
 import asyncio
 import contextlib
+import re
 import signal
 import socket
+from pathlib import Path
 
 import pytest
 
 from quark.errors import CaptureError, SandboxStateError, VmError
 from snapshotd.daemon import capture as captures
 from snapshotd.daemon import lifecycles as lc
+from snapshotd.daemon import news
 from snapshotd.daemon import sandbox as sandboxes
 from snapshotd.daemon.lifecycles import CAPTURE, SANDBOX, TABLES, IllegalEventError
 
 S, E = lc.Sandbox, lc.SandboxEvent
 C, F = lc.Capture, lc.CaptureEvent
+SECONDS = 30
 OVER = {S.OVER, S.BREAKING, S.STUCK, S.GONE}
 DECIDED = {C.DECIDED, C.DECIDED_EARLY, C.GONE}
 SAID = {  # with an event
     E.BROKEN: (VmError("broken"),),
-    E.STARTED: ("00", "0"),
+    E.STARTED: ("00" * 16, "0"),
     E.FAILED: ("VmError", "failed"),
     E.SIGNAL: (signal.SIGTERM,),
-    **dict.fromkeys((E.ENDED, E.ENDED_BEFORE_STORER, E.ENDED_AFTER_STORER), ("3", "", "0", "1", "2", "step", "7")),
+    **dict.fromkeys((E.ENDED, E.ENDED_BEFORE_STORER, E.ENDED_AFTER_STORER), ("3", "", "0", "1", "2", "confine", "7")),
     F.END: (None,),
     F.FAILED: (CaptureError("failed"),),
     F.MISSED: (CaptureError("missed"),),
@@ -213,11 +217,80 @@ def test_a_qvisor_that_says_what_it_cannot_say(said):
         s._hear()
         assert (s.life, s.state, s.worker.signals) == (S.BREAKING, "failed", [signal.SIGKILL])
         assert isinstance(s.error, VmError)
-        s.worker.theirs.send(b"started\x0000\x000")
+        s.worker.theirs.send(b"started\0" + 16 * b"00" + b"\x000")
         s._hear()
         s.worker.theirs.close()
         s._hear()
         assert (s.life, s.ended.is_set()) == (S.GONE, True)
+
+
+def ended(*fields):
+    return "\0".join(("ended", *fields)).encode()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        ended("0"),
+        ended("256", "", "0", "0", "0"),
+        ended("-1", "", "0", "0", "0"),
+        ended("0", "", "0", "-1", "0"),
+        ended("0", "", str(1 << 64), "0", "0"),
+        ended("0", "", "0", "0", "0", "confine", str(1 << 62)),
+        ended("0", "", "0", "0", "0", "a label", "1"),
+        ended("0", "", "0", "0", "0", *(25 * ("confine", "1"))),
+        ended("0", "", "0", "0", "0", "confine"),
+        b"failed\0FieldError\0x",
+        b"failed\0SnapshotFilesError\0x",
+    ],
+    ids=ascii,
+)
+def test_lies_about_an_end(said):
+    """What it says reaches messages of the API, whose numbers have sizes, and labels of metrics, which stay."""
+    with sandbox(S.RUNNING) as s:
+        s.worker.theirs.send(said)
+        s._hear()
+        assert (s.life, s.state, s.worker.signals) == (S.BREAKING, "failed", [signal.SIGKILL])
+        assert isinstance(s.error, VmError)
+        assert (s.timeline, s.faults, s.exit_status) == ([], 0, 0)
+
+
+def test_what_it_says_is_for_terminals():
+    with sandbox(S.RUNNING) as s:
+        s.worker.theirs.send(ended("137", "out\x1b[2J\x9b2J of\n memory", "0", "1", "2"))
+        s._hear()
+        assert (s.life, s.exit_status, s.faults) == (S.OVER, 137, 1)
+        assert s.end_reason == "out?[2J?2J of\n memory"
+    with sandbox(S.RUNNING) as s:
+        s.worker.theirs.send(b"failed\0GuestPanicError\0" + b"\x1b" * 20000)
+        s._hear()
+        assert str(s.error) == "?" * news.TEXT_MAX
+
+
+def test_one_that_says_its_end_and_goes_on(monkeypatch):
+    monkeypatch.setattr(sandboxes, "LEAVE_SECONDS", 0.0)
+    asyncio._set_running_loop(None)
+
+    async def hear():
+        killed = asyncio.Event()
+        with sandbox(S.RUNNING) as s:
+            s.worker.kill = killed.set
+            s.worker.theirs.send(ended("0", "", "0", "0", "0"))
+            s._hear()
+            assert (s.state, killed.is_set()) == ("exited", False)
+            await asyncio.wait_for(killed.wait(), SECONDS)
+
+    asyncio.run(hear())
+
+
+def test_what_it_may_say_is_what_it_says():
+    quark = Path(__file__).parents[2]
+    told = "".join(p.read_text() for p in (quark / "qvisor" / "program").glob("*.c"))
+    told += (quark / "snapshotd" / "start.py").read_text()
+    assert set(re.findall(r'(?:timeline_|\.)(?:mark|add)\("(.+?)"', told)) == news.STEPS
+    assert set(re.findall(r'\{"(\w+)", \d+\}', told)) == news.FAILURES
+    assert f"STEPS_MAX {news.STEPS_MAX}\n" in told
+    assert f"TEXT_MAX {news.TEXT_MAX} " in told
 
 
 @pytest.mark.parametrize(("life", "state"), [(S.MAKING, "starting"), (S.OVER, "exited"), (S.GONE, "exited")])
