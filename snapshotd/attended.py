@@ -58,6 +58,7 @@ class Attended:
         self._group: Group | None = None
         self._confine = confine or []
         self.confined_by: list[str] = []
+        self._spec = spec
         self._pid = 0
         self._thread: threading.Thread | None = None
         self._watched: tuple[int, ...] = ()
@@ -125,7 +126,7 @@ class Attended:
                 self._pass_on()
             if self._machine.fileno() in news:
                 try:
-                    return FrozenMachine(self._machine)
+                    return FrozenMachine(self._machine, self._spec)
                 except NotFrozenError:
                     poll.unregister(self._machine)  # QVisor says how it ended
             if self._sock.fileno() in news:

@@ -64,6 +64,10 @@ class Attachment:
         """Tell the pager where this host has the files."""
         send(self.sock, ["files", str(size)], fd)
 
+    def hand_over(self) -> None:
+        """The socket is a QVisor's from now on: the pager believes it no more than that."""
+        send(self.sock, ["guest"])
+
     def close(self) -> None:
         """Let go."""
         for fd in (self.sock, self.image_fd, self.layout_fd):

@@ -8,14 +8,16 @@ from __future__ import annotations
 import socket
 
 from quark.errors import CaptureError
-from quark.sizes import MEMORY_MAX
 from qvisor._native import ffi, lib
+from snapshotd.files import are_possible
 from snapshotd.layout import RUN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
+
+    from qvisor.spec import SandboxSpec
 
 PAGE = 4096
 PIECE = 1 << 20  # bytes of pages at a time
@@ -30,6 +32,8 @@ class NotFrozenError(CaptureError):
 class FrozenMachine:
     """A parked machine, as it has to be read while it stands still. `pause` in seconds, sizes in bytes. The socket stays the caller's.
 
+    `spec` is what the machine was asked to be: it has no more memory, and no other files open than such a guest can have.
+
     Its pages are found and read later, in memory that nobody changes until then: that of a fork of QVisor, or of a machine that goes on standing still.
 
     Raises:
@@ -37,7 +41,7 @@ class FrozenMachine:
         CaptureError: it says what cannot be.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, spec: SandboxSpec) -> None:
         self._sock = sock
         self._runs: list[tuple[int, int]] = []
         head: Any = ffi.new("struct qm_frozen *")
@@ -52,7 +56,7 @@ class FrozenMachine:
             head.version == lib.QM_VERSION
             and self.ring in {lib.QK_RING_0, lib.QK_RING_3}
             and self.ram_bytes % lib.QK_SLOT_SIZE == 0
-            and 0 < self.ram_bytes <= MEMORY_MAX
+            and 0 < self.ram_bytes <= spec.memory
             and max(self.ram_used, self.cache_dropped) <= self.ram_bytes
             and head.state_bytes == lib.qv_state_size()
             and head.recipes_bytes <= RECIPES_MAX
@@ -61,6 +65,8 @@ class FrozenMachine:
             raise _nonsense()
         self.state = bytes(self._receive(head.state_bytes))
         self.recipes = bytes(self._receive(head.recipes_bytes))
+        if not are_possible(self.recipes, [True, *(volume.read_only for volume in spec.volumes)]):
+            raise _nonsense()
 
     def scan(self, *, private_only: bool) -> tuple[int, int, int]:
         """Find the pages to keep; how many (there are, read zero, the guest has no use for).

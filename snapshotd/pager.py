@@ -41,6 +41,7 @@ FAULT_BATCH = 64
 PREFETCH_CHUNKS = 16
 ACCEPT_SECONDS = 0.05
 LOCK_POLL = 0.002
+OF_A_GUEST = {"uffd", "working-set", "stats"}  # what a QVisor says
 USERFAULTFD = "anon_inode:[userfaultfd]"  # what such a descriptor is called below /proc
 KEEP_IMAGES = 8  # without a clone: least recently used ones beyond this are dropped
 
@@ -50,6 +51,7 @@ class Clone:
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
+        self.guest = False  # it is a QVisor's, whose guest may have taken it over
         self.image: Image | None = None
         self.uffd = -1
         self.base = 0
@@ -163,6 +165,7 @@ class Pager:
             "uffd": self.take_uffd,
             "working-set": self.take_working_set,
             "files": self.take_files,
+            "guest": self.hand_over,
             "contents": self.contents,
             "prefetch": self.prefetch,
             "stats": self.stats,
@@ -174,6 +177,8 @@ class Pager:
         try:
             if not fields:
                 self.drop(clone)
+            elif clone.guest and fields[0] not in OF_A_GUEST:
+                raise ValueError(f"{fields[0][:40]!a} is not for a guest to say")
             else:
                 handlers[fields[0]](clone, fields[1:], fds)
         except QuarkError as e:
@@ -274,6 +279,10 @@ class Pager:
         if clone.image is not None:
             clone.image.set_files(read_blob(fds[0], fields[0], len(clone.image.files)))
 
+    def hand_over(self, clone: Clone, _fields: list[str], _fds: list[int]) -> None:
+        """`guest`: from now on a QVisor speaks here, of its own clone alone. What others believe, as the table of files, is not for it to say."""
+        clone.guest = True
+
     def contents(self, clone: Clone, _fields: list[str], _fds: list[int]) -> None:
         """`contents`: answer with `ok` and a read-only descriptor of the contents of files that the snapshot contains."""
         if clone.image is None:
@@ -365,6 +374,10 @@ def read_blob(fd: int, size: str, most: int) -> bytes:
         CorruptBlobError: it has not, or more than `most`.
     """
     wanted = int(size)
+    try:
+        fcntl.fcntl(fd, fcntl.F_GET_SEALS)
+    except OSError:
+        raise CorruptBlobError("what a clone sent is no memory") from None  # a file may not answer
     blob = os.pread(fd, wanted, 0) if 0 <= wanted <= most else b""
     if len(blob) != wanted:
         raise CorruptBlobError(f"a clone sent {len(blob)} bytes, not {wanted}")

@@ -206,6 +206,7 @@ def assign(prepared: Prepared, start: Start, wanted: Wanted) -> Ready:
             fields.files, fields.files_bytes = start.assign.place(dependencies.table_fd), len(dependencies.table)
         fields.contents = start.assign.place(dependencies.contents)
         start.prepare = prepared.fill()
+        attachment.hand_over()
     except BaseException:
         (ready or prepared).close()
         raise

@@ -146,9 +146,10 @@ class Storer:
         """Write it."""
         job = self.job
         parent = (job["parent"][0], job["parent"][1]) if job["parent"] else None
-        machine = FrozenMachine(self.machine)
+        spec = SandboxSpec.from_dict(job["spec"])
+        machine = FrozenMachine(self.machine, spec)
         self.tell("still")
-        frozen = Frozen(machine, SandboxSpec.from_dict(job["spec"]), parent, self.known)
+        frozen = Frozen(machine, spec, parent, self.known)
         info, _ = frozen.store(
             store,
             job["name"],

@@ -1,9 +1,11 @@
 """Requests that no command of ours sends: the pager and the daemon answer them, or hang up, and nobody else notices."""
 
 import array
+import ctypes
 import os
 import socket
 import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -59,6 +61,12 @@ def a_table_of_a_terabyte(sock):
     return sock.recv(1000).startswith(b"error\0CorruptBlobError\0")
 
 
+def a_file_for_a_table(sock):
+    with open("/proc/self/stat", "rb") as file:
+        send(sock, "files", "8", fds=[file.fileno()])
+    return sock.recv(1000).startswith(b"error\0CorruptBlobError\0")
+
+
 def another_image(sock):
     send(sock, "attach", "s")
     return is_hung_up_on(sock)
@@ -83,6 +91,7 @@ def test_what_one_clone_sends_is_no_matter_of_the_others(quark):
             no_userfaultfd,
             a_pipe_for_a_userfaultfd,
             a_table_of_a_terabyte,
+            a_file_for_a_table,
             another_image,
             answers_that_nobody_reads,
         ):
@@ -90,6 +99,54 @@ def test_what_one_clone_sends_is_no_matter_of_the_others(quark):
                 assert bad(sock), bad
             send(other, "stats")
             assert other.recv(100) == b"0\x000", bad
+
+
+PIDFD_GETFD = 438  # x86-64
+
+
+def socket_of_a_qvisor(pid, number):
+    """A copy of its connection to the pager: the one of its sockets whose other end has that name."""
+    pidfd = os.pidfd_open(pid)
+    try:
+        fd = ctypes.CDLL(None, use_errno=True).syscall(PIDFD_GETFD, pidfd, number, 0)
+        assert fd >= 0, os.strerror(ctypes.get_errno())
+    finally:
+        os.close(pidfd)
+    sock = socket.socket(fileno=fd)
+    if str(sock.getpeername()).endswith("/pager.sock"):
+        sock.settimeout(SECONDS)
+        return sock
+    sock.close()
+    return None
+
+
+def connections(pid):
+    found = [fd for fd in Path(f"/proc/{pid}/fd").iterdir() if os.readlink(fd).startswith("socket:")]
+    return [sock for fd in found if (sock := socket_of_a_qvisor(pid, int(fd.name)))]
+
+
+@pytest.mark.parametrize("request_", ["files 8", "contents", "warm s", "cool s", "prune", "totals", "prefetch"])
+def test_a_qvisor_speaks_for_its_own_clone_alone(quark, request_):
+    """What its guest has it say after a takeover changes nothing that other clones get: the pager hangs up."""
+    done = quark(
+        "snapshot", "create", "s", "--ready-file", "--", "/bin/sh", "-c", "echo ready >/dev/quark; echo on; read x"
+    )
+    assert done.status == 0, done.err
+    with quark.start("run", "--from-snapshot", "s") as clone:
+        assert clone.stdout.read(3) == b"on\n"
+        path = quark.root / "run" / "default" / "pager.sock"
+        with attached(path) as other:
+            (sock,) = connections(clone.pid)
+            with sock:
+                fd = os.memfd_create("table")
+                os.write(fd, bytes(8))
+                send(sock, *request_.split(), fds=[fd])
+                os.close(fd)
+                assert is_hung_up_on(sock)
+            assert clone.wait(SECONDS) == 67
+            send(other, "stats")
+            assert other.recv(100) == b"0\x000"
+    assert quark("run", "--from-snapshot", "s").out == "on\n"
 
 
 SPEC = ["/", "/", str(64 << 20), "auto", "quark", "0", "0", "0", "0", "0", "1", "/bin/true", "0"]

@@ -18,12 +18,14 @@ from qvisor import process
 from qvisor._native import ffi, lib
 from qvisor.machine import open_kvm
 from qvisor.spec import SandboxSpec
+from snapshotd import files
 from snapshotd.daemon import capture as captures
 from snapshotd.frozen import FrozenMachine, NotFrozenError
 from snapshotd.start import ready_cold
 
 SECONDS = 30
 LOOP = ("/bin/sh", "-c", "echo on; while :; do sleep 0.05; done")
+SPEC = SandboxSpec(("/bin/true",))  # as of all of them, but for the program
 
 
 class Qvisor:
@@ -199,7 +201,7 @@ def test_a_storer_reads_it_while_it_goes_on(qvisor):
     assert read_some(q.out) == b"on\n"
     for _ in range(3):
         with q.capture() as sock:
-            machine = FrozenMachine(sock)
+            machine = FrozenMachine(sock, SPEC)
             data, _, _ = machine.scan(private_only=False)
             pages = list(machine.pages())
             assert sum(len(p) for _, p in pages) == data * 4096 > 0
@@ -222,13 +224,13 @@ def test_a_storer_that_asks_nonsense_is_let_go(qvisor, ask):
     q.start(LOOP)
     assert q.event()[0] == "started"
     with q.capture() as sock, contextlib.suppress(ConnectionResetError):
-        FrozenMachine(sock)
+        FrozenMachine(sock, SPEC)
         sock.sendall(ask)
         sock.shutdown(socket.SHUT_WR)
         while sock.recv(1 << 16):
             pass
     with q.capture() as again:
-        assert FrozenMachine(again).scan(private_only=False)[0] > 0
+        assert FrozenMachine(again, SPEC).scan(private_only=False)[0] > 0
 
 
 @pytest.mark.parametrize("flags", [0, lib.QM_ONCE | lib.QM_WANT_READY], ids=["goes on", "ends"])
@@ -245,7 +247,7 @@ def test_a_storer_that_does_nothing_does_not_hold_up_its_end(qvisor, monkeypatch
         q.tell("capture", machine.fileno())
         machine.close()
         storer.settimeout(SECONDS)
-        assert FrozenMachine(storer).ram_bytes
+        assert FrozenMachine(storer, SPEC).ram_bytes
         assert q.event()[:2] == ["ended", "0" if flags else "3"]
         assert q.end() == (0 if flags else 3)
 
@@ -256,7 +258,7 @@ def test_it_stands_still_for_a_capture_that_is_its_end(qvisor):
     assert q.event()[0] == "started"
     assert q.event() == ["parked"]
     with q.capture() as sock:
-        assert FrozenMachine(sock).scan(private_only=False)[0] > 0
+        assert FrozenMachine(sock, SPEC).scan(private_only=False)[0] > 0
     assert q.event()[:2] == ["ended", "0"]
     assert not select.select([q.out], [], [], 0)[0]
 
@@ -269,7 +271,7 @@ def test_an_end_before_the_capture(qvisor):
     assert q.event()[0] == "ended"
     theirs.close()
     with ours, pytest.raises(NotFrozenError):
-        FrozenMachine(ours)
+        FrozenMachine(ours, SPEC)
 
 
 @pytest.mark.parametrize(
@@ -280,6 +282,7 @@ def test_an_end_before_the_capture(qvisor):
         {"ram_bytes": 0},
         {"ram_bytes": 1 << 60},
         {"ram_bytes": 4096},
+        {"ram_bytes": SPEC.memory + lib.QK_SLOT_SIZE},
         {"ram_used": 1 << 40},
         {"state_bytes": 1 << 40},
         {"recipes_bytes": 1 << 40},
@@ -292,7 +295,19 @@ def test_a_machine_that_lies_is_not_believed(fields):
     with ours, theirs:
         theirs.sendall(ffi.buffer(ffi.new("struct qm_frozen *", {**sound, **fields})))
         with pytest.raises(CaptureError, match="what cannot be"):
-            FrozenMachine(ours)
+            FrozenMachine(ours, SPEC)
+
+
+def test_open_files_that_cannot_be_are_not_believed():
+    """As many as it likes, say, of which each would be read to its end."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        recipe = files._RECIPE.pack(3, *(17 * [0]))
+        head = {"version": lib.QM_VERSION, "ring": 2, "ram_bytes": lib.QK_SLOT_SIZE, "state_bytes": lib.qv_state_size()}
+        theirs.sendall(ffi.buffer(ffi.new("struct qm_frozen *", {**head, "recipes_bytes": 2 * len(recipe)})))
+        theirs.sendall(bytes(lib.qv_state_size()) + 2 * recipe)
+        with pytest.raises(CaptureError, match="what cannot be"):
+            FrozenMachine(ours, SPEC)
 
 
 @pytest.mark.parametrize(
@@ -312,7 +327,7 @@ def test_runs_that_cannot_be_are_not_believed(count, runs):
         head = {"version": lib.QM_VERSION, "ring": 2, "ram_bytes": lib.QK_SLOT_SIZE, "state_bytes": lib.qv_state_size()}
         theirs.sendall(ffi.buffer(ffi.new("struct qm_frozen *", head)))
         theirs.sendall(bytes(lib.qv_state_size()))
-        machine = FrozenMachine(ours)
+        machine = FrozenMachine(ours, SPEC)
         theirs.sendall(struct.pack("<q", count) + bytes(ffi.sizeof("struct qv_scan_stats")))
         theirs.sendall(b"".join(struct.pack("<QII", first, pages, 1) for first, pages in runs))
         with pytest.raises(CaptureError, match="what cannot be"):

@@ -102,7 +102,7 @@ class Running:
         with theirs, contextlib.suppress(OSError):
             socket.send_fds(self.sock, [b"capture"], [theirs.fileno()])
         try:
-            machine = FrozenMachine(self.storer)
+            machine = FrozenMachine(self.storer, self.spec)
         except NotFrozenError:
             return None
         return machine, least, (self.out.settle(), self.err.settle())

@@ -44,7 +44,7 @@ FLOOD = 20000  # messages
 FDS_MORE = 40  # of the pager: images that are kept
 
 BASES = [
-    [([b"attach", b"base"], []), ([b"prefetch"], []), ([b"uffd", b"4096"], ["uffd"]), ([b"working-set", b"32"], ["memfd"]), ([b"stats"], [])],
+    [([b"attach", b"base"], []), ([b"prefetch"], []), ([b"guest"], []), ([b"uffd", b"4096"], ["uffd"]), ([b"working-set", b"32"], ["memfd"]), ([b"stats"], [])],
     [([b"attach", b"layer"], []), ([b"files", b"8"], ["memfd"]), ([b"contents"], []), ([b"prefetch"], []), ([b"stats"], [])],
     [([b"warm", b"layer"], []), ([b"totals"], []), ([b"cool", b"layer"], []), ([b"prune"], []), ([b"totals"], [])],
 ]  # fmt: skip
