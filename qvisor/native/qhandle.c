@@ -47,8 +47,8 @@ int qfile_new(struct qv *vm, struct qv_handle h)
 }
 
 /* Before a guest changes a file's content: what ran with its owner's rights must not run so with content of the guest's. The kernel does this only to
- * those who lack CAP_FSETID (chmod(2)). */
-static int drop_set_id(struct qv *vm, int fd)
+ * those who lack CAP_FSETID (chmod(2)), and not for what is written through a shared mapping. */
+int qhandle_drop_set_id(struct qv *vm, int fd)
 {
 	struct stat st;
 	char link[FD_NAME];
@@ -99,7 +99,7 @@ static int open_looked_at(struct qv *vm, int dir, const char *last, int path, in
 	if (!r)
 		r = dir < 0 ? open_single(path, flags) : open_known(dir, last, &st, flags);
 	if (r >= 0 && (flags & O_ACCMODE) != O_RDONLY) {
-		int dropped = drop_set_id(vm, r);
+		int dropped = qhandle_drop_set_id(vm, r);
 		if (dropped) {
 			close(r);
 			r = dropped;
@@ -185,8 +185,13 @@ int64_t qv_volumes_check(struct qv *vm, char *buf, size_t max)
 	size_t at = 0;
 	for (uint32_t i = 3; i < (uint32_t)vm->handles_top; i++) {
 		struct qv_handle *h = &vm->handles[i];
-		if (h->kind != QV_H_FILE || h->root == 0 || h->fd >= 0 || qfile_reopen(vm, h) >= 0)
+		if (h->kind != QV_H_FILE || h->root == 0 || h->fd >= 0)
 			continue;
+		if (qfile_reopen(vm, h) >= 0) { /* one at a time: a guest has had more of them open than there may be descriptors here */
+			close(h->fd);
+			h->fd = -1;
+			continue;
+		}
 		int n = snprintf(buf + at, max - at, "%u%c%s", h->root, 0, h->name);
 		if ((size_t)n >= max - at)
 			return -ENOSPC;

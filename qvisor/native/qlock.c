@@ -28,6 +28,11 @@ int64_t qlock_reopen(struct qv *vm, struct qv_call *call)
 	h.fd = open(link, h.flags | O_CLOEXEC | O_NOCTTY);
 	if (h.fd < 0)
 		return -errno;
+	int r = write ? qhandle_drop_set_id(vm, h.fd) : 0;
+	if (r) {
+		close(h.fd);
+		return r;
+	}
 	h.name = strdup(h.name);
 	return qfile_new(vm, h);
 }

@@ -193,6 +193,7 @@ bool qfile_is_single(struct qv *vm, uint64_t root); /* a volume that is one file
 bool qlookup_stored(const struct qv *vm, uint64_t root, const char *name, const struct qv_file **out);
 /* Opens an existing regular file or directory; file_root: `root` is it. Descriptor or -errno. */
 int qhandle_open(struct qv *vm, int root, const char *name, bool file_root, int flags);
+int qhandle_drop_set_id(struct qv *vm, int fd); /* whoever can write to a file had this done before; 0 or -errno */
 int64_t qhandle_close(struct qv *vm, uint64_t handle);
 int64_t qstream_call(struct qv *vm, struct qv_call *call);
 int64_t qstream_log(struct qv *vm, struct iovec *iov, int n); /* to standard error, as much as there is room for at this moment */

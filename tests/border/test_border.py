@@ -74,13 +74,17 @@ def test_no_block_beyond_the_vcpus(hostile):
 
 
 def test_no_privileges_on_the_host(hostile, tmp_path):
-    for name in ("hosts", "hosts2"):
+    for name in ("hosts", "hosts2", "hosts3"):
         (tmp_path / name).write_bytes(b"#!/bin/true")
         (tmp_path / name).chmod(0o6755)
     done = hostile("privileges", "-v", f"{tmp_path}:/volume")
-    assert done.out == "create 1\nrename -22\ndirectory 0\nchmod 0\nchmod directory 0\nwrite 4\ntruncate 0\n", done
+    assert (
+        done.out
+        == "create 1\nrename -22\ndirectory 0\nchmod 0\nchmod directory 0\nwrite 4\ntruncate 0\nmap 0\nread into it 4\n"
+    ), done
+    assert (tmp_path / "hosts3").read_bytes() != b"#!/bin/true"
     modes = {p.name: p.lstat().st_mode for p in tmp_path.iterdir() if p.name != "state"}
-    assert set(modes) == {"source", "directory", "hosts", "hosts2"}
+    assert set(modes) == {"source", "directory", "hosts", "hosts2", "hosts3"}
     for name, mode in modes.items():
         assert stat.S_ISREG(mode) or stat.S_ISDIR(mode), name
         assert stat.S_IMODE(mode) == 0o755, name

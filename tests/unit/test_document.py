@@ -1,8 +1,11 @@
 """A snapshot's document as data: whatever an import brings, it is a document that clones can be made from, or one clear error."""
 
 import base64
+import contextlib
 import json
 import os
+import resource
+import stat
 import struct
 
 import pytest
@@ -133,20 +136,46 @@ RECIPES = st.lists(
 ).map(b"".join)
 
 
-def taken_over(recipes):
-    """Whether QVisor takes them."""
+@contextlib.contextmanager
+def machine(path):
+    """One whose places are all this directory."""
     out, config = ffi.new("struct qv **"), ffi.new("struct qv_config *")
-    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    root = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     assert lib.qv_create_names(out) == 0
     config.ram_limit, config.signals, config.nroots = 64 << 20, -1, len(READ_ONLY)
     for i, read_only in enumerate(READ_ONLY):
         config.roots[i], config.root_flags[i] = root, lib.QK_MOUNT_RO if read_only else 0
         config.stdio[i] = root
     assert lib.qv_configure(out[0], config) == 0
-    result = lib.qv_recipes_load(out[0], recipes, len(recipes))
+    yield out[0]
     lib.qv_destroy(out[0])
     os.close(root)
-    return result == 0
+
+
+def taken_over(recipes):
+    """Whether QVisor takes them."""
+    with machine("/") as vm:
+        return lib.qv_recipes_load(vm, recipes, len(recipes)) == 0
+
+
+def test_open_files_of_volumes_are_looked_at_one_at_a_time(tmp_path):
+    """A guest may have had more of them than whoever starts its clone has descriptors, and other work for these."""
+    (tmp_path / "file").touch()
+    names = [b"file"] * 2000 + [b"gone"]
+    identity = (0, 0, 0, 0, 0, stat.S_IFREG | 0o644, 1, 0, 0, 0, 0, 0)
+    recipes = b"".join(
+        files._RECIPE.pack(3 + i, 1, os.O_RDONLY, 0, 4, 0, *identity) + name for i, name in enumerate(names)
+    )
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lost = ffi.new("char[]", 4096)
+    with machine(tmp_path) as vm:
+        assert lib.qv_recipes_load(vm, recipes, len(recipes)) == 0
+        resource.setrlimit(resource.RLIMIT_NOFILE, (1000, limits[1]))
+        try:
+            size = lib.qv_volumes_check(vm, lost, 4096)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert bytes(ffi.buffer(lost, size)) == b"1\0gone\0"
 
 
 @settings(max_examples=400, deadline=None)

@@ -1,6 +1,8 @@
-/* On the volume that is root 1: a rename that would leave a device node on the host, a file and a directory with set-id bits, and content for a file that
- * has some. Output: what each request was answered. */
+/* On the volume that is root 1: a rename that would leave a device node on the host, a file and a directory with set-id bits, and content for files that
+ * have some, at last through memory, of which the host's kernel takes no notice. Output: what each request was answered. */
 #include "border.h"
+
+#define CHUNK (QK_WINDOW_CHUNKS - 1ull) /* which nobody else uses */
 
 int main(void)
 {
@@ -15,5 +17,11 @@ int main(void)
 	SEGS[0].len = 4;
 	printf("write %ld\n", (long)call(QC_PWRITE, 0, 1, (uint64_t)file, 0, 0));
 	printf("truncate %ld\n", (long)call_named(QC_SETATTR, "hosts2", 1, QK_ATTR_SIZE, 1));
+	int64_t reader = call_named(QC_OPEN, "hosts3", 1, O_RDONLY, 0), writer = call(QC_REOPEN, 0, 0, (uint64_t)reader, O_RDWR, 0);
+	VCPU->call.arg[3] = 1;
+	printf("map %ld\n", (long)call(QC_MAP, 0, 0, (uint64_t)writer, CHUNK, 0));
+	SEGS[0].gpa = QK_WINDOW_GPA + CHUNK * QK_WINDOW_CHUNK;
+	SEGS[0].len = 4;
+	printf("read into it %ld\n", (long)call(QC_PREAD, 0, 1, (uint64_t)file, 0, 0));
 	return 0;
 }
