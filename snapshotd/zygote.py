@@ -25,9 +25,10 @@ from quark.sizes import MEMORY_MAX
 from qvisor import cgroup, process
 from qvisor.machine import open_kvm
 from snapshotd import namespaces, storer, wire
-from snapshotd.lifeline import die_with_parent
+from snapshotd.lifeline import adopt_orphans, children, die_with_parent
 
 END_SECONDS = 1.0
+QVISOR = b"qvisor\n"  # what the kernel calls the program, and its forks: it cannot change that (seccomp.c)
 
 
 class Zygote:
@@ -39,6 +40,7 @@ class Zygote:
         self.reaper = reaper
         self.trees = trees
         self.groups: dict[int, cgroup.Group] = {}  # by PID
+        self.qvisors: set[int] = set()
         self.kvm = -1
         self.namespaces = namespaces.make()
 
@@ -69,6 +71,7 @@ class Zygote:
         )
         message.send(ours.fileno())
         pid = process.spawn(theirs.fileno())
+        self.qvisors.add(pid)
         if self.trees:
             # Now, while nobody waits: to join a group may take a while (the kernel waits for all processors).
             self.groups[pid] = cgroup.join(self.trees, pid)
@@ -76,10 +79,10 @@ class Zygote:
 
     def end(self) -> None:
         """The daemon goes: end the QVisors and remove their groups. One that waits in the host's kernel keeps nobody for long."""
-        for pid in self.groups:
+        for pid in self.qvisors:
             os.kill(pid, signal.SIGKILL)
         deadline = time.monotonic() + END_SECONDS
-        while self.groups and time.monotonic() < deadline:
+        while self.qvisors and time.monotonic() < deadline:
             self.reap()
             time.sleep(0.002)
 
@@ -87,8 +90,18 @@ class Zygote:
         """Collect children that ended, and their groups."""
         with contextlib.suppress(ChildProcessError):
             while pid := os.waitpid(-1, os.WNOHANG)[0]:
+                if pid in self.qvisors:
+                    self.qvisors.discard(pid)
+                    self.end_orphans()
                 if pid in self.groups:
                     self.groups.pop(pid).remove()
+
+    def end_orphans(self) -> None:
+        """What a QVisor leaves behind, whose guest took it over: its forks end with it when they are captures, and there are no others."""
+        for pid in children():
+            with contextlib.suppress(OSError), open(f"/proc/{pid}/comm", "rb") as f:
+                if pid not in self.qvisors and f.read() == QVISOR:
+                    os.kill(pid, signal.SIGKILL)
 
     def fork_storer(self, ours: socket.socket, theirs: socket.socket) -> int:
         """A fork of this process."""
@@ -122,6 +135,7 @@ def become_storer(zygote: int, sock: socket.socket, others: tuple[int, ...]) -> 
 def main(fd: int, parent: int, flags: int, trees: str) -> int:
     """Serve the daemon until it goes."""
     die_with_parent(parent)
+    adopt_orphans()
     daemon = socket.socket(fileno=fd)
     daemon.set_inheritable(False)
     reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)

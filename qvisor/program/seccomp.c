@@ -42,6 +42,7 @@
 #define ADVICE(...) TESTS({.test = ONE_OF, .arg = 2, .values = LIST(__VA_ARGS__)})
 #define IN_WORKING_DIRECTORY TESTS({.test = ONE_OF, .arg = 0, .values = LIST((uint32_t)AT_FDCWD)})
 #define THIS_PROCESS_ONLY TESTS({.test = THIS_PROCESS, .arg = 0})
+#define DEADLY(option, number) TESTS({.test = ONE_OF, .arg = 0, .values = LIST(option)}, {.test = ONE_OF, .arg = 1, .values = LIST(number)})
 #define FLAGS(...) TESTS({.test = ONE_OF, .arg = 0, .values = LIST(__VA_ARGS__)})
 
 /* Answered with ENOSYS, which the C library takes for an older kernel: its arguments lie in memory, where no filter sees them. */
@@ -100,8 +101,8 @@ const struct seccomp_rule seccomp_rules[] = {
 	RULE(clone3, ALWAYS, seccomp_lacking, "is answered with ENOSYS: its arguments cannot be seen; the C library takes clone"),
 	RULE(set_robust_list, ALWAYS, NULL, "every new thread does"),
 	RULE(rseq, ALWAYS, NULL, "the same"),
-	RULE(prctl, ALWAYS, FLAGS(PR_SET_TIMERSLACK, PR_SET_PDEATHSIG, PR_SET_VMA),
-	     "exact ticks; the fork of a capture ends with its parent; names of stacks"),
+	RULE(prctl, ALWAYS, FLAGS(PR_SET_TIMERSLACK, PR_SET_VMA), "exact ticks; names of stacks"),
+	RULE(prctl, ALWAYS, DEADLY(PR_SET_PDEATHSIG, SIGKILL), "the fork of a capture ends with its parent"),
 	RULE(clock_gettime, ALWAYS, NULL, "where the vDSO cannot tell the time"),
 	RULE(sendmsg, ALWAYS, NULL, "events to the daemon, the working set to the pager"),
 	RULE(recvmsg, ALWAYS, NULL, "commands of the daemon"),
