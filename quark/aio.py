@@ -48,12 +48,12 @@ def connect(
     """A client of a daemon.
 
     Args:
-        target: gRPC target; default QUARK_DAEMON, or the socket of the state directory.
+        target: path of the daemon's socket, or gRPC target; default QUARK_DAEMON, or the socket of the state directory.
         root: state directory, for the default target.
         domain: sharing domain, for callers who may use several.
         credentials: for TCP: grpc.ssl_channel_credentials(ca, key, certificate).
     """
-    return Client(target or api.default_target(root), domain=domain, credentials=credentials)
+    return Client(api.target_of(target, root), domain=domain, credentials=credentials)
 
 
 class Client:

@@ -190,9 +190,10 @@ def nanoseconds(stamp: Timestamp) -> int:
     return stamp.seconds * 10**9 + stamp.nanos
 
 
-def default_target(root: str | None) -> str:
-    """Where the daemon of a state directory listens."""
-    return os.environ.get("QUARK_DAEMON") or "unix:" + os.path.join(state_root(root), "run", "snapshotd.sock")
+def target_of(named: str | None, root: str | None) -> str:
+    """The gRPC target that the caller `named`, or QUARK_DAEMON does, or the socket of a state directory; a path is a socket's, as for the command."""
+    target = named or os.environ.get("QUARK_DAEMON") or os.path.join(state_root(root), "run", "snapshotd.sock")
+    return f"unix:{target}" if target.startswith(("/", "./", "../")) else target
 
 
 def metadata(domain: str) -> tuple[tuple[str, str], ...]:

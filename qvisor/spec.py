@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 MOUNTS_MAX = 32
 PATH_MAX, NAME_MAX, HOSTNAME_MAX = 4096, 255, 64  # linux/limits.h, uname(2)
 NAME_SHOWN = 80  # of a path in a message
+# What the guest kernel has mounted before the volumes (qkernel/fs/mount.c). Below the trees no name can be made.
+KERNEL_TREES = ("/proc", "/sys", "/dev/pts")
+KERNEL_PLACES = {"/", "/dev", "/dev/shm", *KERNEL_TREES}  # noqa: S108 - of the guest
 
 RESEED = "/dev/quark-reseed.so"  # qkernel/reseed: the guest kernel shows it there
 
@@ -280,14 +283,23 @@ def check(spec: SandboxSpec) -> None:
         raise UsageError(f"host name {spec.hostname[:HOSTNAME_MAX]!r}...: has more than {HOSTNAME_MAX} bytes")
     if len(os.fsencode(spec.cwd)) >= PATH_MAX:
         raise UsageError(f"working directory {spec.cwd[:NAME_SHOWN]!r}...: has {PATH_MAX} bytes or more")
+    places = set()
     for volume in spec.volumes:
         names = os.fsencode(volume.target).split(b"/")
-        if not volume.target.startswith("/") or ".." in volume.target.split("/"):
-            raise VolumeError(f"volume target {volume.target[:NAME_SHOWN]!r}: give an absolute path without `..`")
+        if not volume.target.startswith("/") or not {".", ".."}.isdisjoint(volume.target.split("/")):
+            raise VolumeError(
+                f"volume target {volume.target[:NAME_SHOWN]!r}: give an absolute path without `..` and `.`"
+            )
         if sum(map(len, names)) + len(names) > PATH_MAX or any(len(name) > NAME_MAX for name in names):
             raise VolumeError(
                 f"volume target {volume.target[:NAME_SHOWN]!r}...: a path has less than {PATH_MAX} bytes, a name in it at most {NAME_MAX}"
             )
+        place = "/" + "/".join(filter(None, volume.target.split("/")))
+        if place in KERNEL_PLACES or place.startswith(tuple(f"{at}/" for at in KERNEL_TREES)):
+            raise VolumeError(f"volume target {place[:NAME_SHOWN]!r} is the guest kernel's; give another place")
+        if place in places:
+            raise VolumeError(f"volume target {place[:NAME_SHOWN]!r} is given twice; a volume takes a place of its own")
+        places.add(place)
 
 
 def parse_clone_volume(text: str) -> Volume:

@@ -38,7 +38,6 @@ def create_snapshot(
         CaptureError: it ended before its capture point, or a signal asked this process to end meanwhile.
         QuarkError: the sandbox or the store could not do their part.
     """
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
     with Store.open(root, domain=domain, key=key) as store:
         store.check_name(name)
         with Attended(spec, trigger, str(root), debug=debug, confine=confine, limits=limits) as program:

@@ -43,3 +43,15 @@ noreturn void panic(const char *fmt, ...)
 	for (;;)
 		qcall(QC_PANIC, (u32)n, 0, 0, 0, 0, 0, 0);
 }
+
+noreturn void refuse(int status, const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	int n = vsnprintf(comm_data(), 1024, fmt, ap);
+	va_end(ap);
+	seg_begin();
+	qcall(QC_LOG, (u32)MIN(n, 1023), QK_LOG_ERROR, 0, 0, 0, 0, 0);
+	for (;;)
+		qcall(QC_EXIT, 0, (u64)status, 0, 0, 0, 0, 0);
+}

@@ -34,17 +34,15 @@ static noreturn void start_cannot_run(const char *what, int err)
 	for (unsigned i = 0; i < ARRAY_SIZE(texts); i++)
 		if (texts[i].err == -err)
 			text = texts[i].text;
-	int n = snprintf(comm_data(), 1024, "cannot run %s: %s (errno %d)", what, text, -err);
-	seg_begin();
-	qcall(QC_LOG, (u32)MIN(n, 1023), QK_LOG_ERROR, 0, 0, 0, 0, 0);
-	for (;;)
-		qcall(QC_EXIT, 0, err == -ENOENT || err == -ENOTDIR ? 127 : 126, 0, 0, 0, 0, 0);
+	refuse(err == -ENOENT || err == -ENOTDIR ? 127 : 126, "cannot run %s: %s (errno %d)", what, text, -err);
 }
 
 /* As execvp(3): a name without a slash is looked for along PATH. */
 static int start_load_along_path(const char *name, char *argv[], char *envp[], struct mm *mm, struct trapframe *tf, char comm[16])
 {
 	const char *path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+	if (!*name)
+		return -ENOENT;
 	if (strchr(name, '/'))
 		return exec_load(name, argv, envp, mm, tf, comm);
 	for (int i = 0; envp[i]; i++)

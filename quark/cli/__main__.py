@@ -87,9 +87,9 @@ def report(e: QuarkError, context: Context, args: list[str]) -> None:
         print(f"quark: {e}", file=sys.stderr)
 
 
-def forget_output() -> None:
-    """What is still in the buffer must not be tried again at the end of the process."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+def forget_output(fd: int = 1) -> None:
+    """What is still in the buffer must not be tried again at the end of the process: that would be its status."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), fd)
 
 
 def flush() -> None:
@@ -122,7 +122,14 @@ def main(argv: list[str] | None = None) -> int:
         forget_output()  # nobody reads
         return 141
     except QuarkError as e:
-        report(e, context, args)
+        try:
+            report(e, context, args)
+        except OSError:
+            forget_output(2)  # it takes no line; the status says it
+        try:
+            flush()
+        except (OSError, QuarkError):
+            forget_output()  # the first error counts
         return e.exit_code
     return status
 

@@ -46,8 +46,6 @@ class Library:
 
     def _open(self, *, create: bool = False) -> Store:
         if self._store is None:
-            if create:
-                os.makedirs(self._root, mode=0o700, exist_ok=True)
             self._store = Store.open(self._root, create=create, domain=self._domain, key=load_key(self._key))
         return self._store
 

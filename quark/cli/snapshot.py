@@ -11,7 +11,7 @@ from quark.cli.options import exactly, some
 from quark.cli.output import local_time, megabytes, print_fields, print_json, print_table
 from quark.cli.progress import Counted, Progress, each
 from quark.cli.sandbox_options import build_limits, build_spec, confinement_of
-from quark.errors import FileAccessError, SnapshotFilesError, UsageError
+from quark.errors import FileAccessError, QuarkError, SnapshotFilesError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -196,6 +196,10 @@ def _target(path: str) -> Iterator[BinaryIO]:
                 os.unlink(partial)
                 raise
     except BrokenPipeError:
+        raise
+    except QuarkError as e:
+        if isinstance(e.__cause__, BrokenPipeError):  # of the store's writer; for this command: nobody reads
+            raise e.__cause__ from e
         raise
     except OSError as e:
         raise FileAccessError(f"{path}: {e.strerror}; the export is not complete") from e

@@ -42,7 +42,10 @@ static void prepare_faults(struct program *p, int pager, const struct qv_page_ru
 {
 	int uffd = qv_uffd(p->vm, runs, n);
 	if (uffd < 0)
-		fail(FAIL_UFFD, "userfaultfd: %s; allow access to /dev/userfaultfd or set vm.unprivileged_userfaultfd=1", strerror(-uffd));
+		fail(FAIL_UFFD,
+		     "userfaultfd: %s; allow access to /dev/userfaultfd, set vm.unprivileged_userfaultfd=1, or have the snapshot in memory first "
+		     "(`quark snapshot warm NAME`)",
+		     strerror(-uffd));
 	pager_send_uffd(pager, uffd, qv_ram(p->vm)); /* which stays open here: the registration ends with its last descriptor */
 	check(qv_watch(p->vm, pager, EPOLLRDHUP | EPOLLHUP, pager_gone, NULL), "watch the pager");
 	timeline_mark("register userfaultfd");

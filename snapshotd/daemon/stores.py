@@ -15,6 +15,7 @@ from snapshotd.daemon.pipe import in_thread
 from snapshotd.keys import load_key
 from snapshotd.store import Store
 from snapshotd.store.errors import StoreBusyError
+from snapshotd.store.layout import make_root
 
 if TYPE_CHECKING:
     from snapshotd.daemon.config import Config, Domain
@@ -29,7 +30,7 @@ class Stores:
     """By domain. Any thread."""
 
     def __init__(self, config: Config) -> None:
-        os.makedirs(config.root, mode=0o700, exist_ok=True)
+        make_root(os.path.abspath(config.root))
         self.config = config
         self.lock = Store.own(config.root)
         self._stores: dict[str, Store] = {}

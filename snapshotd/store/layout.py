@@ -58,6 +58,19 @@ def temporary(directory: str) -> str:
     return f"{directory}/tmp-{new_id().hex()}"
 
 
+def make_root(root: str) -> None:
+    """Make the state directory, with those above it that are missing, unless it is there.
+
+    Raises:
+        StoreError: it cannot be made.
+    """
+    try:
+        os.makedirs(os.path.dirname(root), exist_ok=True)
+    except OSError as error:
+        raise durable.named(error, root) from error
+    durable.make_directory(root)
+
+
 def open_root(root: str, *, create: bool) -> bool:
     """Check that `root` is a store of this version; with `create`, make it one if there is none. Returns whether there is one.
 
@@ -73,11 +86,7 @@ def open_root(root: str, *, create: bool) -> bool:
             raise StoreVersionError(f"{path}: the file is missing, so the store's version is unknown; restore it")
         if not create:
             return False
-        try:
-            os.makedirs(os.path.dirname(root), exist_ok=True)
-        except OSError as error:
-            raise durable.named(error, root) from error
-        durable.make_directory(root)
+        make_root(root)
         text = f"{_PREFIX}{VERSION}\n"
         # Two processes may both do this: they write the same bytes, and rename is atomic.
         durable.publish(path, temporary(root), text.encode())

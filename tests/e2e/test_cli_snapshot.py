@@ -157,6 +157,16 @@ def test_export_to_a_full_device(quark):
     assert done.err.count("\n") == 1
 
 
+def test_export_to_who_reads_no_more(quark):
+    create(quark, "one")
+    with subprocess.Popen(
+        quark.command("snapshot", "export", "one", "-"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as export:
+        export.stdout.read(10)
+        export.stdout.close()
+        assert (export.wait(60), export.stderr.read()) == (141, b"")
+
+
 def test_warm_and_cool(quark):
     create(quark, "one", "x = bytes(1 << 20)")
     warmed = json.loads(quark("snapshot", "warm", "one", "--json").out)

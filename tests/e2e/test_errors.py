@@ -33,6 +33,17 @@ def one_line(done, status, *words):
         (["run", "--rootfs", "/does/not/exist", "--", "/bin/true"], 62, ["/does/not/exist"]),
         (["run", "--rootfs", "/etc/hostname", "--", "/bin/true"], 62, ["/etc/hostname"]),
         (["run", "-v", "/does/not/exist:/data", "--", "/bin/true"], 63, ["/does/not/exist"]),
+        (["run", "-v", "/usr:/", "--", "/bin/true"], 63, ["'/'"]),
+        (["run", "-v", "/usr://", "--", "/bin/true"], 63, ["'/'"]),
+        (["run", "-v", "/usr:/x/./y", "--", "/bin/true"], 63, ["`.`"]),
+        (["run", "-v", "/usr:/proc", "--", "/bin/true"], 63, ["/proc"]),
+        (["run", "-v", "/usr:/proc/self/x", "--", "/bin/true"], 63, ["/proc"]),
+        (["run", "-v", "/usr:/sys/x", "--", "/bin/true"], 63, ["/sys"]),
+        (["run", "-v", "/usr:/dev", "--", "/bin/true"], 63, ["/dev"]),
+        (["run", "-v", "/usr:/x", "-v", "/etc://x/", "--", "/bin/true"], 63, ["'/x'", "twice"]),
+        (["run", "-v", "/usr:/etc/hostname/x", "--", "/bin/true"], 126, ["/etc/hostname/x"]),
+        (["run", "-v", "/usr:/dev/fd/9", "--", "/bin/true"], 126, ["/dev/fd/9"]),
+        (["run", "--", ""], 127, ["no such file"]),
         (["run", "--", "/does/not/exist"], 127, ["/does/not/exist"]),
         (["run", "--", "no-such-program"], 127, ["no-such-program"]),
         (["run", "--", "/etc/hostname"], 126, ["/etc/hostname"]),
@@ -42,6 +53,7 @@ def one_line(done, status, *words):
         (["snapshot", "show", "absent"], 40, ["absent"]),
         (["snapshot", "rm", "absent"], 40, ["absent"]),
         (["snapshot", "create", "x", "--", "/bin/true"], 2, ["trigger"]),
+        (["snapshot", "create", "x", "--ready-file", "--volume-slot", "in:/", "--", "/bin/true"], 63, ["'/'"]),
         (["snapshot", "create", "x", "--ready-log", "(", "--", "/bin/true"], 2, ["regular expression"]),
         (["snapshot", "create", "x", "--ready-file", "--", "/bin/true"], 71, ["capture point"]),
         (["bench", "nothing"], 2, ["startup"]),
@@ -143,6 +155,25 @@ def test_damaged_files(taken, kind, damage):
 
 @pytest.mark.alone
 @AS_ROOT
+def test_an_error_that_nobody_takes(quark):
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(quark.command("run"), stdout=full, stderr=full, timeout=60, check=False)
+    assert done.returncode == 2
+
+
+@pytest.mark.parametrize("state", ["/proc/nowhere", "/dev/null/state", "/sys/state"])
+def test_a_state_directory_that_cannot_be_made(quark, tmp_path, state):
+    stream = tmp_path / "stream"
+    stream.touch()
+    for args in (["create", "x", "--ready-file", "--", "/bin/true"], ["import", str(stream)]):
+        command = quark.command("snapshot", *args)
+        command[command.index("--root") + 1] = state
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode in {50, 51}, done
+        assert len(done.stderr.splitlines()) == 1, done
+        assert state in done.stderr
+
+
 def test_disk_full_while_capturing(quark, tmp_path):
     small = tmp_path / "small"
     small.mkdir()

@@ -57,6 +57,15 @@ def client(quark, daemon):  # noqa: ARG001 - has to run
         yield c
 
 
+def test_a_daemon_by_the_path_of_its_socket(daemon, monkeypatch):
+    """As the command takes it."""
+    with sdk.connect(str(daemon.socket)) as client:
+        assert list(client.list_snapshots()) == []
+    monkeypatch.setenv("QUARK_DAEMON", str(daemon.socket))
+    with sdk.connect() as client:
+        assert list(client.list_snapshots()) == []
+
+
 def test_the_example_of_the_readme(quark, daemon, model):  # noqa: ARG001 - has to run
     example = re.search(r"```python\n(import quark\n.*?)```", README.read_text(), re.DOTALL)[1]
     assert len([line for line in example.splitlines() if line]) == 5
