@@ -146,7 +146,7 @@ void events_poll(void)
 		if (e.handle == QK_EV_CAPTURE)
 			capture_requested = true;
 		else if (e.handle == QK_EV_CUT)
-			sink->cut();
+			sink->cut(e.events);
 		else if (e.handle != QK_EV_TICK)
 			sink->event(e.handle, e.events);
 	}
@@ -160,7 +160,7 @@ void events_poll(void)
 	if (missed & QK_MISSED_CAPTURE)
 		capture_requested = true;
 	if (missed)
-		sink->cut();
+		sink->cut(0);
 	if (missed & QK_MISSED_HANDLES)
 		sink->look_again();
 }

@@ -3,6 +3,7 @@
 #include "window.h"
 #include "hostfs.h"
 #include "qcall.h"
+#include <linux/falloc.h>
 
 #define PER_CHUNK (QK_WINDOW_CHUNK / PAGE_SIZE)
 
@@ -12,7 +13,8 @@ static struct chunk {
 	u32 refs;            /* page table entries and users of the moment */
 	bool writable;
 } chunks[QK_WINDOW_CHUNKS];
-static u32 used; /* all from here on are free */
+static u32 used;    /* all from here on are free */
+static bool scarce; /* the host had no room for a page: from now on each gets its room before a program can touch it */
 
 static u32 window_index_of(const struct chunk *c)
 {
@@ -85,6 +87,17 @@ static int window_show(struct chunk *c)
 	return (int)qcall(QC_MAP, 0, (u64)h, window_index_of(c), c->number * QK_WINDOW_CHUNK, c->writable, 0, 0);
 }
 
+/* Where a file system has no fallocate, touching the page has to tell. */
+static int window_make_room(struct inode *i, u64 index)
+{
+	int h = host_handle(i, false);
+	if (h < 0)
+		return h;
+	seg_begin();
+	s64 r = qcall(QC_FALLOCATE, 0, (u64)h, FALLOC_FL_KEEP_SIZE, index << PAGE_SHIFT, PAGE_SIZE, 0, 0);
+	return r == -EOPNOTSUPP ? 0 : (int)r;
+}
+
 static bool window_beyond(struct inode *i, u64 index)
 {
 	if (index << PAGE_SHIFT < i->size)
@@ -109,6 +122,8 @@ int window_get(struct inode *i, u64 index, paddr_t *out)
 	} else if (!c->writable && hostnode_of(i)->writable) {
 		r = window_show(c);
 	}
+	if (!r && scarce && c->writable)
+		r = window_make_room(i, index);
 	if (r)
 		return r == -ENOMEM ? r : -EIO;
 	c->refs++;
@@ -119,6 +134,8 @@ int window_get(struct inode *i, u64 index, paddr_t *out)
 unsigned window_around(struct inode *i, u64 index, unsigned max, paddr_t *out)
 {
 	unsigned n = 0;
+	if (scarce)
+		return 0;
 	for (unsigned k = 0; k < max && (index + k) << PAGE_SHIFT < i->size; k++) {
 		struct chunk *c = window_find(i, (index + k) / PER_CHUNK);
 		if (!c)
@@ -131,7 +148,7 @@ unsigned window_around(struct inode *i, u64 index, unsigned max, paddr_t *out)
 }
 
 /* What is shown of files may have been cut: programs find the end where it is now. */
-void window_cut(void)
+static void window_cut(void)
 {
 	for (u32 k = 0; k < used; k++) {
 		struct inode *i = chunks[k].inode;
@@ -142,6 +159,28 @@ void window_cut(void)
 		if (chunks[k].inode == i && window_show(&chunks[k]))
 			mm_unmap_file(i, 0);
 	}
+}
+
+/* Whoever touches a page next asks for it, and for room. */
+static void window_full(void)
+{
+	scarce = true;
+	for (u32 k = 0; k < used; k++) {
+		struct inode *i = chunks[k].inode;
+		if (!i)
+			continue;
+		mm_unmap_file(i, 0);
+		if (chunks[k].inode == i && window_show(&chunks[k]))
+			chunks[k].inode = chunks[k].refs ? i : NULL;
+	}
+}
+
+void window_lost(u32 why)
+{
+	if (why == QK_LOST_FULL)
+		window_full();
+	else
+		window_cut();
 }
 
 /* The host of a clone shows nothing yet. */

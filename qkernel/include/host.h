@@ -7,7 +7,7 @@ void host_contact(bool input); /* something went to the host, or (input) came fr
 void host_forget_all(void);    /* everything that the host said may be old: a clone */
 void hostfiles_before_park(void);
 void hostfs_after_restore(void); /* volume slots have another directory now */
-void window_cut(void);           /* fs/window.c: QK_EV_CUT */
+void window_lost(u32 why);       /* fs/window.c: QK_EV_CUT */
 void window_after_restore(void);
 int hoststreams_install(void);           /* descriptors 0 to 2 of the first process; -ENOMEM */
 void hoststreams_restored(void);         /* they may be of another kind now */

@@ -33,7 +33,7 @@ void qcall_flush_closes(void); /* now: the notes are not part of a snapshot */
 struct event_sink {
 	void (*contact)(bool input);           /* something came from the host, or (input) it did something while time passed */
 	void (*event)(int handle, u32 events); /* of a handle, or QK_EV_SIGNAL, QK_EV_WINCH */
-	void (*cut)(void);                     /* QK_EV_CUT */
+	void (*cut)(u32 why);                  /* QK_EV_CUT */
 	void (*look_again)(void);              /* events of handles were lost */
 };
 void events_set_sink(const struct event_sink *s);

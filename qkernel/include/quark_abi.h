@@ -107,6 +107,7 @@ struct qk_event {
 #define QK_EV_WINCH (-2)     /* the terminal's window size changed */
 #define QK_EV_CAPTURE (-3)   /* quiesce and PARK as soon as possible */
 #define QK_EV_CUT (-5)       /* a file in the window is shorter than what the guest touched of it; that part reads as zeros until it is mapped anew */
+#define QK_LOST_FULL 1u      /* events of QK_EV_CUT: no, the host had no room for what was touched; holes may be memory of nobody until mapped anew */
 #define QK_EV_TICK (-4)      /* nothing but a look at the clock */
 #define QK_MISSED_HANDLES 1u /* any handle may have become ready: ask for all of them again */
 #define QK_MISSED_CAPTURE 2u

@@ -11,7 +11,8 @@
 
 static void main_listen_to_host(void)
 {
-	static const struct event_sink sink = {.contact = host_contact, .event = host_event, .cut = window_cut, .look_again = hoststreams_look_again};
+	static const struct event_sink sink = {
+		.contact = host_contact, .event = host_event, .cut = window_lost, .look_again = hoststreams_look_again};
 	events_set_sink(&sink);
 }
 

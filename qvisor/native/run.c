@@ -109,8 +109,17 @@ static int handle_io(struct qv_vcpu *v)
 	}
 }
 
+#define REFUSED_MAX 16u /* in a row: the guest, which is told before it goes on, did nothing about it */
+
+/* Whether the guest, after an access that the host refused so many times in a row before, can be run again. */
+static bool guest_goes_on(struct qv *vm, unsigned refused)
+{
+	return window_cut(vm) || (refused < REFUSED_MAX && window_full(vm, refused > 0));
+}
+
 static int run_vcpu(struct qv_vcpu *v)
 {
+	unsigned refused = 0;
 	for (;;) {
 		v->run->immediate_exit = 0;
 		atomic_thread_fence(memory_order_seq_cst);
@@ -120,10 +129,15 @@ static int run_vcpu(struct qv_vcpu *v)
 		}
 		inject(v);
 		int r = run_guest(v);
-		if (r == -EINTR || r == -EAGAIN || (r == -EFAULT && window_cut(v->vm)))
+		if (r == -EINTR || r == -EAGAIN)
 			continue;
+		if (r == -EFAULT && guest_goes_on(v->vm, refused)) {
+			refused++;
+			continue;
+		}
+		refused = 0;
 		if (r) {
-			describe(v, strerror(-r));
+			describe(v, r == -EFAULT ? "the host has no page for what the guest touched" : strerror(-r));
 			return 0;
 		}
 		switch (v->run->exit_reason) {

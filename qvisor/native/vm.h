@@ -212,7 +212,9 @@ int64_t qlock_reopen(struct qv *vm, struct qv_call *call);               /* qloc
 int64_t qlock_lock(struct qv *vm, struct qv_call *call);
 int64_t window_call(struct qv *vm, struct qv_call *call);   /* window.c */
 void *window_at(struct qv *vm, uint64_t gpa, uint64_t len); /* memory of a range of the window, maybe of nothing; NULL: not in it */
-bool window_cut(struct qv *vm);                             /* after a failed access: whether a file was found to be too short, and the guest told */
+/* After one that was nothing of that kind: the guest is told, if it has mapped files at all. `again`: its kernel cannot hear of it before it goes on. */
+bool window_full(struct qv *vm, bool again);
+bool window_cut(struct qv *vm); /* after a failed access: whether a file was found to be too short, and the guest told */
 void window_destroy(struct qv *vm);
 /* mmap(2) in the place of what is mapped there; MAP_FAILED: nothing can be used there. */
 void *vm_replace(void *at, size_t size, int prot, int flags, int fd, uint64_t off);

@@ -98,6 +98,44 @@ static bool cut_chunk(struct qv *vm, unsigned k)
 	return at != MAP_FAILED;
 }
 
+static void window_tell(struct qv *vm, uint32_t why)
+{
+	events_push(vm, QK_EV_CUT, why);
+	atomic_store(&vm->vcpus[0].need_irq, 1);
+}
+
+/* Holes of the file become memory of nobody, which reads as they do. Pages that are holes in part stay: they have data. */
+static void cover_holes(struct qv *vm, unsigned k)
+{
+	struct qv_chunk *c = &vm->chunks[k];
+	struct stat st;
+	if (!c->file || fstat(c->file - 1, &st))
+		return;
+	int fd = c->file - 1;
+	off_t at = (off_t)c->off, shown = at + (off_t)QK_WINDOW_CHUNK, size = (st.st_size + PAGE - 1) / PAGE * PAGE,
+	      end = size < shown ? size : shown;
+	for (off_t hole; at < end && (hole = lseek(fd, at, SEEK_HOLE)) >= 0 && hole < end;) {
+		at = lseek(fd, hole, SEEK_DATA);
+		at = at < 0 || at > end ? end : at;
+		off_t first = (hole + PAGE - 1) / PAGE * PAGE, after = at / PAGE * PAGE;
+		if (first < after && mmap(vm->window + k * QK_WINDOW_CHUNK + ((uint64_t)first - c->off), (size_t)(after - first),
+					  PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
+			return;
+	}
+}
+
+bool window_full(struct qv *vm, bool again)
+{
+	if (!vm->window)
+		return false;
+	pthread_mutex_lock(&vm->call_lock);
+	for (unsigned k = 0; again && k < QK_WINDOW_CHUNKS; k++)
+		cover_holes(vm, k);
+	pthread_mutex_unlock(&vm->call_lock);
+	window_tell(vm, QK_LOST_FULL);
+	return true;
+}
+
 bool window_cut(struct qv *vm)
 {
 	bool found = false;
@@ -105,10 +143,8 @@ bool window_cut(struct qv *vm)
 	for (unsigned k = 0; vm->window && k < QK_WINDOW_CHUNKS; k++)
 		found |= cut_chunk(vm, k);
 	pthread_mutex_unlock(&vm->call_lock);
-	if (found) {
-		events_push(vm, QK_EV_CUT, 0);
-		atomic_store(&vm->vcpus[0].need_irq, 1);
-	}
+	if (found)
+		window_tell(vm, 0);
 	return found;
 }
 

@@ -39,6 +39,27 @@ run --json snapshot list
 """
 
 
+MAPPED = """
+set -eu
+mount -t tmpfs -o size=2m none "$1"
+timeout 60 "$2" "$1" >"$4" 2>&1 || echo "status $?" >>"$4"
+rm -f "$1"/*
+timeout 60 "$3" run -v "$1:/full" -v "$2:/mapping:ro" -- /mapping /full
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount a file system of its own")
+def test_a_mapping_without_room(tmp_path):
+    """SIGBUS for the program that touches such a page, and EFAULT for its system call, as natively."""
+    place, program, natively = tmp_path / "full", tmp_path / "mapping", tmp_path / "natively"
+    place.mkdir()
+    subprocess.run(["cc", "-O1", "-static", "-o", program, Path(__file__).with_name("full_mapping.c")], check=True)
+    command = ["unshare", "-m", "bash", "-c", MAPPED, "script", place, program, QUARK, natively]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
+    assert (done.stdout, done.stderr) == (natively.read_text(), "")
+    assert "SIGBUS, some pages touched: 1" in done.stdout
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount a file system of its own")
 @pytest.mark.parametrize("with_daemon", ["no", "yes"])
 def test_no_byte_free(tmp_path, with_daemon):

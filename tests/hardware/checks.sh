@@ -53,6 +53,23 @@ expect "a shared mapping of a volume, and SIGBUS when its file is cut" "guest st
 	"$(echo $(timeout 60 $quark run -v /run/volume:/data -- /usr/bin/python3.11 /tmp/shared.py 2>&1; echo "status $?"))"
 wait
 
+mkdir /run/full && mount -t tmpfs -o size=1m none /run/full
+cat >/tmp/full.py <<'PYTHON'
+import mmap
+f = open("/data/f", "w+b")
+f.truncate(4 << 20)
+m = mmap.mmap(f.fileno(), 0)
+zeros = open("/dev/zero", "rb", 0)
+try:
+    for i in range(4):
+        zeros.readinto(memoryview(m)[i << 20 : (i + 1) << 20])
+except OSError as e:
+    print(e.strerror, flush=True)
+m[-1] = 1
+PYTHON
+expect "a shared mapping of a volume without room, and SIGBUS" "Bad address status 135" \
+	"$(echo $(timeout 60 $quark run -v /run/full:/data -- /usr/bin/python3.11 /tmp/full.py 2>&1; echo "status $?"))"
+
 . tests/hardware/limits.sh
 
 # Guest tests, natively and in a sandbox. Left out: those that need arguments, take minutes in an emulated processor, or look at the bed itself.
