@@ -1,6 +1,8 @@
 """The zygote: what the processes that it starts leave behind."""
 
+import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -33,20 +35,25 @@ def test_what_a_qvisor_leaves_behind_ends(tmp_path):
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.settimeout(SECONDS)
     command = [sys.executable, "-P", "-c", ZYGOTE, str(theirs.fileno()), program, str(os.getpid())]
-    with ours, theirs, subprocess.Popen(command, pass_fds=[theirs.fileno()], stdout=subprocess.PIPE) as zygote:
-        orphans = []
-        for _ in range(2):
-            ours.send(b"qvisor")
-            said, (sock, pidfd), _, _ = socket.recv_fds(ours, 4096, 2)
-            assert said.startswith(b"process\0")
-            os.close(pidfd)
-            orphans.append((int(zygote.stdout.readline()), sock))
-        assert all(alive(pid) for pid, _ in orphans)
-        (first, sock), (second, other) = orphans
-        os.close(sock)
-        until(lambda: not alive(first), "the orphan is there")
-        assert alive(second)
-        os.close(other)
-        until(lambda: not alive(second), "the other one is there")
+    orphans = []
+    with subprocess.Popen(command, pass_fds=[theirs.fileno()], stdout=subprocess.PIPE) as zygote, ours, theirs:
+        try:
+            for _ in range(2):
+                ours.send(b"qvisor")
+                said, (sock, pidfd), _, _ = socket.recv_fds(ours, 4096, 2)
+                assert said.startswith(b"process\0")
+                os.close(pidfd)
+                orphans.append((int(zygote.stdout.readline()), sock))
+            (first, sock), (second, other) = orphans
+            assert alive(first)
+            os.close(sock)
+            until(lambda: not alive(first), "the orphan is there")
+            assert alive(second)
+            os.close(other)
+            until(lambda: not alive(second), "the other one is there")
+        finally:
+            for pid, _ in orphans:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         ours.close()
         assert zygote.wait(SECONDS) == 0
