@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 
 READ = 65536  # bytes of output at a time
+LINE_MAX = 65536  # bytes of a line that are kept to be looked at together
 PATTERN_MAX = 4096  # characters: such a one compiles in milliseconds
 
 
@@ -32,14 +33,22 @@ def compile_pattern(text: str) -> re.Pattern[bytes]:
 
 
 def watch_lines(source: int, target: int, search: Callable[[bytes], object], fire: Callable[[], None]) -> None:
-    """Pass what comes from one descriptor on to another until its end; call `fire` at the first line that `search` finds something in."""
+    """Pass what comes from one descriptor on to another until its end; call `fire` at the first line that `search` finds something in.
+
+    A guest may write a line without end: of one longer than LINE_MAX each so many bytes are looked at for themselves.
+    """
     pending, matched = b"", False
     while data := os.read(source, READ):
         left = memoryview(data)
         while left:
             left = left[os.write(target, left) :]
+        if matched:
+            continue
         *lines, pending = (pending + data).split(b"\n")
-        if not matched and any(search(line) for line in lines):
+        if len(pending) >= LINE_MAX:
+            lines.append(pending)
+            pending = b""
+        if any(search(line) for line in lines):
             matched = True
             fire()
 
