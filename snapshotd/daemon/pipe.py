@@ -9,7 +9,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, TypeVar
 
-from snapshotd.daemon.threads import Threads
+from snapshotd.daemon.threads import Threads, end
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,18 +17,21 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 DEPTH = 8  # pieces that wait
 STEP_SECONDS = 0.05  # between two news of progress
-# Work that lasts: each has a thread for as long as its caller likes, so it takes none of those that answer short calls.
-_long = Threads(256, "snapshotd-long")
+# Work that lasts: each has a thread for as long as its caller likes, so it takes none of those that answer short calls, nor those of another domain.
+THREADS = 256
+_long: dict[str, Threads] = {}
 
 
-async def in_thread(work: Callable[[], T]) -> T:
-    """The result of work that may take long."""
-    return await asyncio.get_running_loop().run_in_executor(_long, work)
+async def in_thread(domain: str, work: Callable[[], T]) -> T:
+    """The result of work that may take long, for a domain; for the empty name: for the daemon itself."""
+    if domain not in _long:
+        _long[domain] = Threads(THREADS, f"long-{domain}")
+    return await asyncio.get_running_loop().run_in_executor(_long[domain], work)
 
 
 def end_threads() -> None:
     """The daemon ends: wait for work in hand, but not for what hangs."""
-    _long.shutdown(cancel_futures=True)
+    end(_long.values())
 
 
 class Steps:

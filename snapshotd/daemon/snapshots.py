@@ -147,14 +147,14 @@ class SnapshotService(Service, SnapshotServiceServicer):
         await asyncio.to_thread(store.delete, request.name, cascade=request.cascade)
         await self.manager.shelf.check(domain)
         with contextlib.suppress(QuarkError):  # it is deleted, and a pager that does not answer holds no image either
-            await asyncio.to_thread(self.stores.prune, domain)
+            await in_thread(domain.name, lambda: self.stores.prune(domain))
         return sn.DeleteSnapshotResponse()
 
     @unary
     async def FlattenSnapshot(self, domain: Domain, request: sn.FlattenSnapshotRequest) -> sn.Snapshot:  # noqa: N802
         """Without a parent from now on."""
         store = await self._store(domain)
-        await in_thread(lambda: store.flatten(request.name))
+        await in_thread(domain.name, lambda: store.flatten(request.name))
         return await asyncio.to_thread(self.full, store, request.name)
 
     @stream
@@ -169,7 +169,7 @@ class SnapshotService(Service, SnapshotServiceServicer):
         def produce(out: Pipe) -> None:
             dependencies.export(store, request.name, cast("BinaryIO", out), paths_of(domain))
 
-        work = asyncio.create_task(in_thread(lambda: pipe.feed(produce)))
+        work = asyncio.create_task(in_thread(domain.name, lambda: pipe.feed(produce)))
         try:
             while data := await pipe.take(EXPORT_BYTES):
                 yield sn.ExportSnapshotResponse(data=data)
@@ -196,7 +196,7 @@ class SnapshotService(Service, SnapshotServiceServicer):
             async for request in requests:
                 if work is None:
                     work = asyncio.create_task(
-                        in_thread(functools.partial(take, request.name or None, request.host_paths))
+                        in_thread(domain.name, functools.partial(take, request.name or None, request.host_paths))
                     )
                 if not await pipe.give(request.data):
                     break  # it has found something wrong
@@ -217,7 +217,7 @@ class SnapshotService(Service, SnapshotServiceServicer):
     async def CheckSnapshot(self, domain: Domain, request: sn.CheckSnapshotRequest) -> sn.CheckSnapshotResponse:  # noqa: N802
         """What it depends on, and whether this host has it."""
         store = await self._store(domain)
-        found = await in_thread(lambda: dependencies.check(store, request.name, paths_of(domain)))
+        found = await in_thread(domain.name, lambda: dependencies.check(store, request.name, paths_of(domain)))
         files = [sn.CheckSnapshotResponse.File(**d._asdict()) for d in found]
         return sn.CheckSnapshotResponse(files=files, satisfied=all(d.satisfied for d in found))
 
@@ -235,13 +235,13 @@ class SnapshotService(Service, SnapshotServiceServicer):
         store = await self._store(domain)
         await asyncio.to_thread(store.get, request.name)
         self.manager.shelf.forget(domain.name, request.name)
-        await asyncio.to_thread(self.stores.ask_pager, domain, "cool", request.name)
+        await in_thread(domain.name, lambda: self.stores.ask_pager(domain, "cool", request.name))
         return sn.CoolSnapshotResponse()
 
     @unary
     async def CollectGarbage(self, domain: Domain, _: sn.CollectGarbageRequest) -> sn.CollectGarbageResponse:  # noqa: N802
         """Give space back."""
-        report = await in_thread((await self._store(domain)).gc)
+        report = await in_thread(domain.name, (await self._store(domain)).gc)
         return sn.CollectGarbageResponse(**report._asdict())
 
     @stream
@@ -249,7 +249,7 @@ class SnapshotService(Service, SnapshotServiceServicer):
         """Verify all of it."""
         store = await self._store(domain)
         steps = Steps()
-        work = asyncio.create_task(in_thread(lambda: store.fsck(steps)))
+        work = asyncio.create_task(in_thread(domain.name, lambda: store.fsck(steps)))
         work.add_done_callback(lambda _: steps.changed.set())
         try:
             while not work.done():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import quark
 from quark.snapshot.v1 import statistics_pb2 as st
 from quark.snapshot.v1.statistics_pb2_grpc import StatisticsServiceServicer
+from snapshotd.daemon.pipe import in_thread
 from snapshotd.daemon.rpc import Service, unary
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ class StatisticsService(Service, StatisticsServiceServicer):
         store = await self.stores.open(domain)
         count, total, new = await asyncio.to_thread(store.totals)
         used, quota = await asyncio.to_thread(store.usage)
-        images, pages, faults = await asyncio.to_thread(self.stores.pager_totals, domain)
+        images, pages, faults = await in_thread(domain.name, lambda: self.stores.pager_totals(domain))
         sandboxes = list(self.manager.sandboxes.values())
         return st.Statistics(
             version=quark.__version__,

@@ -61,7 +61,7 @@ class Stores:
     async def open(self, domain: Domain) -> Store:
         """`get`, on the event loop's thread."""
         store = self._stores.get(domain.name)
-        return store if store is not None else await in_thread(lambda: self.get(domain))
+        return store if store is not None else await in_thread(domain.name, lambda: self.get(domain))
 
     def ask_pager(self, domain: Domain, *request: str) -> list[str]:
         """A request to the domain's pager, which is started when there is none; the fields of its answer.
@@ -118,7 +118,7 @@ class Stores:
     async def warm(self, domain: Domain, name: str) -> int:
         """Bring a snapshot's whole image into memory; its size in bytes. Given up, the image is not kept for that any more."""
         while True:
-            asked = asyncio.ensure_future(asyncio.to_thread(self.ask_pager, domain, "warm", name))
+            asked = asyncio.ensure_future(in_thread(domain.name, lambda: self.ask_pager(domain, "warm", name)))
             try:
                 state, size = await asyncio.shield(asked)
                 if state == "complete":
@@ -127,7 +127,7 @@ class Stores:
             except asyncio.CancelledError:
                 with contextlib.suppress(QuarkError):
                     await asked
-                    await asyncio.to_thread(self.ask_pager, domain, "cool", name)
+                    await in_thread(domain.name, lambda: self.ask_pager(domain, "cool", name))
                 raise
 
     def collect_soon(self, domain: Domain) -> None:
@@ -152,7 +152,7 @@ class Stores:
     async def _collect(self, name: str) -> bool:
         """Gc of a domain; False when it was busy."""
         try:
-            report = await in_thread(lambda: self.get(self.config.all_domains()[name]).gc(wait=GC_WAIT))
+            report = await in_thread("", lambda: self.get(self.config.all_domains()[name]).gc(wait=GC_WAIT))
         except StoreBusyError:
             return False
         except QuarkError as e:

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 END_SECONDS = 10.0  # that work in hand has when the daemon ends
 
@@ -30,4 +30,17 @@ class Threads(ThreadPoolExecutor):
         """As its base, but not for longer than END_SECONDS: a thread may wait for the host for ever. Who ends the process must not join it either."""
         super().shutdown(wait=False, cancel_futures=cancel_futures)
         if wait:
-            concurrent.futures.wait(list(self._in_hand), END_SECONDS)
+            concurrent.futures.wait(self.in_hand, END_SECONDS)
+
+    @property
+    def in_hand(self) -> list[Future[Any]]:
+        """Work that has not ended."""
+        return list(self._in_hand)
+
+
+def end(pools: Iterable[Threads]) -> None:
+    """Take no more work, and wait for what is in hand in all of them together, as `shutdown`."""
+    pools = list(pools)
+    for pool in pools:
+        pool.shutdown(wait=False, cancel_futures=True)
+    concurrent.futures.wait([future for pool in pools for future in pool.in_hand], END_SECONDS)

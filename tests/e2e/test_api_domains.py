@@ -1,9 +1,15 @@
 """Encrypted domains and quotas, as a client of the daemon sees them."""
 
 import os
+import re
+import threading
+from pathlib import Path
 
 import pytest
 
+from quark.snapshot.v1 import snapshots_pb2 as sn
+
+THREADS = 256  # of a domain, for calls that last
 SECRET = (("quark-domain", "secret"),)
 MARKER = "do-not-store-this-in-the-clear"
 CODE = f"a={MARKER}; echo ready >/dev/quark; echo $a"
@@ -91,3 +97,28 @@ def test_a_quota(make_daemon, connect):
     numbers = api.numbers(metadata=small)
     assert (numbers.domain, numbers.snapshots, numbers.quota_bytes) == ("small", 1, 3_000_000)
     assert 0 < numbers.store_bytes <= 3_000_000
+
+
+def test_calls_that_last_take_no_thread_of_another_domain(make_daemon, connect):
+    """As many imports as one domain can have that wait for their bytes: the others collect, export and import."""
+    other = (("quark-domain", "other"),)
+    daemon = make_daemon('[[domains]]\nname = "other"\n')
+    api = connect(f"unix:{daemon.socket}", daemon)
+    api.create("s", argv=["/bin/sh", "-c", "echo ready >/dev/quark"])
+    go_on = threading.Event()
+
+    def pieces():
+        yield sn.ImportSnapshotRequest(name="x", data=b"Q")
+        go_on.wait()
+
+    status = Path(f"/proc/{daemon.process.pid}/status")
+    calls = []
+    try:
+        calls += [api.snapshots.ImportSnapshot.future(pieces(), metadata=other) for _ in range(THREADS)]
+        api.until(lambda: int(re.search(r"Threads:\t(\d+)", status.read_text())[1]) > THREADS, "they wait")
+        api.gc()
+        assert api.import_(api.export("s"), name="t").name == "t"
+    finally:
+        for call in calls:
+            call.cancel()
+        go_on.set()
