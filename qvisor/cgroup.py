@@ -28,6 +28,7 @@ PERIOD_US = 100_000  # of the processor's quota: the kernel's own default
 # What QVisor and the host's kernel need beside guest memory: 1.2 MiB, and 1.3 % of what is in use (page tables of the process and of KVM), measured on
 # software KVM, where they are the largest. More than twice that.
 MARGIN, MARGIN_SHARE = 16 << 20, 32
+PIDS = 64  # processes and threads, where nobody says: QVisor has three threads, and a fork while it is captured; one that was taken over could go on forking
 
 
 class Tree:
@@ -274,8 +275,8 @@ def _settings(tree: Tree, limits: Limits, memory: int, devices: Sequence[str]) -
             yield "cpu.cfs_quota_us", str(quota)
     if "memory" in tree.controllers:
         yield "memory.max" if tree.unified else "memory.limit_in_bytes", str(memory)
-    if "pids" in tree.controllers and limits.pids:
-        yield "pids.max", str(limits.pids)
+    if "pids" in tree.controllers:
+        yield "pids.max", str(limits.pids or PIDS)
     if "io" in tree.controllers and limits.io:
         for device in devices:
             if tree.unified:

@@ -170,6 +170,9 @@ def test_settings_of_the_daemon(api, quark):
     found = {name: setting(name, "cpu", "cpu.max", "cpu.cfs_quota_us")[0] for name in groups()}
     (name,) = [n for n, quota in found.items() if quota == "5000"]
     assert setting(name, "pids", "pids.max", "pids.max") == ["32"]
+    # Not one that waits for its request: that has no limits yet.
+    pids = [setting(n, "pids", "pids.max", "pids.max") for n in groups()]
+    assert [str(cgroup.PIDS)] in pids
     before, begin = api.sandbox(spin).cpu_microseconds, time.monotonic()
     time.sleep(2)
     assert api.sandbox(spin).cpu_microseconds - before <= (0.05 * (time.monotonic() - begin) + 0.1) * 1e6
