@@ -44,7 +44,7 @@ noreturn void panic(const char *fmt, ...)
 		qcall(QC_PANIC, (u32)n, 0, 0, 0, 0, 0, 0);
 }
 
-noreturn void refuse(int status, const char *fmt, ...)
+noreturn void end_unstarted(int status, const char *fmt, ...)
 {
 	va_list ap;
 	va_start(ap, fmt);

@@ -127,8 +127,10 @@ void vfs_init(void)
 			panic("cannot read volume %s", at);
 		int r = mount_add(at, root, "quark", "host", b->mount_flags[i]);
 		if (r == -ENOENT) /* the rest of the path is the rootfs's to decide */
-			refuse(126, "cannot mount the volume at %s: what is before its last name has to be directories, no symbolic links among them",
-			       at);
+			end_unstarted(
+				126,
+				"cannot mount the volume at %s: what is before its last name has to be directories, no symbolic links among them",
+				at);
 		mount_must(r, at);
 		at += strlen(at) + 1;
 	}

@@ -26,7 +26,7 @@ void klog(const char *fmt, ...) printf_like(1, 2);
 /* Broken kernel invariant: report and end the sandbox. Never for anything a program can cause. */
 noreturn void panic(const char *fmt, ...) printf_like(1, 2);
 /* What was asked for cannot be begun: a line for its user, and the sandbox ends with `status`. */
-noreturn void refuse(int status, const char *fmt, ...) printf_like(2, 3);
+noreturn void end_unstarted(int status, const char *fmt, ...) printf_like(2, 3);
 #define BUG_ON(c) \
 	do { \
 		if (unlikely(c)) \

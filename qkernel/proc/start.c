@@ -34,7 +34,7 @@ static noreturn void start_cannot_run(const char *what, int err)
 	for (unsigned i = 0; i < ARRAY_SIZE(texts); i++)
 		if (texts[i].err == -err)
 			text = texts[i].text;
-	refuse(err == -ENOENT || err == -ENOTDIR ? 127 : 126, "cannot run %s: %s (errno %d)", what, text, -err);
+	end_unstarted(err == -ENOENT || err == -ENOTDIR ? 127 : 126, "cannot run %s: %s (errno %d)", what, text, -err);
 }
 
 /* As execvp(3): a name without a slash is looked for along PATH. */
