@@ -118,9 +118,9 @@ static void cover_holes(struct qv *vm, unsigned k)
 		at = lseek(fd, hole, SEEK_DATA);
 		at = at < 0 || at > end ? end : at;
 		off_t first = (hole + PAGE - 1) / PAGE * PAGE, after = at / PAGE * PAGE;
-		if (first < after && mmap(vm->window + k * QK_WINDOW_CHUNK + ((uint64_t)first - c->off), (size_t)(after - first),
-					  PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
-			return;
+		if (first < after)
+			vm_replace(vm->window + k * QK_WINDOW_CHUNK + ((uint64_t)first - c->off), (size_t)(after - first), PROT_READ | PROT_WRITE,
+				   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	}
 }
 

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -44,6 +45,10 @@ int vm_set_slot(struct qv *vm, unsigned slot, uint64_t gpa, uint64_t size, void 
 {
 	(void)vm, (void)slot, (void)gpa, (void)size, (void)host;
 	return 0;
+}
+void *vm_replace(void *at, size_t size, int prot, int flags, int fd, uint64_t off)
+{
+	return mmap(at, size, prot, flags | MAP_FIXED, fd, (off_t)off);
 }
 void vm_interrupt(struct qv_vcpu *v)
 {
