@@ -60,7 +60,7 @@ ssize_t file_read_kernel(struct file *f, void *dst, size_t n, u64 off)
 	return (ssize_t)n;
 }
 
-static void refuse(const char *why, u64 addr, u64 len)
+static void refused(const char *why, u64 addr, u64 len)
 {
 	fprintf(stderr, "%s: %lx bytes at %lx\n", why, (unsigned long)len, (unsigned long)addr);
 	exit(1);
@@ -84,9 +84,9 @@ long mm_map(struct mm *mm, vaddr_t addr, u64 len, u32 prot, u32 flags, struct fi
 		addr = free_top -= len;
 	}
 	if ((addr & ~PAGE_MASK) || (off & ~PAGE_MASK))
-		refuse("not whole pages", addr, len);
+		refused("not whole pages", addr, len);
 	if (maps == ARRAY_SIZE(record))
-		refuse("too many mappings", addr, len);
+		refused("too many mappings", addr, len);
 	u64 which = !file ? 0 : file == &program.file ? 1 : 2;
 	memcpy(record[maps++], (u64[]){addr, len, prot, which, off}, sizeof(record[0]));
 	return (long)addr;
@@ -100,7 +100,7 @@ paddr_t mm_translate(struct mm *mm, vaddr_t va, u32 access)
 	for (u64 i = 0; i < maps; i++)
 		if (record[i][0] <= va && va < record[i][0] + record[i][1])
 			return (u64)cleared + (va & ~PAGE_MASK) - QK_DIRECT_BASE;
-	refuse("cleared without being mapped", va, 0);
+	refused("cleared without being mapped", va, 0);
 	return 0;
 }
 
@@ -127,7 +127,7 @@ int main(void)
 	memcpy(head, program.bytes, head_len);
 	int r = elf_load(&program.file, head, head_len, &mm, &img);
 	if (program.file.refs != 1 || interpreter.file.refs != 1)
-		refuse("references of files are left", program.file.refs, interpreter.file.refs);
+		refused("references of files are left", program.file.refs, interpreter.file.refs);
 	s64 out[] = {r, (s64)img.entry, (s64)img.prog_entry, (s64)img.phdr, (s64)img.phnum, (s64)img.interp_base, (s64)mm.brk, (s64)maps};
 	fwrite(out, sizeof(out), 1, stdout);
 	fwrite(record, sizeof(record[0]), maps, stdout);
