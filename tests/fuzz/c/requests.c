@@ -422,7 +422,8 @@ static void host_does(struct qv *vm, const struct shot *s)
 		capture(vm);
 		break;
 	case 1:
-		window_cut(vm);
+		if (!window_cut(vm))
+			window_full(vm, s->arg[0] & 1);
 		break;
 	case 2:
 		kill(getpid(), SIGWINCH);

@@ -18,7 +18,7 @@ static unsigned requests, events_seen;
 static struct qk_call last;
 static struct qk_event seen[2 * QK_EVENT_MAX];
 
-static unsigned contacts, cuts, looks;
+static unsigned contacts, cuts, lost, looks;
 static u64 contact_mode;
 
 static void host_contact(bool input)
@@ -26,9 +26,10 @@ static void host_contact(bool input)
 	contacts++;
 	contact_mode = input;
 }
-static void window_cut(void)
+static void window_lost(u32 why)
 {
 	cuts++;
+	lost = why;
 }
 static void hoststreams_look_again(void)
 {
@@ -111,6 +112,10 @@ static void check_events(u32 start)
 	for (u32 i = 0; i < events_seen; i++)
 		assert(seen[i].handle == (int)i && seen[i].events == i * 3);
 	assert(contacts && contact_mode && !cuts && !looks);
+	push((struct qk_event){QK_EV_CUT, QK_LOST_FULL});
+	events_poll();
+	assert(cuts == 1 && lost == QK_LOST_FULL);
+	cuts = 0;
 }
 
 /* What found no room in the ring is not lost: signals by number, and everybody who waits for a handle looks again. */
@@ -122,14 +127,15 @@ static void check_missed(void)
 	comm()->missed = QK_MISSED_HANDLES | QK_MISSED_CAPTURE;
 	events_poll();
 	assert(events_seen == 2 && seen[0].handle == QK_EV_SIGNAL && seen[0].events == 2 && seen[1].events == 15);
-	assert(capture_requested && looks == 1 && cuts == 1 && !comm()->missed && !comm()->missed_signals);
+	assert(capture_requested && looks == 1 && cuts == 1 && !lost && !comm()->missed && !comm()->missed_signals);
 	events_poll();
 	assert(events_seen == 2 && looks == 1);
 }
 
 int main(void)
 {
-	static const struct event_sink sink = {.contact = host_contact, .event = host_event, .cut = window_cut, .look_again = hoststreams_look_again};
+	static const struct event_sink sink = {
+		.contact = host_contact, .event = host_event, .cut = window_lost, .look_again = hoststreams_look_again};
 	events_set_sink(&sink);
 	sigaction(SIGSEGV, &(struct sigaction){.sa_sigaction = exit_of_the_guest, .sa_flags = SA_SIGINFO}, NULL);
 	check_segments();
