@@ -75,6 +75,8 @@ enum qk_ring { QK_RING_AUTO = 0, QK_RING_0 = 1, QK_RING_3 = 2 };
 #define QK_TRACE_SIZE 0x20000u
 #define QK_DOC_SIZE 0x40000u
 #define QK_BOOT_SIZE 0x80000u
+/* Ahead of a request the document's place has two bitmaps of RAM's first frames: those that the working set has, and those of it that are written. */
+#define QK_AHEAD_BYTES (QK_DOC_SIZE / 2)
 
 /* The block of a vCPU: struct qk_vcpu, and what belongs to its requests. */
 #define QK_VCPUS_MAX 16u
@@ -190,6 +192,7 @@ struct qk_comm {
 	uint64_t cache_dropped;     /* guest: bytes of cached file content given back just before the last PARK */
 	uint32_t enosys_count[512]; /* guest: calls of each unimplemented syscall number */
 	uint64_t missed_signals;    /* host ORs, guest takes: bit n-1: QK_EV_SIGNAL n, or QK_EV_WINCH, likewise */
+	uint64_t ahead;             /* host, at a return from PARK: 1: there is no request yet; the working set is to be touched, then PARK again */
 };
 
 /* ---- QCall operations. Host handles are small integers >= 0; 0, 1, 2 are the standard streams. Every call is non-blocking:

@@ -17,6 +17,12 @@ struct mm *mm_current(void)
 	return this_cpu()->mm;
 }
 
+struct mm *mm_next(struct mm *mm)
+{
+	struct list *next = mm ? mm->all.next : all.next;
+	return next == &all ? NULL : container_of(next, struct mm, all);
+}
+
 struct mm *mm_create(void)
 {
 	struct mm *mm = kzalloc(sizeof(*mm));

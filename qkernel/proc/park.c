@@ -21,6 +21,10 @@ void park_now(void)
 	qcall_flush_closes();
 	time_freeze();
 	arch_park();
+	while (comm()->ahead) { /* a clone that is prepared for a request to come */
+		mm_touch_ahead();
+		arch_park();
+	}
 	after_park();
 }
 

@@ -92,6 +92,8 @@ int qv_map_image(struct qv *vm, uint64_t ram_bytes, int image_fd, const struct q
 /* New userfaultfd with the runs registered for missing pages; the descriptor is the caller's. */
 int qv_uffd(struct qv *vm, const struct qv_page_run *runs, size_t n);
 int64_t qv_populate(struct qv *vm, const struct qv_page_run *runs, size_t n); /* pages mapped ahead */
+/* Lets the guest touch them, in a machine that has no request yet: it must park again, and may ask for nothing. */
+int qv_touch_ahead(struct qv *vm, const struct qv_page_run *runs, size_t n, struct qv_exit *out);
 /* Files that the guest has open on the host, as bytes that another process can reopen them from; size or -errno (-ENOSPC). */
 int64_t qv_recipes_save(struct qv *vm, void *buf, size_t max);
 int qv_recipes_load(struct qv *vm, const void *buf, size_t n);

@@ -88,6 +88,10 @@ static int run_guest(struct qv_vcpu *v)
 /* 0: go on; 1: qv_run returns v->vm->exit. */
 static int handle_io(struct qv_vcpu *v)
 {
+	if (v->vm->ahead && v->run->io.port != QK_PORT_PARK) {
+		describe(v, "the guest asked for something before there was a request");
+		return 1;
+	}
 	switch (v->run->io.port) {
 	case QK_PORT_CALL:
 		return qcall_serve(v);
@@ -164,12 +168,17 @@ static int run_vcpu(struct qv_vcpu *v)
 	}
 }
 
+static void run_begin(struct qv_vcpu *v)
+{
+	install_kick();
+	memset(&v->vm->exit, 0, offsetof(struct qv_exit, text) + 1);
+	v->thread = pthread_self();
+}
+
 int qv_run(struct qv *vm, struct qv_exit *out)
 {
 	struct qv_vcpu *v = &vm->vcpus[0];
-	install_kick();
-	memset(&vm->exit, 0, offsetof(struct qv_exit, text) + 1);
-	v->thread = pthread_self();
+	run_begin(v);
 	vm->first_output_ns = 0;
 	atomic_store(&v->running, 1);
 	qcall_allow(v, true);
@@ -179,6 +188,16 @@ int qv_run(struct qv *vm, struct qv_exit *out)
 	qcall_allow(v, false); /* whoever captures finds files and RAM as they were when the vCPU stopped */
 	atomic_store(&v->running, 0);
 	*out = vm->exit;
+	return r;
+}
+
+int run_ahead(struct qv *vm)
+{
+	struct qv_vcpu *v = &vm->vcpus[0];
+	run_begin(v);
+	vm->ahead = true;
+	int r = run_vcpu(v);
+	vm->ahead = false;
 	return r;
 }
 

@@ -76,6 +76,12 @@ static void prepare_clone(struct program *p)
 		p->prefetched = (uint64_t)check(qv_populate(p->vm, ws, nws), "map the working set");
 		timeline_mark("map the working set");
 	}
+	if (m->flags & QM_AHEAD && m->flags & QM_COMPLETE && nws) {
+		static struct qv_exit out;
+		check(qv_touch_ahead(p->vm, ws, nws, &out), "let the guest touch its working set");
+		if (out.reason != QV_PARKED)
+			fail(FAIL_VM, "%s", out.text);
+	}
 	if (!nws) {
 		p->recorded = memfd_create("quark-working-set", MFD_CLOEXEC); /* it cannot be made later */
 		check(qv_record_touched(p->vm, WORKING_SET_RUNS_MAX), "record the working set");

@@ -16,10 +16,14 @@ import pytest
 
 from quark import errors
 from quark.sizes import Volume
+from quark.snapshot.v1 import snapshots_pb2 as sn
 from qvisor import kernel
 from qvisor.machine import open_kvm
 from qvisor.spec import SandboxSpec
+from snapshotd.capture import Frozen
 from snapshotd.start import ready_cold
+from snapshotd.store import Store
+from tests.e2e.capturing import Running
 
 HERE = Path(__file__).parent / "hostile"
 REPOSITORY = Path(__file__).parents[2]
@@ -311,6 +315,32 @@ def test_how_it_ends(hostile, what, error):
     assert h.end() == error.exit_code, h.text
     assert h.text.startswith("quark: ")
     assert all(c.isprintable() or c in "\n\t" for c in h.text)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("how", ["asks", "loops", "waits", "excepts", "nothing"])
+def test_before_its_request(quark, make_daemon, connect, world, hostile_image, how):
+    """A machine that is prepared runs, and may ask for nothing; the daemon goes on without."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kernel, "PATH", str(hostile_image))
+        sandbox = Running(SandboxSpec(("hostile", "ahead-" + how), rootfs=str(world.folder / "root"), memory=MEMORY))
+        machine, *_ = sandbox.machine()
+    quark.root.mkdir(exist_ok=True)
+    with Store.open(quark.root) as store:
+        Frozen(machine, sandbox.spec).store(store, "hostile", trigger="after")
+    assert sandbox.end()[0] == 0
+    daemon = make_daemon("prepared_seconds = 600")
+    api = connect(f"unix:{daemon.socket}", daemon)
+    assert api.run(clone="hostile").stdout == b"ran\n"  # records the working set
+    if how == "nothing":
+        api.snapshots.WarmSnapshot(sn.WarmSnapshotRequest(name="hostile", clones=1), timeout=60)
+        assert api.run(clone="hostile").stdout == b"ran\n"
+        assert api.numbers().prepared_taken == 1
+        return
+    with api.failure("RESOURCE_EXHAUSTED"):
+        api.snapshots.WarmSnapshot(sn.WarmSnapshotRequest(name="hostile", clones=1), timeout=60)
+    assert api.run(clone="hostile").stdout == b"ran\n"
+    assert api.numbers().prepared_taken == 0
 
 
 def test_a_park_that_nobody_asked_for(hostile):

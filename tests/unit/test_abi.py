@@ -15,7 +15,7 @@ SIZES = {
     "qk_vcpu": 208,
     "qk_closes": 3840,
     "qk_boot": 192,
-    "qk_comm": 2408,
+    "qk_comm": 2416,
     "qk_stat": 80,
 }
 OFFSETS = {
@@ -33,6 +33,7 @@ OFFSETS = {
         "free_bitmap_gpa": 328,
         "enosys_count": 352,
         "missed_signals": 2400,
+        "ahead": 2408,
     },
     "qk_vcpu": {
         "call": 0,
