@@ -70,6 +70,7 @@ PYTHON
 expect "a shared mapping of a volume without room, and SIGBUS" "Bad address status 135" \
 	"$(echo $(timeout 60 $quark run -v /run/full:/data -- /usr/bin/python3.11 /tmp/full.py 2>&1; echo "status $?"))"
 
+. tests/hardware/prepared.sh
 . tests/hardware/limits.sh
 
 # Guest tests, natively and in a sandbox. Left out: those that need arguments, take minutes in an emulated processor, or look at the bed itself.
