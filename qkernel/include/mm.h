@@ -84,10 +84,10 @@ struct mm *mm_create(void);          /* empty user space, kernel half shared; re
 struct mm *mm_clone(struct mm *src); /* fork: copy-on-write copy; WIPEONFORK regions become zero, DONTFORK are left out */
 void mm_get(struct mm *mm);
 void mm_put(struct mm *mm);
-void mm_activate(struct mm *mm); /* CR3, when it differs from the one loaded */
+void mm_activate(struct mm *mm);   /* CR3, when it differs from the one loaded */
 struct mm *mm_next(struct mm *mm); /* the one after it, or with NULL the first; NULL: there is no more */
 void mm_touch_ahead(void);         /* mm/ahead.c */
-struct mm *mm_current(void);     /* that of CR3: the running task's; NULL: none */
+struct mm *mm_current(void);       /* that of CR3: the running task's; NULL: none */
 /* A restore counts as a fork: wipes VMA_WIPEONFORK regions of mm in place. */
 void mm_wipe_on_restore(struct mm *mm);
 

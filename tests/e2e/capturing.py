@@ -82,7 +82,11 @@ class Running:
         """(status, standard output, standard error) at its end, for which it waits for its storer's."""
         if self.storer is not None:
             self.storer.close()
-        event = self.sock.recv(1 << 16).split(b"\0")
+        try:
+            event = self.sock.recv(1 << 16)
+        except ConnectionResetError:  # it ended before it had read `capture`, and what it said comes after that
+            event = self.sock.recv(1 << 16)
+        event = event.split(b"\0")
         assert event[0] == b"ended", event
         os.waitpid(self.pid, 0)
         self.sock.close()
