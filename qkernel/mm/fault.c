@@ -28,7 +28,8 @@ static bool fault_is_shared(const struct vma *v)
 static int fault_map_anonymous(struct mm *mm, struct vma *v, vaddr_t va)
 {
 	vaddr_t from = va & ~((vaddr_t)AROUND_ANON * PAGE_SIZE - 1), to = from + AROUND_ANON * PAGE_SIZE;
-	if (va == mm->touch_next) {
+	bool stream = va == mm->touch_next;
+	if (stream) {
 		mm->touch_pages = MIN(mm->touch_pages * 2, AHEAD_ANON);
 		from = va;
 		to = va + mm->touch_pages * PAGE_SIZE;
@@ -50,8 +51,9 @@ static int fault_map_anonymous(struct mm *mm, struct vma *v, vaddr_t va)
 		paddr_t p = frame_alloc(FRAME_ZERO);
 		if (!p)
 			return at > va ? 0 : -ENOMEM;
-		/* Without the dirty flag: fork can tell what nobody has touched. */
-		*e = p | (at == va ? pte_flags(v->prot) | PTE_D : pte_flags(v->prot) & ~PTE_D);
+		/* Without the dirty flag fork can tell what nobody has touched. Who touches page after page will touch these: KVM's shadow of entries without it
+		 * is read-only, and each costs a fault in the host; of others it makes eight at once (paging_tmpl.h, protect_clean_gpte and pte_prefetch). */
+		*e = p | (at == va || stream ? pte_flags(v->prot) | PTE_D : pte_flags(v->prot) & ~PTE_D);
 		mm->pages++;
 	}
 	return 0;
