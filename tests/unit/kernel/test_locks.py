@@ -12,14 +12,19 @@ GETLK, SETLK, OFD_GETLK, OFD_SETLK = 5, 6, 36, 37
 RDLCK, WRLCK, UNLCK = 0, 1, 2
 SHARED, EXCLUSIVE, UNLOCK, NONBLOCK = 1, 2, 8, 4
 SIZE, POSITION, MAX = 20, 10, 2**63 - 1
-END = 64  # stands for all that is beyond
+END = 64  # stands for all that is beyond, but for the last byte
+LAST = 65
 
 Owner = tuple[str, int]
 
 
+def cell(offset: int) -> int:
+    return LAST if offset == MAX else min(offset, END)
+
+
 class Model:
     def __init__(self) -> None:
-        self.bytes: list[dict[Owner, int]] = [{} for _ in range(END + 1)]
+        self.bytes: list[dict[Owner, int]] = [{} for _ in range(LAST + 1)]
         self.whole: dict[int, int] = {}  # flock
 
     def in_the_way(self, owner: Owner, type_: int, span: range) -> list[tuple[Owner, int]]:
@@ -41,7 +46,7 @@ class Model:
             return -errno.EOVERFLOW, None
         if type_ > 2:
             return -errno.EINVAL, None
-        span = range(min(first, END), min(last, END) + 1)
+        span = range(cell(first), cell(last) + 1)
         against = self.in_the_way(owner, type_, span) if type_ != UNLCK else []
         if kind == ASK:
             return 0, against
@@ -75,12 +80,12 @@ class Model:
         if not against:
             assert type_ == UNLCK
             return
-        end = min(start + length, END + 1) if length else END + 1
+        start, end = cell(start), cell(start + length - 1) + 1 if length else LAST + 1
         owners = {o for o, b in against if start <= b < end and pid == (100 + o[1] if o[0] == "process" else -1)}
         assert any(
             all(self.bytes[b].get(o) == type_ for b in range(start, end))
             and (start == 0 or self.bytes[start - 1].get(o) != type_)
-            and (end > END or self.bytes[end].get(o) != type_)
+            and (end > LAST or self.bytes[end].get(o) != type_)
             for o in owners
         ), got
 
@@ -128,6 +133,10 @@ def random_commands(seed: int, n: int) -> list[tuple[int, ...]]:
 @given(seed=st.integers(0, 2**32), n=st.integers(1, 200))
 def test_locks(host_program, seed, n):
     run(host_program, random_commands(seed, n))
+
+
+def test_all_but_the_last_byte_is_let_go(host_program):
+    run(host_program, random_commands(7881870, 119))
 
 
 def test_beyond_the_largest_offset(host_program):
