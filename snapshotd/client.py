@@ -13,6 +13,7 @@ from qvisor._native import ffi, lib
 from snapshotd.layout import Layout
 
 START_SECONDS = 10.0
+WAIT_SECONDS, STALLED_SECONDS = 0.02, 5.0  # for an image to be complete
 LOG_MAX = 1 << 20
 MESSAGE_MAX = 64 << 10  # snapshotd.wire
 LOST: str = ffi.string(lib.QM_LOST).decode()
@@ -182,6 +183,36 @@ def attach(root: str, name: str, domain: str = "default", key: str = "") -> Atta
     size = os.fstat(layout_fd).st_size
     layout = Layout.unpack(os.pread(layout_fd, size, 0))
     return Attachment(sock, image_fd, layout_fd, layout, complete=fields[1] == "complete", snapshot_id=fields[2])
+
+
+def attach_whole(root: str, name: str, domain: str, key: str) -> Attachment:
+    """As `attach`. Where this process may not have its faults answered, wait until the pager has all pages of the image, as long as more come.
+
+    Raises:
+        QuarkError: as of `attach`.
+    """
+    blocks, since = 0, time.monotonic()
+    while True:
+        attachment = attach(root, name, domain, key)
+        if attachment.complete or _may_fault():
+            return attachment
+        time.sleep(WAIT_SECONDS)
+        if (now := os.fstat(attachment.image_fd).st_blocks) > blocks:
+            blocks, since = now, time.monotonic()
+        elif time.monotonic() - since > STALLED_SECONDS:
+            return attachment
+        attachment.close()
+
+
+def _may_fault() -> bool:
+    """Whether a QVisor of this user can have a userfaultfd that sees the faults of its guest (man 2 userfaultfd)."""
+    if os.geteuid() == 0 or os.access("/dev/userfaultfd", os.R_OK | os.W_OK):
+        return True
+    try:
+        with open("/proc/sys/vm/unprivileged_userfaultfd") as f:
+            return f.read().strip() == "1"
+    except FileNotFoundError:
+        return False
 
 
 def ask(sock: int, *request: str) -> tuple[list[str], list[int]]:

@@ -14,7 +14,7 @@ from qvisor.roots import Roots
 from qvisor.spec import Changes, SandboxSpec
 from qvisor.spec import check as check_spec
 from snapshotd.accept import Dependencies
-from snapshotd.client import attach
+from snapshotd.client import attach_whole
 from snapshotd.layout import IMPORTED
 
 TYPE_CHECKING = False
@@ -54,7 +54,7 @@ class Prepared:
     def __init__(self, root: str, name: str, domain: str, key: str, *, populate: bool) -> None:
         self.root, self.name = root, name
         self.digests = os.path.join(root, "domains", domain)
-        self.attachment = attach(root, name, domain, key)
+        self.attachment = attach_whole(root, name, domain, key)
         self.message = prepare_message()
         try:
             self._read(populate=populate)

@@ -1,4 +1,4 @@
-"""The daemon as a user in the group of /dev/kvm: what works, and the one thing that is lacking (docs/daemon.md, "Life")."""
+"""The daemon as a user in the group of /dev/kvm: his clones wait for what others have answered when it is touched (docs/daemon.md, "Life")."""
 
 import os
 import shutil
@@ -26,8 +26,6 @@ snapshotd 2>$1/log & daemon=$!
 until [ -S $QUARK_ROOT/run/snapshotd.sock ]; do sleep 0.05; kill -0 $daemon || exit 1; done
 quark run -- /bin/echo hello
 quark snapshot create w --ready-file -- /usr/bin/python3.11 -c 'open("/dev/quark", "r+b", 0).write(b"ready\\n"); print("on")' 2>/dev/null
-quark run --from-snapshot w 2>$1/refused; echo status $?
-quark snapshot warm w 2>/dev/null
 quark run --from-snapshot w; echo status $?
 kill $daemon; wait $daemon; echo daemon $?
 """
@@ -47,8 +45,7 @@ def test_a_user_in_the_group_of_kvm():
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
         if "mknod" in done.stderr or "mount:" in done.stderr:
             pytest.skip(f"no device nodes or mount namespaces here: {done.stderr.strip()}")
-        assert done.stdout.split("\n")[:5] == ["hello", "status 73", "on", "status 0", "daemon 0"], done
-        assert "userfaultfd" in (Path(folder) / "refused").read_text()
+        assert done.stdout.split("\n")[:4] == ["hello", "on", "status 0", "daemon 0"], done
     finally:
         quark = Quark(Path(folder) / "state")
         assert not quark.close()
