@@ -3,12 +3,9 @@
 
 #include "vm.h"
 
-static void ahead_mark(const struct qv *vm, const struct qv_page_run *r, uint8_t *maps)
+static void ahead_mark(const struct qv_page_run *r, uint8_t *maps)
 {
-	uint64_t frames = vm->ram_bytes / QK_PAGE_SIZE;
-	if (frames > QK_AHEAD_BYTES * 8ull)
-		frames = QK_AHEAD_BYTES * 8ull;
-	for (uint64_t f = r->gfn; f < frames && f - r->gfn < r->pages; f++) {
+	for (uint64_t f = r->gfn; f < QK_AHEAD_BYTES * 8ull && f - r->gfn < r->pages; f++) {
 		maps[f / 8] |= (uint8_t)(1u << f % 8);
 		if (r->kind == QV_PAGES_WRITTEN)
 			maps[QK_AHEAD_BYTES + f / 8] |= (uint8_t)(1u << f % 8);
@@ -19,11 +16,10 @@ int qv_touch_ahead(struct qv *vm, const struct qv_page_run *runs, size_t n, stru
 {
 	uint8_t *maps = (uint8_t *)vm->comm_area + QK_OFF_DOC;
 	for (size_t i = 0; i < n; i++)
-		ahead_mark(vm, &runs[i], maps);
-	vm->comm->ahead = 1;
-	int r = run_ahead(vm);
-	vm->comm->ahead = 0;
+		ahead_mark(&runs[i], maps);
+	vm->comm->ahead = vm->ahead = true;
+	int r = qv_run(vm, out);
+	vm->comm->ahead = vm->ahead = false;
 	memset(maps, 0, QK_DOC_SIZE);
-	*out = vm->exit;
 	return r;
 }

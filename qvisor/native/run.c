@@ -168,36 +168,21 @@ static int run_vcpu(struct qv_vcpu *v)
 	}
 }
 
-static void run_begin(struct qv_vcpu *v)
-{
-	install_kick();
-	memset(&v->vm->exit, 0, offsetof(struct qv_exit, text) + 1);
-	v->thread = pthread_self();
-}
-
 int qv_run(struct qv *vm, struct qv_exit *out)
 {
 	struct qv_vcpu *v = &vm->vcpus[0];
-	run_begin(v);
+	install_kick();
+	memset(&vm->exit, 0, offsetof(struct qv_exit, text) + 1);
+	v->thread = pthread_self();
 	vm->first_output_ns = 0;
 	atomic_store(&v->running, 1);
-	qcall_allow(v, true);
-	int r = tick_start(vm);
+	qcall_allow(v, !vm->ahead);
+	int r = vm->ahead ? 0 : tick_start(vm); /* a thread that is made ahead would lack the second step of confinement */
 	if (!r)
 		r = run_vcpu(v);
 	qcall_allow(v, false); /* whoever captures finds files and RAM as they were when the vCPU stopped */
 	atomic_store(&v->running, 0);
 	*out = vm->exit;
-	return r;
-}
-
-int run_ahead(struct qv *vm)
-{
-	struct qv_vcpu *v = &vm->vcpus[0];
-	run_begin(v);
-	vm->ahead = true;
-	int r = run_vcpu(v);
-	vm->ahead = false;
 	return r;
 }
 

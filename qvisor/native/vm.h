@@ -157,7 +157,6 @@ void vm_fd_name(int fd, char name[FD_NAME]);
 int vm_dup(int fd); /* or -errno */
 void vm_first_output(struct qv *vm);
 int vm_add_slot(struct qv *vm);       /* one more QK_SLOT_SIZE of RAM; -ENOMEM at the limit. Locked as vm_ram */
-int run_ahead(struct qv *vm);         /* qv_run of a machine that has no request yet: it may do nothing but compute, and park */
 void vm_kick(struct qv_vcpu *v);      /* out of guest code */
 void vm_interrupt(struct qv_vcpu *v); /* the same, and it finds QK_IRQ_VECTOR when it goes on */
 /* events.c */
