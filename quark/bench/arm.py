@@ -2,9 +2,9 @@
 
 Usage: python arm.py FD KIND ARGS...
   clone ROOT DOMAIN NAME ARGS...   a clone from the request to its first output, a child of this process, with the timeline's steps
-  daemon ROOT NAME ARGS...         a clone of a daemon of this arm's, from the request to its first output; none is prepared ahead
-  prepared ROOT NAME ARGS...       the same, after a pause in which a daemon that prepares clones has done so
-  outside ROOT NAME ARGS...        private memory outside its guest's, bytes, of the process that faces the guest, of such a clone that waits
+  daemon ROOT DOMAIN NAME ARGS...  a clone of a daemon of this arm's, from the request to its first output; none is prepared ahead
+  prepared ROOT DOMAIN NAME ARGS... the same, after a pause in which a daemon that prepares clones has done so
+  outside ROOT DOMAIN NAME ARGS... private memory outside its guest's, bytes, of the process that faces the guest, of such a clone that waits
   empty                            a sandbox that has nothing to do, from the request to its end: what starting one costs on this machine
   fork FOLDER                      fork of the warmed demo application (app.py in FOLDER), to the child's answer
 
@@ -71,7 +71,7 @@ def clones(root: str, domain: str, name: str, *args: str) -> Callable[[int], Mea
 class Daemon:
     """A daemon of this revision's on ROOT, and its client; both end with this process."""
 
-    def __init__(self, root: str, *, prepared: bool) -> None:
+    def __init__(self, root: str, domain: str, *, prepared: bool) -> None:
         quark = importlib.import_module("quark")
         folder = Path(tempfile.mkdtemp(prefix="daemon-", dir=root))
         # Revisions before clones were prepared do not know the setting.
@@ -88,7 +88,7 @@ class Daemon:
             if time.monotonic() > until or self._process.poll() is not None:
                 sys.exit(f"the daemon did not start: {(folder / 'log').read_text()}")
             time.sleep(0.05)
-        self.client = quark.connect(root=root)
+        self.client = quark.connect(root=root, domain=domain)
 
     def close(self) -> None:
         """End it."""
@@ -119,9 +119,9 @@ class Daemon:
         return [pid for pid in found if any(link.endswith("kvm-vm") for link in links(pid))]
 
 
-def first_output(root: str, name: str, *args: str, prepared: bool = False) -> Callable[[int], Measurement]:
+def first_output(root: str, domain: str, name: str, *args: str, prepared: bool = False) -> Callable[[int], Measurement]:
     """Clones through a daemon."""
-    daemon = Daemon(root, prepared=prepared)
+    daemon = Daemon(root, domain, prepared=prepared)
     daemon.client.warm_snapshot(name)
 
     def one(_: int) -> Measurement:
@@ -161,9 +161,9 @@ def spans(pid: int) -> list[tuple[int, int, int]]:
     return found
 
 
-def outside(root: str, name: str, *args: str) -> Callable[[int], Measurement]:
+def outside(root: str, domain: str, name: str, *args: str) -> Callable[[int], Measurement]:
     """Private memory outside guest RAM: of the process whose largest stretch of mappings, which is the guest's, has most in memory."""
-    daemon = Daemon(root, prepared=False)
+    daemon = Daemon(root, domain, prepared=False)
     daemon.client.warm_snapshot(name)
 
     def one(_: int) -> Measurement:

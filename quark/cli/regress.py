@@ -105,9 +105,8 @@ def _side_by_side(context: Context, name: str, against: str, args: list[str], st
     reports = []
     for kind, figure, unit in REVISIONS:
         regress.say(f"both builds in turn: {figure}")
-        rest = (*(("default",) if kind == "clone" else ()), NAME, *args)
         ours, theirs = (
-            partial(Arm, kind, root, *rest, packages=packages)
+            partial(Arm, kind, root, "default", NAME, *args, packages=packages)
             for root, packages in zip(roots, (PACKAGES, other), strict=True)
         )
         reports.append(regress.side_by_side(ours, theirs, figure=figure, unit=unit))

@@ -44,9 +44,9 @@ OUTSIDE_BYTES_MAX = 400 << 10  # what the process that faces the guest may have 
 
 
 def test_through_a_daemon(demo_root):
-    with Arm("daemon", str(demo_root), "demo", "5") as hot:
+    with Arm("daemon", str(demo_root), "default", "demo", "5") as hot:
         assert 0 < hot.measure()[0] < 1
-    with Arm("outside", str(demo_root), "demo", "5") as outside:
+    with Arm("outside", str(demo_root), "default", "demo", "5") as outside:
         assert 0 < outside.measure()[0] <= OUTSIDE_BYTES_MAX
 
 
