@@ -24,10 +24,10 @@ def soak():
 
 @pytest.mark.timeout(300)
 def test_nothing_grows(tmp_path):
-    command = [sys.executable, SOAK, "--cycles", "200", "--clients", "3", "--root", tmp_path / "soak"]
+    command = [sys.executable, SOAK, "--cycles", "450", "--clients", "3", "--root", tmp_path / "soak"]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.splitlines()[0].split()[-1] == "200", done.stdout
+    assert done.stdout.splitlines()[0].split()[-1] == "450", done.stdout
 
 
 def test_what_goes_wrong_is_seen(soak, tmp_path):

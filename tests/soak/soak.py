@@ -32,6 +32,7 @@ int main(void)
 """
 CONFIG = "keep_ended = 50\noutput_bytes = 4096\nlog_level = 'warning'\ngc_seconds = 0\n"
 GC_SECONDS = 1.0
+WARM_CYCLES = 300  # at least: caches, threads and circles of ended sandboxes come to their bounds
 SAMPLE_SECONDS = 15.0
 SETTLE_SECONDS = 30.0
 # Growth between the two moments that is no leak: allocators, and what the rest of the host does with shared memory.
@@ -286,7 +287,7 @@ def main() -> int:
         soak = Soak(where / "state")
         stack.callback(soak.close)
         table: list[Sample] = []
-        warm = max(min(args.cycles // 5, 1000), 60)
+        warm = max(min(args.cycles // 5, 1000), WARM_CYCLES)
         try:
             soak.run(warm, args.clients, [])
             table.append(first := soak.quiet())
