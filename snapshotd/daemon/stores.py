@@ -71,7 +71,8 @@ class Stores:
             QuarkError: its answer.
         """
         with self._mutex[domain.name]:
-            for last in (False, True):
+            # The kept connection's pager may have ended, and one that is being killed still accepts.
+            for last in (False, False, True):
                 sock = self._pagers.pop(domain.name, -1)
                 try:
                     if sock < 0:
@@ -94,7 +95,10 @@ class Stores:
         """(images, pages in them, faults answered) of the domain's pager; zeros when there is none."""
         if not self._has_pager(domain):
             return 0, 0, 0
-        images, pages, faults = self.ask_pager(domain, "totals")
+        try:
+            images, pages, faults = self.ask_pager(domain, "totals")
+        except PagerLostError:  # it ended just now
+            return 0, 0, 0
         return int(images), int(pages), int(faults)
 
     def prune(self, domain: Domain) -> None:
