@@ -86,7 +86,10 @@ class Daemon:
         """End it as its service manager does; nothing of it may be left."""
         family = self.family()
         self.process.terminate()
-        status = self.process.wait(30)
+        try:
+            status = self.process.wait(30)
+        finally:
+            self.process.kill()  # one that does not end disturbs no other test
         deadline = time.monotonic() + 5
         while (left := [p for p in family if alive(p)]) and time.monotonic() < deadline:
             time.sleep(0.02)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING, Any
 
 from quark.errors import BusyError, DaemonLostError, SandboxUnknownError
@@ -17,6 +16,7 @@ from snapshotd.daemon.pool import Pool
 from snapshotd.daemon.prepared import Shelf
 from snapshotd.daemon.sandbox import STARTING, Sandbox
 from snapshotd.daemon.threads import Threads
+from snapshotd.daemon.waiting import set_within
 
 if TYPE_CHECKING:
     from qvisor.spec import Changes, SandboxSpec
@@ -180,9 +180,7 @@ class Manager:
         try:
             await sandbox.finished.wait()
             if sandbox.streams is not None:
-                await asyncio.wait_for(sandbox.streams.drained.wait(), END_SECONDS)
-        except TimeoutError:
-            pass
+                await set_within(sandbox.streams.drained, END_SECONDS)
         except BaseException:
             sandbox.kill()
             raise
@@ -195,8 +193,7 @@ class Manager:
             sandbox.kill()
         await self.shelf.close()
         for sandbox in list(self.sandboxes.values()):
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(sandbox.ended.wait(), END_SECONDS)
+            await set_within(sandbox.ended, END_SECONDS)
             if sandbox.streams is not None:
                 sandbox.streams.close()
         self.pool.close()

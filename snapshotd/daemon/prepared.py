@@ -18,7 +18,7 @@ from quark.errors import BusyError, QuarkError
 from snapshotd import wire
 from snapshotd.daemon.demand import Demand
 from snapshotd.daemon.memory import available_memory, own_memory
-from snapshotd.daemon.waiting import readable
+from snapshotd.daemon.waiting import readable, set_within
 from snapshotd.start import Prepared
 from snapshotd.store.errors import SnapshotUnknownError
 
@@ -177,8 +177,7 @@ class Shelf:
         """The controller: at each request, and every so often."""
         settled = 0.0
         while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), PERIOD_SECONDS)
+            if await set_within(self._wake, PERIOD_SECONDS):
                 await asyncio.sleep(PAUSE_SECONDS)
             self._wake.clear()
             now = time.monotonic()

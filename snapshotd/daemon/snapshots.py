@@ -16,7 +16,7 @@ from snapshotd import dependencies
 from snapshotd.daemon import convert
 from snapshotd.daemon.pipe import Abandoned, Pipe, Steps, in_thread
 from snapshotd.daemon.rpc import Service, stream, unary
-from snapshotd.daemon.waiting import first_of
+from snapshotd.daemon.waiting import first_of, set_within
 from snapshotd.metadata import Metadata
 from snapshotd.trigger import compile_pattern
 
@@ -274,8 +274,7 @@ async def give_up(capture: Capture, store: Store, name: str) -> None:
     """End a capture that nobody waits for any more; what it has written goes, even if that is all of it."""
     if not capture.finished:
         capture.cancel()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(capture.ended.wait(), CANCEL_SECONDS)
+        await set_within(capture.ended, CANCEL_SECONDS)
     if capture.finished and capture.error is None:
         with contextlib.suppress(QuarkError):  # somebody else has deleted it
             await asyncio.to_thread(store.delete, name)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from quark.errors import PagerLostError, QuarkError
 from snapshotd import client
 from snapshotd.daemon.pipe import in_thread
+from snapshotd.daemon.waiting import set_within
 from snapshotd.keys import load_key
 from snapshotd.store import Store
 from snapshotd.store.errors import StoreBusyError
@@ -142,8 +143,7 @@ class Stores:
     async def collect_regularly(self) -> None:
         """Gc of every domain that is open, every so often, and of one where work was given up, at once."""
         while self.config.gc_seconds:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), self.config.gc_seconds)
+            await set_within(self._wake, self.config.gc_seconds)
             names = self._unclean if self._wake.is_set() else set(self._stores)
             self._unclean = set()
             self._wake.clear()

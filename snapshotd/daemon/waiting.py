@@ -1,8 +1,9 @@
-"""Waiting for whichever comes first, and for a socket."""
+"""Waiting for whichever comes first, for so long at most, and for a socket."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,6 +18,17 @@ async def first_of(*events: asyncio.Event) -> None:
     finally:
         for wait in waits:
             wait.cancel()
+
+
+async def set_within(event: asyncio.Event, seconds: float) -> bool:
+    """Wait until it is set, for so long at most; whether it is.
+
+    asyncio.wait_for of Python 3.11 forgets a cancellation that comes in the same round of the loop as what it waits for, and the task goes on.
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    return event.is_set()
 
 
 async def readable(sock: socket.socket) -> None:
