@@ -1,9 +1,7 @@
 /* Fuzzes the request server: a machine without a running guest, whose place this program takes. The vCPU's thread serves here, the real poller and the real
- * tick thread beside it, and another thread rewrites what a guest can write, at any moment. An input is a list of shots (shot.h). */
+ * tick thread beside it, and another thread rewrites what a guest can write, at any moment (guest.c). An input is a list of shots (shot.h). */
 #include <fcntl.h>
-#include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +10,6 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
-#include <sys/uio.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
@@ -20,248 +17,30 @@
 #include <sanitizer/lsan_interface.h>
 #endif
 
-#include "shot.h"
-#include "vm.h"
-#include "world.h"
+#include "requests.h"
 
-/* What writes as a guest does: no race is one with the host, however wild (TSan looks for those of the host's threads with each other). */
-#define GUEST __attribute__((no_sanitize("thread", "undefined")))
 #define RAM_RESERVED (4 * QK_SLOT_SIZE)
 #define RAM_LIMIT (2 * QK_SLOT_SIZE)
 #define FILE_MAX (4u << 20)    /* bytes: RLIMIT_FSIZE */
 #define INPUTS_PER_MACHINE 128 /* making one costs milliseconds */
 #define INPUTS_PER_CHECK 16
 #define POLLER_SPINS 2000
-#define BURST 64 /* words that the other processor writes before it looks what it is to write */
-#define WAIT_MAX_NS 20000
+#define THREAD_END_MS 10000
 #define MACHINES_PER_LEAK_CHECK 64
 #define STEADY_MACHINES 4 /* after which descriptors and threads have to be as many as before */
 
-static struct shot shots[SHOTS_MAX];
+struct shot shots[SHOTS_MAX];
 static size_t count;
-static struct qv *_Atomic machine;
+struct qv *_Atomic machine;
 static int kvm, self, pipe_in[2], pipe_out[2], pty_master, pty_slave, stops, signals;
-static pthread_mutex_t rewriting = PTHREAD_MUTEX_INITIALIZER; /* the machine stays as long as it is held */
-static _Atomic unsigned current;
-static _Atomic uint64_t served;
+pthread_mutex_t rewriting = PTHREAD_MUTEX_INITIALIZER;
+_Atomic unsigned current;
+_Atomic uint64_t served;
 static uint64_t inputs, machines, started_ns;
 static char recipes[1 << 20]; /* of the last capture: the next clone begins with it */
 static size_t nrecipes;
 static int fds_before, threads_before;
 
-static struct qv_vcpu *vcpu_of(struct qv *vm)
-{
-	return &vm->vcpus[0];
-}
-
-static struct qk_call *call_of(struct qv *vm)
-{
-	return &vcpu_of(vm)->shared->call;
-}
-
-/* ---- The oracle of transfers: all memory that a request moves is the guest's, but for what QVisor puts around a line of the log */
-#define THREAD_END_MS 10000
-#define LOG_MARKS 7 /* bytes: "quark: " */
-static _Thread_local bool logs;
-
-int64_t __real_qstream_log(struct qv *vm, struct iovec *iov, int n);
-int64_t __wrap_qstream_log(struct qv *vm, struct iovec *iov, int n);
-int64_t __wrap_qstream_log(struct qv *vm, struct iovec *iov, int n)
-{
-	logs = true;
-	int64_t r = __real_qstream_log(vm, iov, n);
-	logs = false;
-	return r;
-}
-
-static void check_iov(int fd, const struct iovec *iov, int n)
-{
-	const struct qv *vm = machine;
-	if (vm && fd == vm->pagemap_fd)
-		return; /* a capture asks which pages there are */
-	for (int i = 0; vm && i < n; i++) {
-		const char *at = iov[i].iov_base;
-		size_t len = iov[i].iov_len;
-		bool ram = at >= vm->ram && len <= vm->ram_bytes && (size_t)(at - vm->ram) <= vm->ram_bytes - len;
-		bool window = vm->window && at >= vm->window && len <= QK_WINDOW_CHUNK * (size_t)QK_WINDOW_CHUNKS &&
-			      (size_t)(at - vm->window) <= QK_WINDOW_CHUNK * (size_t)QK_WINDOW_CHUNKS - len;
-		bool text = logs && ((at >= vm->comm_area && len <= QK_DATA_SIZE && at + len <= vm->comm_area + QK_COMM_SIZE(vm->nvcpus)) ||
-				     len <= LOG_MARKS);
-		if (!ram && !window && !text)
-			violation("a transfer of %zu bytes at %p, which is none of the guest's memory", len, (const void *)at);
-	}
-}
-
-/* The linker gives these the calls of QVisor's objects (--wrap). */
-#define WRAP(name, declared, passed) \
-	ssize_t __real_##name declared; \
-	ssize_t __wrap_##name declared; \
-	ssize_t __wrap_##name declared \
-	{ \
-		check_iov(fd, iov, n); \
-		return __real_##name passed; \
-	}
-WRAP(preadv, (int fd, const struct iovec *iov, int n, off_t at), (fd, iov, n, at))
-WRAP(preadv2, (int fd, const struct iovec *iov, int n, off_t at, int flags), (fd, iov, n, at, flags))
-WRAP(pwritev2, (int fd, const struct iovec *iov, int n, off_t at, int flags), (fd, iov, n, at, flags))
-WRAP(readv, (int fd, const struct iovec *iov, int n), (fd, iov, n))
-WRAP(writev, (int fd, const struct iovec *iov, int n), (fd, iov, n))
-
-void __real_qfile_close_pending(struct qv_vcpu *v);
-void __wrap_qfile_close_pending(struct qv_vcpu *v);
-/* Each request begins with it. */
-void __wrap_qfile_close_pending(struct qv_vcpu *v)
-{
-	atomic_fetch_add(&served, 1);
-	__real_qfile_close_pending(v);
-}
-
-/* ---- The guest's side */
-GUEST static void copy(volatile char *to, const char *from, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		to[i] = from[i];
-}
-
-/* Puts a name of components into the data area; its length with the NUL. */
-GUEST static size_t put_name(volatile char *data, const uint8_t *name)
-{
-	size_t at = 0;
-	for (int i = 0; i < DEPTH_MAX && name[i]; i++) {
-		const char *component = world_names[name[i] % NAMES_MAX];
-		if (!component)
-			break;
-		if (at)
-			data[at++] = '/';
-		size_t n = strlen(component);
-		copy(data + at, component, n);
-		at += n;
-	}
-	data[at++] = 0;
-	return at;
-}
-
-GUEST static void put_segments(struct qv *vm, const struct shot *s)
-{
-	volatile struct qk_seg *segs = (struct qk_seg *)(vcpu_of(vm)->block + QK_VCPU_SEGS);
-	for (int i = 0; i < SEGMENTS; i++) {
-		segs[i].gpa = s->seg[i].gpa;
-		segs[i].len = s->seg[i].len;
-	}
-}
-
-GUEST static void put_closes(struct qv *vm, uint32_t n, uint32_t handle)
-{
-	volatile struct qk_closes *c = (struct qk_closes *)(vcpu_of(vm)->block + QK_VCPU_CLOSE);
-	for (uint32_t i = 0; i < 4; i++)
-		c->handle[i] = i ? handle + i : handle;
-	c->count = n;
-}
-
-GUEST static uint32_t put_data(struct qv *vm, const struct shot *s)
-{
-	volatile char *data = vcpu_of(vm)->block + QK_VCPU_DATA;
-	size_t n = put_name(data, s->name[0]);
-	n += put_name(data + n, s->name[1]);
-	switch (s->length) {
-	case 1:
-		return (uint32_t)n - 1;
-	case 2:
-		return 0;
-	case 3:
-		return QK_DATA_SIZE;
-	case 4:
-		return UINT32_MAX;
-	case 5: /* attributes have the right prefix, and a value */
-		copy(data + n, "user.a", sizeof("user.a"));
-		return (uint32_t)n + sizeof("user.a");
-	default:
-		return (uint32_t)n;
-	}
-}
-
-GUEST static void submit(struct qv *vm, const struct shot *s)
-{
-	volatile struct qk_call *c = call_of(vm);
-	c->data_len = put_data(vm, s);
-	put_segments(vm, s);
-	if (s->close)
-		put_closes(vm, s->close == 3 ? UINT32_MAX : s->close, s->handle);
-	c->op = s->op;
-	for (int i = 0; i < 6; i++)
-		c->arg[i] = s->arg[i];
-	c->nseg = s->nseg <= SEGMENTS ? s->nseg : s->nseg == SEGMENTS + 1 ? QK_SEG_MAX : QK_SEG_MAX + s->nseg;
-	vcpu_of(vm)->shared->timer_ns = s->timer;
-	c->state = QK_CALL_SUBMITTED;
-}
-
-/* One word of what a guest may write, of this shot or the next. */
-GUEST static void rewrite_one(struct qv *vm, uint64_t *r)
-{
-	unsigned at = atomic_load_explicit(&current, memory_order_relaxed) % SHOTS_MAX;
-	const volatile struct shot *s = &shots[at], *other = &shots[(at + (next_random(r) & 1)) % SHOTS_MAX];
-	volatile struct qk_call *c = call_of(vm);
-	volatile struct qk_comm *comm = vm->comm;
-	volatile struct qk_vcpu *vcpu = vcpu_of(vm)->shared;
-	volatile char *data = vcpu_of(vm)->block + QK_VCPU_DATA;
-	volatile struct qk_seg *segs = (struct qk_seg *)(vcpu_of(vm)->block + QK_VCPU_SEGS);
-	unsigned kind = s->race & (1u << next_random(r) % 6);
-	switch (kind) {
-	case REWRITE_ARGS:
-		c->arg[next_random(r) % 6] = next_random(r) & 1 ? other->arg[next_random(r) % 6] : s->other;
-		c->op = next_random(r) & 3 ? other->op : (uint32_t)s->other;
-		c->nseg = (uint32_t)(next_random(r) & 1 ? other->nseg : s->other);
-		c->data_len = (uint32_t)(next_random(r) & 1 ? QK_DATA_SIZE : s->other);
-		break;
-	case REWRITE_DATA:
-		if (next_random(r) & 1)
-			put_name(data, (const uint8_t *)other->name[next_random(r) & 1]);
-		else
-			data[next_random(r) % 64] = (char)next_random(r);
-		break;
-	case REWRITE_SEGMENTS:
-		segs[next_random(r) % SEGMENTS].gpa = other->seg[next_random(r) % SEGMENTS].gpa;
-		segs[next_random(r) % SEGMENTS].len = other->seg[next_random(r) % SEGMENTS].len;
-		break;
-	case REWRITE_STATE:
-		c->state = next_random(r) & 3 ? QK_CALL_SUBMITTED : (uint32_t)next_random(r) & 3;
-		c->ret = (int64_t)s->other;
-		break;
-	case REWRITE_RINGS:
-		comm->event_tail = (uint32_t)s->other + (uint32_t)next_random(r) % QK_EVENT_MAX;
-		comm->event_head = (uint32_t)next_random(r);
-		comm->missed = (uint32_t)next_random(r) & 3;
-		comm->missed_signals = s->other;
-		vcpu->timer_ns = s->timer;
-		vcpu->tick_ns = s->other;
-		vcpu->wait_ns = s->timer % WAIT_MAX_NS;
-		vcpu->poller_awake = (uint32_t)next_random(r) & 1;
-		comm->free_bitmap_gpa = s->other;
-		comm->free_bitmap_len = other->arg[0];
-		break;
-	case REWRITE_CLOSES:
-		put_closes(vm, (uint32_t)(next_random(r) & 1 ? s->close : s->other), other->handle);
-		break;
-	default:
-		break;
-	}
-}
-
-/* The guest's other processor. */
-static void *rewriter(void *unused)
-{
-	uint64_t r = 88172645463325252ull;
-	(void)unused;
-	for (;;) {
-		pthread_mutex_lock(&rewriting);
-		for (int i = 0; machine && i < BURST; i++)
-			rewrite_one(machine, &r);
-		pthread_mutex_unlock(&rewriting);
-	}
-	return NULL;
-}
-
-/* ---- The host's side */
 static void on_kick(int sig)
 {
 	(void)sig;
@@ -437,31 +216,11 @@ static void host_does(struct qv *vm, const struct shot *s)
 	}
 }
 
-GUEST static bool is_submitted(struct qv *vm)
-{
-	return *(volatile uint32_t *)&call_of(vm)->state == QK_CALL_SUBMITTED;
-}
-
-/* No answer tells of a file that is none of the guest's. */
-GUEST static void check_answer(struct qv *vm)
-{
-	const volatile uint64_t *data = (uint64_t *)(vcpu_of(vm)->block + QK_VCPU_DATA);
-	for (size_t i = 0; i < QK_DATA_SIZE / sizeof(*data) && i < 4096 / sizeof(*data); i++)
-		if (data[i] == SECRET_SIZE)
-			violation("an answer describes a file that is not the guest's");
-}
-
-GUEST static void set_wait(struct qv *vm, uint64_t ns)
-{
-	volatile struct qk_vcpu *vcpu = vcpu_of(vm)->shared;
-	vcpu->wait_ns = ns;
-}
-
 static void play(struct qv *vm, const struct shot *s)
 {
 	switch (s->way % WAYS) {
 	case WAY_WAIT:
-		set_wait(vm, s->timer % WAIT_MAX_NS);
+		guest_set_wait(vm, s->timer % WAIT_MAX_NS);
 		events_wait(vcpu_of(vm));
 		break;
 	case WAY_CLOCK:
@@ -471,13 +230,13 @@ static void play(struct qv *vm, const struct shot *s)
 		host_does(vm, s);
 		break;
 	case WAY_POLLER:
-		submit(vm, s);
-		for (int i = 0; i < POLLER_SPINS && is_submitted(vm); i++)
+		guest_submit(vm, s);
+		for (int i = 0; i < POLLER_SPINS && guest_waits(vm); i++)
 			__builtin_ia32_pause();
 		qcall_serve(vcpu_of(vm));
 		break;
 	default:
-		submit(vm, s);
+		guest_submit(vm, s);
 		qcall_serve(vcpu_of(vm));
 	}
 }
@@ -550,7 +309,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	if (pty_slave < 0)
 		die("fuzz: a terminal");
 	fcntl(pipe_in[1], F_SETFL, O_NONBLOCK);
-	if (pthread_create(&thread, NULL, rewriter, NULL) || pthread_create(&thread, NULL, reader, NULL))
+	if (pthread_create(&thread, NULL, guest_rewriter, NULL) || pthread_create(&thread, NULL, reader, NULL))
 		die("fuzz: a thread");
 	ignore_counters();
 	started_ns = clock_now();
@@ -570,7 +329,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		atomic_store(&current, (unsigned)i);
 		play(machine, &shots[i]);
 	}
-	check_answer(machine);
+	guest_check_answer(machine);
 	check_handles(machine);
 	inputs++;
 	if (inputs % INPUTS_PER_CHECK == 0)
