@@ -181,27 +181,23 @@ class LayerReader:
             except struct.error:
                 raise self._reader.fail("a record of zero frames is damaged") from None
             self._next = self._reader.read()
-        yield from heapq.merge(zero_runs(self._checked(zeros)), self._pages(), key=_gfn)
+        if not all(count for _, count in zeros):
+            raise self._reader.fail("a record of zero frames is damaged")
+        at = 0
+        for first, data in heapq.merge(zero_runs(zeros), self._pages(), key=_gfn):
+            end = first + len(data) // PAGE
+            if first < at or end > self._frames:
+                raise self._reader.fail(f"frame {first} is out of place")
+            at = end
+            yield first, data
         if self._next[0] != LAYER_END or self._next[1] != COUNTS.pack(self._data, sum(count for _, count in zeros)):
             raise self._reader.fail("a layer does not end as it should")
 
-    def _checked(self, zeros: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-        at = 0
-        for gfn, count in zeros:
-            if gfn < at or gfn + count > self._frames:
-                raise self._reader.fail(f"the zero frames at {gfn} are out of place")
-            at = gfn + count
-            yield gfn, count
-
     def _pages(self) -> Iterator[tuple[int, memoryview]]:
         self._data = 0
-        at = 0
         while self._next[0] == PAGES:
             gfns, raw = self._decode(self._next[1])
             for i, gfn in enumerate(gfns):
-                if not at <= gfn < self._frames:
-                    raise self._reader.fail(f"frame {gfn} is out of place")
-                at = gfn + 1
                 yield gfn, raw[i * PAGE : (i + 1) * PAGE]
             self._data += len(gfns)
             self._next = self._reader.read()

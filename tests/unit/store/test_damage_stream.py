@@ -8,7 +8,8 @@ from contents import FRAMES, pages, seen
 
 from snapshotd.store import Store
 from snapshotd.store.errors import CorruptStreamError, KeyMissingError, KeyWrongError
-from snapshotd.store.records import HEADER, RECORD
+from snapshotd.store.exporting import COUNTS, ZERO_RUN
+from snapshotd.store.records import END, HEADER, LAYER_END, RECORD, ZEROS, RecordReader, RecordWriter
 
 TYPES = {1: "layer", 2: "meta", 3: "working set", 4: "pages", 5: "zeros", 6: "end of layer", 7: "end"}
 
@@ -91,6 +92,39 @@ def test_record_left_out_or_twice(store, stream, records, kind):
             end = offset + size
             refused(store, stream[:offset] + stream[end:])
             refused(store, stream[:end] + stream[offset:])
+
+
+ZERO_FRAMES = {
+    "of another's frames": lambda zeros: [*zeros, (45, 10)],  # frame 50 has a page
+    "before a page": lambda zeros: [(3, 48), *zeros[2:]],  # a run that ends behind it
+    "that descend": lambda zeros: zeros[::-1],
+    "that overlap": lambda zeros: [zeros[0], *zeros],
+    "beyond the end": lambda zeros: [*zeros, (FRAMES - 1, 2)],
+    "without a frame": lambda zeros: [*zeros, (FRAMES, 0)],
+}
+
+
+@pytest.mark.parametrize("change", ZERO_FRAMES.values(), ids=ZERO_FRAMES)
+def test_zero_frames_out_of_place(store, stream, key, change):
+    """What no damage makes, with right checksums."""
+    reader, out = RecordReader(io.BytesIO(stream), key), io.BytesIO()
+    writer, changed, kind = RecordWriter(out, key), [], 0
+    while kind != END:
+        kind, payload = reader.read()
+        if kind == LAYER_END and changed:
+            pages, _ = COUNTS.unpack(payload)
+            payload = COUNTS.pack(pages, sum(count for _, count in changed))
+        if kind == ZEROS and (3, 1) in (zeros := single(payload)):
+            changed = change(zeros)
+            payload = b"".join(ZERO_RUN.pack(*run) for run in changed)
+        writer.write(kind, payload)
+    assert changed
+    refused(store, out.getvalue())
+
+
+def single(payload):
+    """Runs of zero frames as (frame, 1)."""
+    return [(gfn + i, 1) for gfn, count in ZERO_RUN.iter_unpack(payload) for i in range(count)]
 
 
 def test_something_follows(store, stream):
