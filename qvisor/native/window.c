@@ -126,14 +126,14 @@ static void cover_holes(struct qv *vm, unsigned k)
 
 bool window_full(struct qv *vm, bool again)
 {
-	if (!vm->window)
-		return false;
 	pthread_mutex_lock(&vm->call_lock);
-	for (unsigned k = 0; again && k < QK_WINDOW_CHUNKS; k++)
+	bool there = vm->window != NULL;
+	for (unsigned k = 0; there && again && k < QK_WINDOW_CHUNKS; k++)
 		cover_holes(vm, k);
 	pthread_mutex_unlock(&vm->call_lock);
-	window_tell(vm, QK_LOST_FULL);
-	return true;
+	if (there)
+		window_tell(vm, QK_LOST_FULL);
+	return there;
 }
 
 bool window_cut(struct qv *vm)
