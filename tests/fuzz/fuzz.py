@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from dataclasses import dataclass, field
@@ -131,12 +132,13 @@ def build(fuzzer: Fuzzer, tree: Path) -> Path:
     return folder / fuzzer.binary
 
 
-def environment(report: Path, tree: Path) -> dict[str, str]:
+def environment(report: Path, tree: Path, world: str) -> dict[str, str]:
     """What the sanitizers are told: the first error is the end. Python takes a planted tree before what is installed."""
     return {
         **os.environ,
         **({} if tree == REPOSITORY else {"PYTHONPATH": str(tree)}),
         "FUZZ_REPORT": str(report),
+        "FUZZ_WORLD": world,
         "FUZZ_KERNEL": str(kernel.PATH),
         "ASAN_OPTIONS": "detect_leaks=1:halt_on_error=1:abort_on_error=0:allocator_may_return_null=1",
         "UBSAN_OPTIONS": "print_stacktrace=1",
@@ -168,11 +170,17 @@ def fuzz(fuzzer: Fuzzer, seconds: float, name: str = "", tree: Path = REPOSITORY
         program = build(fuzzer, tree)
     report.unlink(missing_ok=True)
     shutil.rmtree(FOUND / name, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="quark-fuzz-", dir="/dev/shm", ignore_cleanup_errors=True) as world:
+        good = run_until(command(fuzzer, program, seconds, name), seconds, log, environment(report, tree, world))
+    text = log.read_text(errors="replace")
+    figures = json.loads(report.read_text()) if report.exists() else {}
+    return good, "\n".join(text.splitlines()[-60:]), figures
+
+
+def run_until(words: list[str], seconds: float, log: Path, env: dict[str, str]) -> bool:
+    """Run it for so long, and what it needs to end; whether it was content."""
     with log.open("w") as f:
-        process = subprocess.Popen(
-            command(fuzzer, program, seconds, name),
-            stdin=subprocess.DEVNULL, stdout=f, stderr=f, env=environment(report, tree), cwd=BUILD,
-        )  # fmt: skip
+        process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=f, stderr=f, env=env, cwd=BUILD)
     end = time.monotonic() + seconds + END_SECONDS
     while process.poll() is None and time.monotonic() < end:
         time.sleep(0.2)
@@ -183,10 +191,7 @@ def fuzz(fuzzer: Fuzzer, seconds: float, name: str = "", tree: Path = REPOSITORY
         process.kill()
         with log.open("a") as f:
             f.write("\nfuzz: it did not end\n")
-    good = process.wait() == 0
-    text = log.read_text(errors="replace")
-    figures = json.loads(report.read_text()) if report.exists() else {}
-    return good, "\n".join(text.splitlines()[-60:]), figures
+    return process.wait() == 0
 
 
 def fuzz_all(minutes: float, names: list[str]) -> bool:
